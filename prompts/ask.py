@@ -1,0 +1,215 @@
+"""The one door to LLMs: render, look in the cache, keep to limits and budget, send, record, parse.
+
+    LLM.ask          one question
+    LLM.ask_many     many at once; an item that got no usable answer is a `NoAnswer` in its place
+
+Every reply is in the cache the moment it arrives and in the ledger before `ask` returns it.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel
+
+from prompts import template as templates
+from prompts.budget import Budget
+from prompts.cache import ReplyCache
+from prompts.errors import LLMError, NoAnswer
+from prompts.limits import Gate
+from prompts.pricing import dollars
+from prompts.providers import Endpoint, Role, client
+from prompts.reply import parse, response_format
+from prompts.transport import complete
+from store.ids import content_hash
+from store.ledger import Ledger
+from store.types import LLMCall
+
+CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply: its row in the ledger, its text, its structured form when a schema was asked for."""
+
+    call_id: str
+    text: str
+    parsed: BaseModel | None
+    logprobs: dict[str, float] | None  # first reply token: candidate -> log-probability, nats
+    cached: bool
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A rendered question. `hash` covers all that its reply depends on: model, parameters, messages."""
+
+    role: Role
+    template: templates.Template
+    messages: list[dict[str, str]]
+    parameters: dict[str, Any]
+    hash: str
+
+
+class LLM:
+    """The endpoints of one session (one event loop). Close with `aclose`.
+
+    `concurrency` bounds the requests in flight, `requests_per_minute` those started, over all roles.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[Role, Endpoint],
+        ledger: Ledger,
+        cache: Path,
+        concurrency: int = 8,
+        requests_per_minute: int | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.endpoints = dict(endpoints)
+        self.budget = budget or Budget()
+        self._ledger = ledger
+        self._cache = ReplyCache(cache)
+        self._clients = {role: client(endpoint) for role, endpoint in self.endpoints.items()}
+        self._slots = asyncio.Semaphore(concurrency)
+        self._gate = Gate(requests_per_minute)
+        self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._sending: set[asyncio.Task[LLMCall]] = set()
+
+    async def ask(
+        self,
+        role: Role,
+        template: str,
+        values: Mapping[str, Any],
+        *,
+        schema: type[BaseModel] | None = None,
+        top_logprobs: int = 0,
+        max_tokens: int | None = None,
+    ) -> Answer:
+        """The answer of `role`'s endpoint to a rendered template ("name" for its newest version, or "name.v2").
+
+        Raises Refused, Unparseable or TooLong (all NoAnswer) for this one question; LLMError or BudgetSpent
+        when no further question would fare better.
+        """
+        request = self._render(role, template, values, schema, top_logprobs, max_tokens)
+        call = self._cache.get(request.hash)
+        cached = call is not None
+        if call is None:
+            call, cached = await self._reply(request)
+        await self._ledger.record(call)
+        return Answer(call.id, call.reply, parse(call, schema), call.logprobs, cached)
+
+    async def ask_many(
+        self,
+        role: Role,
+        template: str,
+        values: Sequence[Mapping[str, Any]],
+        *,
+        schema: type[BaseModel] | None = None,
+        top_logprobs: int = 0,
+        max_tokens: int | None = None,
+    ) -> list[Answer | NoAnswer]:
+        """`ask` for each of `values`, in their order. The first LLMError or BudgetSpent ends the rest."""
+
+        async def one(item: Mapping[str, Any]) -> Answer | NoAnswer:
+            try:
+                return await self.ask(
+                    role, template, item, schema=schema, top_logprobs=top_logprobs, max_tokens=max_tokens
+                )
+            except NoAnswer as failure:
+                return failure
+
+        tasks = [asyncio.ensure_future(one(item)) for item in values]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def aclose(self, grace_s: float = 5.0) -> None:
+        """Waits up to `grace_s` for replies already paid for, then closes."""
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for each in self._clients.values():
+            await each.close()
+        self._cache.close()
+
+    def _render(
+        self,
+        role: Role,
+        template: str,
+        values: Mapping[str, Any],
+        schema: type[BaseModel] | None,
+        top_logprobs: int,
+        max_tokens: int | None,
+    ) -> _Request:
+        if role not in self.endpoints:
+            raise LLMError(f"No LLM is configured for the role {role.value!r}; name an endpoint and a model for it.")
+        endpoint = self.endpoints[role]
+        found = templates.load(template)
+        messages = found.render(**values)
+        parameters: dict[str, Any] = {"max_tokens": max_tokens or endpoint.max_tokens}
+        if endpoint.temperature is not None:
+            parameters["temperature"] = endpoint.temperature
+        if schema is not None:
+            parameters["response_format"] = response_format(schema)
+        if top_logprobs:
+            parameters |= {"logprobs": True, "top_logprobs": top_logprobs}
+        return _Request(role, found, messages, parameters, content_hash([endpoint.model, parameters, messages]))
+
+    async def _reply(self, request: _Request) -> tuple[LLMCall, bool]:
+        """The call and whether it was in the cache. Of equal requests one is sent; the others await its reply."""
+        lock = self._same.setdefault(request.hash, asyncio.Lock())
+        async with lock:
+            if (call := self._cache.get(request.hash)) is not None:
+                return call, True
+            async with self._slots:
+                # a task of its own: what is sent is paid, so it is kept even when the caller is cancelled
+                sending = asyncio.create_task(self._send(request))
+                self._sending.add(sending)
+                sending.add_done_callback(self._sending.discard)
+                return await asyncio.shield(sending), False
+
+    async def _send(self, request: _Request) -> LLMCall:
+        endpoint = self.endpoints[request.role]
+        characters = sum(len(message["content"]) for message in request.messages)
+        at_most = dollars(endpoint, int(characters / CHARACTERS_PER_TOKEN), request.parameters["max_tokens"])
+        self.budget.reserve(at_most, endpoint.model)
+        try:
+            completion, seconds = await complete(
+                self._clients[request.role],
+                endpoint,
+                {"model": endpoint.model, "messages": request.messages, **request.parameters},
+                self._gate,
+            )
+        except BaseException:
+            self.budget.release(at_most)
+            raise
+        usage = completion.usage
+        usd = dollars(endpoint, usage.prompt_tokens, usage.completion_tokens, completion.cached_tokens)
+        self.budget.settle(at_most, usd)
+        call = LLMCall(
+            role=request.role.value,
+            template=request.template.id,
+            template_hash=request.template.hash,
+            request=request.hash,
+            model=endpoint.model,
+            parameters=request.parameters,
+            messages=tuple(request.messages),
+            reply=completion.text,
+            finish_reason=completion.finish_reason,
+            logprobs=completion.logprobs,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            usd=usd,
+            seconds=seconds,
+        )
+        self._cache.put(call)
+        return call

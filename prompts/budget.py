@@ -1,0 +1,61 @@
+"""A limit on dollars, calls and hours, kept by reserving before each call and settling after it."""
+
+import time
+
+from prompts.errors import BudgetSpent
+from store.errors import UserError
+
+
+class Budget:
+    """What a run may spend and has spent. Replies from the cache cost nothing.
+
+    `usd` is the sum of known prices (dollars), `calls` counts requests sent, `unpriced` those whose price is unknown.
+    """
+
+    def __init__(
+        self, max_usd: float | None = None, max_calls: int | None = None, max_hours: float | None = None
+    ) -> None:
+        self.max_usd = max_usd
+        self.max_calls = max_calls
+        self.max_hours = max_hours
+        self.usd = 0.0
+        self.calls = 0
+        self.unpriced = 0
+        self._reserved = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def hours(self) -> float:
+        return (time.monotonic() - self._started) / 3600
+
+    def reserve(self, usd: float | None, model: str) -> None:
+        """Books one call that costs at most `usd` dollars; BudgetSpent when it does not fit any more."""
+        if self.max_hours is not None and self.hours >= self.max_hours:
+            raise BudgetSpent(f"The time limit of {self.max_hours:g} hours is reached; run again with more to go on.")
+        if self.max_calls is not None and self.calls >= self.max_calls:
+            raise BudgetSpent(f"The limit of {self.max_calls} calls is reached; run again with more to go on.")
+        if self.max_usd is not None:
+            if usd is None:
+                raise UserError(
+                    f"The price of {model} is unknown, so a limit in dollars cannot be kept; "
+                    "limit calls or hours, or set the endpoint's prices."
+                )
+            if self.usd + self._reserved + usd > self.max_usd:
+                raise BudgetSpent(
+                    f"The budget of {self.max_usd:g} USD is spent ({self.usd:.4f} USD so far); "
+                    "run again with more to go on."
+                )
+        self.calls += 1
+        self._reserved += usd or 0.0
+
+    def settle(self, reserved: float | None, usd: float | None) -> None:
+        """Replaces a reservation by what the call did cost (None: unknown)."""
+        self._reserved -= reserved or 0.0
+        if usd is None:
+            self.unpriced += 1
+        else:
+            self.usd += usd
+
+    def release(self, reserved: float | None) -> None:
+        """Gives back the dollars of a call that got no reply; the attempt still counts as a call."""
+        self._reserved -= reserved or 0.0

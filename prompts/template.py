@@ -1,0 +1,91 @@
+"""Prompt templates: versioned Jinja files, rendered strictly into chat messages.
+
+A file `templates/<name>.v<n>.md` holds messages, each opened by a line `--- system`, `--- user` or
+`--- assistant`. The source is split before it is rendered, so no value can open a message of its own.
+Released files are never edited: `templates/LOCK` holds their SHA-256, and a change is the next version.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from store.errors import UserError
+
+FOLDER = files("prompts") / "templates"
+NAME = re.compile(r"(?P<name>[a-z0-9_]+)\.v(?P<version>[1-9]\d*)\.md")
+OPENING = re.compile(r"^--- (system|user|assistant)[ \t]*$", re.MULTILINE)
+
+_environment = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+)
+
+
+@dataclass(frozen=True)
+class Template:
+    """One released prompt. `hash` is the SHA-256 of its file (64 hex digits)."""
+
+    name: str
+    version: int
+    source: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}.v{self.version}"
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def render(self, **values: Any) -> list[dict[str, str]]:
+        """The chat messages, each `{"role", "content"}`. ValueError when a value is missing or unused."""
+        wanted, messages = _compiled(self.source)
+        if missing := wanted - values.keys():
+            raise ValueError(f"template {self.id} needs a value for {', '.join(sorted(missing))}")
+        if unused := values.keys() - wanted:
+            raise ValueError(f"template {self.id} has no use for {', '.join(sorted(unused))}")
+        return [{"role": role, "content": message.render(values).strip()} for role, message in messages]
+
+
+@cache
+def _compiled(source: str) -> tuple[set[str], list[tuple[str, Any]]]:
+    """The names a template needs, and (role, compiled content) for each of its messages."""
+    preamble, *parts = OPENING.split(source)
+    if not parts or _environment.from_string(preamble).render().strip():
+        raise ValueError("a template starts with a line '--- system', '--- user' or '--- assistant'")
+    messages = [(role, content) for role, content in zip(parts[::2], parts[1::2], strict=True)]
+    wanted = set().union(*(meta.find_undeclared_variables(_environment.parse(content)) for _, content in messages))
+    return wanted, [(role, _environment.from_string(content)) for role, content in messages]
+
+
+def released() -> dict[str, list[int]]:
+    """Template names with their versions, ascending."""
+    found: dict[str, list[int]] = {}
+    for file in FOLDER.iterdir():
+        if match := NAME.fullmatch(file.name):
+            found.setdefault(match["name"], []).append(int(match["version"]))
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
+
+
+@cache
+def load(name: str, version: int | None = None) -> Template:
+    """The template `name`, its newest version unless one is named. UserError lists what there is."""
+    versions = released().get(name)
+    if versions is None:
+        raise UserError(f"There is no prompt template {name!r}; there are {', '.join(released())}.")
+    if version is None:
+        version = versions[-1]
+    if version not in versions:
+        raise UserError(f"Template {name} has no version {version}; it has {', '.join(map(str, versions))}.")
+    source = (FOLDER / f"{name}.v{version}.md").read_bytes().decode()
+    try:
+        _compiled(source)
+    except (TemplateSyntaxError, ValueError) as error:
+        raise UserError(f"The template {name}.v{version} cannot be read: {error}.") from error
+    return Template(name, version, source)

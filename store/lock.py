@@ -1,0 +1,48 @@
+"""A lock between processes, beside the file it guards: readers share it, a writer has it alone, writers get their turn.
+
+Everybody passes a gate, one at a time, and keeps it until the room behind it opens. A writer that waits for the
+readers in the room to leave therefore stands in the gate and holds back the readers that come after it.
+The operating system drops the locks of a process that dies, so nothing has to be cleaned up.
+"""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+POLL_S = 0.003
+
+
+class FairLock:
+    """The gate and the room of one guarded file: `<file>.gate` and `<file>.lock`."""
+
+    def __init__(self, guarded: Path) -> None:
+        self._gate = guarded.with_name(guarded.name + ".gate")
+        self._room = guarded.with_name(guarded.name + ".lock")
+
+    @property
+    def exists(self) -> bool:
+        """Whether anybody ever took the lock."""
+        return self._room.exists()
+
+    @contextmanager
+    def hold(self, exclusive: bool, deadline: float) -> Iterator[None]:
+        """Hold the lock for the body. Raises TimeoutError when it is not free by `deadline` (`time.monotonic`)."""
+        with self._gate.open("ab") as gate, self._room.open("ab") as room:
+            _wait(gate, fcntl.LOCK_EX, deadline)
+            _wait(room, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, deadline)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+            yield
+
+
+def _wait(file: IO[bytes], operation: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(file, operation | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError from None
+            time.sleep(POLL_S)

@@ -1,0 +1,268 @@
+"""The nouns of the house: frozen, unknown fields refused, one table of the ledger each.
+
+Every `Fact` has an `id` that is the hash of all its other fields, so any row can be checked without trusting
+its writer (`glossator verify`). Times are UTC without a zone.
+"""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from store.ids import content_hash
+
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def slug(name: str) -> str:
+    """`name` as it is spelled inside a `LatentId`: a hub's "owner/model" becomes "owner--model"."""
+    return name.replace("/", "--")
+
+
+def now() -> datetime:
+    """The current time, UTC, without a zone (the ledger's TIMESTAMP)."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Noun(BaseModel):
+    """Base of all nouns: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LatentId(Noun):
+    """One latent of one dictionary of one model, spelled `model/dictionary/index` everywhere."""
+
+    model: str
+    dictionary: str
+    index: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _spelled(self) -> Self:
+        for part in (self.model, self.dictionary):
+            if not SLUG.fullmatch(part):
+                raise ValueError(f"{part!r} is not a name: letters, digits, '.', '_' and '-' only")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.dictionary}/{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of `str`; raises ValueError on any other spelling."""
+        parts = text.split("/")
+        if len(parts) != 3 or not (parts[2].isascii() and parts[2].isdigit()) or parts[2] != str(int(parts[2])):
+            raise ValueError(f"{text!r} is not a latent: write model/dictionary/index")
+        return cls(model=parts[0], dictionary=parts[1], index=int(parts[2]))
+
+
+class ActivationExample(Noun):
+    """A stretch of one document and one latent's activation on each of its tokens.
+
+    `tokens` and `activations` have equal length. Activations are in the units of the dictionary's encoder
+    (dictionary units: decoder vectors have norm 1). `document` is the index in the harvest's corpus.
+    """
+
+    document: Annotated[int, Field(ge=0)]
+    start: Annotated[int, Field(ge=0)]  # token offset of tokens[0] in its window, BOS at 0
+    tokens: tuple[str, ...]
+    activations: tuple[FiniteFloat, ...]
+    unit: Literal["dictionary units"] = "dictionary units"
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        if len(self.tokens) != len(self.activations) or not self.tokens:
+            raise ValueError(f"{len(self.tokens)} tokens but {len(self.activations)} activations")
+        return self
+
+    @property
+    def text(self) -> str:
+        return "".join(self.tokens)
+
+    @property
+    def peak(self) -> float:
+        return max(self.activations)
+
+
+class Fact(Noun):
+    """A row of the ledger. `id` is derived from every other field; `created_at` makes replications distinct."""
+
+    table: ClassVar[str]
+    created_at: datetime = Field(default_factory=now)
+
+    @cached_property
+    def id(self) -> str:
+        return content_hash({"table": self.table, **self.model_dump(mode="json")})
+
+
+class Hypothesis(Fact):
+    """A claim about a latent, a direction or a behaviour; `refines` points at its parent hypothesis."""
+
+    table: ClassVar[str] = "hypotheses"
+    about: Annotated[str, Field(min_length=1)]
+    claim: Annotated[str, Field(min_length=1)]
+    refines: str | None = None
+
+
+class Comparison(StrEnum):
+    """How a prediction compares the measured number with its threshold."""
+
+    GREATER = ">"
+    AT_LEAST = ">="
+    LESS = "<"
+    AT_MOST = "<="
+
+
+class Prediction(Fact):
+    """What a hypothesis says a tool will measure, registered before the tool runs; it decides itself."""
+
+    table: ClassVar[str] = "predictions"
+    hypothesis: str
+    tool: Annotated[str, Field(min_length=1)]
+    input: dict[str, Any]
+    measure: Annotated[str, Field(min_length=1)]  # dotted path into the tool's output
+    comparison: Comparison
+    threshold: FiniteFloat
+
+    def verdict(self, output: dict[str, Any]) -> bool:
+        """True when `output` bears the prediction out. Raises KeyError when it lacks the measure."""
+        value: Any = output
+        for part in self.measure.split("."):
+            value = value[part]
+        match self.comparison:
+            case Comparison.GREATER:
+                return bool(value > self.threshold)
+            case Comparison.AT_LEAST:
+                return bool(value >= self.threshold)
+            case Comparison.LESS:
+                return bool(value < self.threshold)
+            case Comparison.AT_MOST:
+                return bool(value <= self.threshold)
+
+
+class Experiment(Fact):
+    """One run of one tool. Exactly one of `output` and `error` is set.
+
+    `key` is the hash of (tool, version, subject, input, seed): equal keys are replications.
+    `subject` is the fingerprint of model, dictionary and harvest (`Subject.fingerprint`).
+    """
+
+    table: ClassVar[str] = "experiments"
+    tool: Annotated[str, Field(min_length=1)]
+    version: Annotated[int, Field(ge=1)]
+    subject: str
+    input: dict[str, Any]
+    seed: int
+    latent: str | None = None
+    output: dict[str, Any] | None = None
+    error: Annotated[str, Field(min_length=1)] | None = None
+    controls: dict[str, Any] = Field(default_factory=dict)
+    seconds: Annotated[FiniteFloat, Field(ge=0)]
+    device: str
+    prediction: str | None = None
+
+    @model_validator(mode="after")
+    def _output_or_error(self) -> Self:
+        if (self.output is None) == (self.error is None):
+            raise ValueError("an experiment has either an output or an error")
+        return self
+
+    @cached_property
+    def key(self) -> str:
+        return experiment_key(self.tool, self.version, self.subject, self.input, self.seed)
+
+
+def experiment_key(tool: str, version: int, subject: str, input: dict[str, Any], seed: int) -> str:
+    """The key two experiments share when one replicates the other."""
+    return content_hash([tool, version, subject, input, seed])
+
+
+class Explanation(Fact):
+    """What a latent stands for, in words or as a graph, with the evidence its author was shown."""
+
+    table: ClassVar[str] = "explanations"
+    latent: str
+    text: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    method: Annotated[str, Field(min_length=1)]  # the tool that wrote it
+    explainer: str  # the LLM's name, or "none" for a method without one
+    experiment: str | None  # the run that wrote it; None when a person did
+    evidence: tuple[ActivationExample, ...] = ()
+    graph: dict[str, Any] | None = None
+
+
+class Score(Fact):
+    """How well an explanation does on one test: value, 95 % interval, chance level and shuffled floor.
+
+    `floor` is the same scorer's value with another latent's explanation. `n` counts judged items,
+    `unparsed` those whose verdict could not be read (they are never counted as wrong).
+    """
+
+    table: ClassVar[str] = "scores"
+    explanation: str
+    experiment: str
+    scorer: Annotated[str, Field(min_length=1)]
+    judge: str
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    chance: FiniteFloat
+    floor: FiniteFloat | None  # None: no other latent's explanation was there to shuffle in
+    n: Annotated[int, Field(ge=1)]
+    unparsed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _interval(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"the interval [{self.low}, {self.high}] does not hold the value {self.value}")
+        return self
+
+
+class LLMCall(Fact):
+    """One request to an LLM and its reply, as paid for. `request` hashes everything the reply depends on."""
+
+    table: ClassVar[str] = "llm_calls"
+    role: Annotated[str, Field(min_length=1)]
+    template: Annotated[str, Field(min_length=1)]  # name.v<n>
+    template_hash: str
+    request: str  # hash of (base URL host aside) model, parameters and messages: the cache key
+    model: str
+    parameters: dict[str, Any]
+    messages: tuple[dict[str, Any], ...]
+    reply: str
+    finish_reason: str | None = None
+    logprobs: dict[str, FiniteFloat] | None = None  # first reply token: candidate -> log-probability, nats
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    completion_tokens: Annotated[int, Field(ge=0)]
+    usd: Annotated[FiniteFloat, Field(ge=0)] | None = None  # None: the price is unknown
+    seconds: Annotated[FiniteFloat, Field(ge=0)]
+
+
+class Verdict(StrEnum):
+    """What a person says of an explanation."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    REWRITE = "rewrite"
+
+
+class Review(Fact):
+    """A person's verdict on an explanation. A rewrite names the better explanation, a row of its own."""
+
+    table: ClassVar[str] = "reviews"
+    explanation: str
+    verdict: Verdict
+    reviewer: Annotated[str, Field(min_length=1)]
+    note: str = ""
+    rewrite: str | None = None
+
+    @model_validator(mode="after")
+    def _rewrite_named(self) -> Self:
+        if (self.verdict is Verdict.REWRITE) != (self.rewrite is not None):
+            raise ValueError("a rewrite, and only a rewrite, names the better explanation")
+        return self
+
+
+FACTS: tuple[type[Fact], ...] = (Hypothesis, Prediction, Experiment, Explanation, Score, LLMCall, Review)

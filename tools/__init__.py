@@ -1,0 +1,1 @@
+"""tools measures the subject model: one file, one tool. torch lives here and nowhere else."""

@@ -1,0 +1,1 @@
+"""Load, train and evaluate dictionaries (sparse autoencoders)."""

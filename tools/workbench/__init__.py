@@ -1,0 +1,1 @@
+"""The plumbing every tool stands on; it imports no tool."""

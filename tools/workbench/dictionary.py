@@ -1,0 +1,63 @@
+"""One dictionary of one hook point: a SAELens SAE with a name, decoder rows of norm 1 and a fingerprint."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+
+import torch
+from sae_lens import SAE
+from torch import Tensor
+
+
+@dataclass
+class Dictionary:
+    """A sparse autoencoder and what is known of its training.
+
+    `sae` encodes [..., d_model] to [..., n_latents] and decodes back. Decoder rows have norm 1 where the architecture
+    allows folding, so an activation is the length of the latent's contribution to the residual stream.
+    `stated_l0` is the mean number of active latents per token that its authors state, or None.
+    """
+
+    name: str
+    sae: SAE
+    hook: str
+    stated_l0: float | None = None
+    trained_on: str | None = None  # the model it was trained on, as its authors spell it
+
+    @property
+    def d_model(self) -> int:
+        return int(self.sae.cfg.d_in)
+
+    @property
+    def n_latents(self) -> int:
+        return int(self.sae.cfg.d_sae)
+
+    @property
+    def decoder(self) -> Tensor:
+        """[n_latents, d_model]: what each latent writes."""
+        return self.sae.W_dec.detach()
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """[..., d_model] -> [..., n_latents], zero where a latent does not fire."""
+        with torch.no_grad():
+            return self.sae.encode(residual.to(self.sae.W_enc.dtype))
+
+    def decode(self, activations: Tensor) -> Tensor:
+        """[..., n_latents] -> [..., d_model]."""
+        with torch.no_grad():
+            return self.sae.decode(activations.to(self.sae.W_dec.dtype))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every weight, so that a row of evidence names the exact dictionary."""
+        digest = sha256(self.hook.encode())
+        for key, value in sorted(self.sae.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().to("cpu", torch.float32).numpy().tobytes())
+        return digest.hexdigest()[:24]
+
+
+def firings(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sparse form of [n, n_latents]: (row int64[m], latent int64[m], activation [m]) where the activation is above 0."""
+    row, latent = activations.nonzero(as_tuple=True)
+    return row, latent, activations[row, latent]

@@ -1,0 +1,91 @@
+"""The tool menu: one file, one tool, one function, one name.
+
+`@tool(version=n)` registers a function `name(input: Input, context: Context) -> Output` and returns it unchanged. Its
+docstring is what an agent reads; its pydantic `Input` and `Output` are its contract. Raise the version whenever the same
+input may give another output.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+from store.errors import UserError
+
+FAMILIES = ("lookup", "labelling")
+
+
+class ToolInput(BaseModel):
+    """What a tool is asked: frozen, unknown fields refused, JSON-able."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolOutput(BaseModel):
+    """What a tool found: frozen, unknown fields refused, JSON-able."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolError(UserError):
+    """A failure that the caller can act on: recorded as the experiment's error and shown. One sentence."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One entry of the menu."""
+
+    name: str
+    family: str
+    version: int
+    function: Callable[..., Any]
+    input: type[ToolInput]
+    output: type[ToolOutput]
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_tools: dict[str, Tool] = {}
+
+
+def tool(version: int) -> Callable[[F], F]:
+    """Registers the function under its own name, in the family that is its package."""
+
+    def register(function: F) -> F:
+        hints = get_type_hints(function)
+        name, family = function.__name__, function.__module__.split(".")[-2]
+        if name in _tools:
+            raise ValueError(f"there are two tools called {name}")
+        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"])
+        return function
+
+    return register
+
+
+def tools() -> dict[str, Tool]:
+    """Every tool by name; imports the families on first use."""
+    for family in FAMILIES:
+        package = import_module(f"tools.{family}")
+        for module in iter_modules(package.__path__):
+            import_module(f"tools.{family}.{module.name}")
+    return dict(sorted(_tools.items()))
+
+
+def get_tool(name: str) -> Tool:
+    """The tool called `name`; UserError listing the names when there is none."""
+    menu = tools()
+    if name not in menu:
+        raise UserError(f"There is no tool {name!r}: name one of {', '.join(menu)}.")
+    return menu[name]

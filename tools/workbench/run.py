@@ -1,0 +1,76 @@
+"""The one way a tool is run: validate, time, call, append the experiment to the ledger."""
+
+import asyncio
+import threading
+from time import perf_counter
+from typing import Any
+
+from pydantic import ValidationError
+
+from store.errors import UserError
+from store.types import Experiment
+from tools.workbench.context import Context
+from tools.workbench.registry import Tool, ToolError, ToolInput, get_tool
+
+_compute = threading.Lock()  # a tool that only computes has the GPU to itself while it runs
+
+
+async def run(name: str, input: dict[str, Any] | ToolInput, context: Context, prediction: str | None = None) -> Experiment:
+    """Runs tool `name` and returns its experiment, already in the ledger.
+
+    A `ToolError` becomes the experiment's `error`. Bad input raises UserError before anything runs; any other
+    exception is a bug, or the end of the surroundings (an endpoint, the disk), and propagates.
+    """
+    tool = get_tool(name)
+    checked = validate(tool, input)
+    start = perf_counter()
+    output: dict[str, Any] | None = None
+    error: str | None = None
+    try:
+        output = (await _call(tool, checked, context)).model_dump(mode="json")
+    except ToolError as failure:
+        error = str(failure)
+    experiment = Experiment(
+        tool=tool.name,
+        version=tool.version,
+        subject=context.subject.fingerprint,
+        input=checked.model_dump(mode="json"),
+        seed=context.seed,
+        latent=_latent(checked, context),
+        output=output,
+        error=error,
+        controls=(output or {}).get("controls") or {},
+        seconds=perf_counter() - start,
+        device=str(context.subject.device),
+        prediction=prediction,
+    )
+    await context.ledger.record(experiment)
+    return experiment
+
+
+def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
+    """`input` as the tool's own type; UserError, in one sentence, when it does not fit."""
+    if isinstance(input, tool.input):
+        return input
+    raw = input.model_dump() if isinstance(input, ToolInput) else input
+    try:
+        return tool.input.model_validate(raw)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in error.errors())
+        raise UserError(f"{tool.name} cannot take that input ({faults}): see glossator tool schema {tool.name}.") from None
+
+
+async def _call(tool: Tool, input: ToolInput, context: Context) -> Any:
+    if tool.is_async:
+        return await tool.function(input, context)
+
+    def alone() -> Any:
+        with _compute:
+            return tool.function(input, context)
+
+    return await asyncio.to_thread(alone)
+
+
+def _latent(input: ToolInput, context: Context) -> str | None:
+    index = getattr(input, "latent", None)
+    return str(context.subject.latent(index)) if isinstance(index, int) else None

@@ -1,0 +1,165 @@
+"""The subject: a model that TransformerBridge boots, with one dictionary on one of its hook points.
+
+Sink tokens (Xiao et al. 2309.17453; here: residual norm above 50 times the typical norm, and position 0) carry a
+norm some 130 times that of other tokens, which no dictionary explains, so every reader of activations masks them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from store.errors import UserError
+from store.ids import content_hash
+from store.types import LatentId, slug
+from tools.workbench.dictionary import Dictionary
+
+SINK_RATIO = 50.0
+CALIBRATION_TOKENS = 2048
+CALIBRATION_CONTEXT = 256
+
+Edit = Callable[[Tensor], Tensor]
+
+
+class Subject:
+    """A model, one of its hook points and, except while one is being trained, a dictionary of it."""
+
+    def __init__(self, name: str, model: TransformerBridge, hook: str, dictionary: Dictionary | None) -> None:
+        self.name = slug(name)
+        self.model = model
+        self.tokenizer = model.tokenizer
+        self.hook = hook
+        self.d_model = int(model.cfg.d_model)
+        self.device: torch.device = next(model.original_model.parameters()).device
+        self.dtype: torch.dtype = next(model.original_model.parameters()).dtype
+        self._dictionary = dictionary
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The dictionary; UserError when the subject was loaded without one."""
+        if self._dictionary is None:
+            raise UserError("This needs a dictionary: name one with --dictionary, or train one with glossator train.")
+        return self._dictionary
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the model's weights (a strided sample of each tensor), its dtype, the hook point and the dictionary."""
+        digest = sha256(str(self.dtype).encode())
+        for key, value in sorted(self.model.original_model.state_dict().items()):
+            flat = value.detach().flatten()
+            sample = flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.float32).numpy()
+            digest.update(f"{key}{tuple(value.shape)}".encode())
+            digest.update(sample.tobytes())
+        return content_hash([digest.hexdigest(), self.hook, self.dictionary.fingerprint])
+
+    def latent(self, index: int) -> LatentId:
+        """The full name of latent `index`; UserError when the dictionary has no such latent."""
+        self.check_latent(index)
+        return LatentId(model=self.name, dictionary=self.dictionary.name, index=index)
+
+    def check_latent(self, index: int) -> None:
+        """Raises UserError unless `index` is one of this dictionary's latents."""
+        if not 0 <= index < self.dictionary.n_latents:
+            raise UserError(
+                f"Latent {index} is not in the dictionary {self.dictionary.name!r}: "
+                f"name one from 0 to {self.dictionary.n_latents - 1}."
+            )
+
+    @property
+    def bos(self) -> int:
+        """The token every window starts with."""
+        token = self.tokenizer.bos_token_id
+        return int(token if token is not None else self.tokenizer.eos_token_id)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, without BOS."""
+        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return encoded
+
+    def to_tokens(self, text: str) -> Tensor:
+        """int64[1, s]: `text` with BOS in front. UserError when it holds no token."""
+        ids = self.tokenize([text])[0]
+        if not ids:
+            raise UserError("The text is empty: give at least one token of text.")
+        return torch.tensor([[self.bos, *ids]], device=self.device)
+
+    def token_strings(self, tokens: Sequence[int] | np.ndarray) -> list[str]:
+        """What each token reads as on its own, spaces and line breaks included."""
+        strings: list[str] = self.tokenizer.batch_decode([[int(t)] for t in tokens], clean_up_tokenization_spaces=False)
+        return strings
+
+    def residual(self, tokens: Tensor) -> Tensor:
+        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must.
+
+        tokens: int64[b, s], padded on the right with anything (attention is causal).
+        """
+        block, point = self.hook.removeprefix("blocks.").split(".", 1)
+        tokens = tokens.to(self.device)
+        with torch.no_grad():
+            if point == "hook_resid_pre":
+                return self.model(tokens, return_type=None, stop_at_layer=int(block))
+            caught: list[Tensor] = []
+            self.model.run_with_hooks(
+                tokens,
+                return_type=None,
+                stop_at_layer=int(block) + 1,
+                fwd_hooks=[(self.hook, lambda value, hook: caught.append(value))],
+            )
+            return caught[0]
+
+    def logits(self, tokens: Tensor, edit: Edit | None = None) -> Tensor:
+        """[b, s, vocabulary] next-token logits, with `edit` applied to the hook point's [b, s, d_model] if given."""
+        tokens = tokens.to(self.device)
+        hooks = [] if edit is None else [(self.hook, lambda value, hook: edit(value))]
+        with torch.no_grad():
+            return self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=hooks)
+
+    @cached_property
+    def typical_norm(self) -> float:
+        """Median residual norm over the calibration text: what sinks are measured against."""
+        residual = self.residual(self.calibration_tokens)
+        return float(residual.float().norm(dim=-1).median())
+
+    @cached_property
+    def calibration_tokens(self) -> Tensor:
+        """int64[8, 256]: English documentation that every Python carries, each row starting with BOS."""
+        ids = self.tokenize(["\n\n".join(topics[key] for key in sorted(topics))[:40_000]])[0]
+        body = CALIBRATION_CONTEXT - 1
+        rows = [[self.bos, *ids[i : i + body]] for i in range(0, CALIBRATION_TOKENS // CALIBRATION_CONTEXT * body, body)]
+        return torch.tensor(rows, device=self.device)
+
+    def sinks(self, residual: Tensor) -> Tensor:
+        """bool[b, s]: True where a token must not be read. Position 0 (BOS) always is one."""
+        mask = residual.float().norm(dim=-1) > SINK_RATIO * self.typical_norm
+        mask[:, 0] = True
+        return mask
+
+    def activations(self, tokens: Tensor) -> Tensor:
+        """[b, s, n_latents] for a few short texts, zero on sinks. The harvest has its own sparse path."""
+        residual = self.residual(tokens)
+        encoded = self.dictionary.encode(residual)
+        encoded[self.sinks(residual)] = 0
+        return encoded
+
+
+def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype) -> TransformerBridge:
+    """The model in `folder` (or called `folder` on the hub) as a TransformerBridge. UserError when there is none."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"Could not load the model {name!r} ({reason}): name 'smollm2-135m-instruct', a hub model that "
+            "TransformerBridge supports, or a folder with config.json, weights and tokenizer."
+        ) from None
+    model.requires_grad_(False)
+    return TransformerBridge.boot_transformers(str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device)
