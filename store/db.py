@@ -8,13 +8,13 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
 
 from store.errors import StoreBusy, UserError
-from store.lock import POLL_S, FairLock
+from store.lock import POLL_S, FairLock, LockTimeout
 from store.migrations import migrate, pending
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -22,8 +22,8 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-HELD_BY = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
-DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large", re.IGNORECASE)
+HELD = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 
 
 class Store:
@@ -40,50 +40,99 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction, committed when the body ends, rolled back when it raises. Makes and migrates the store."""
-        self._inspect_unlocked()
-        with _no_room(self.path), self._turn(exclusive=True, create=True) as connection:
-            migrate(connection)
-            connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+        with self._disk_full_explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._turn(exclusive=True) as connection:
+                migrate(connection, self.path)
+                connection.begin()
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection. A store that does not exist yet reads as an empty one, and nothing is written."""
-        if not self.path.exists():
-            with duckdb.connect(":memory:", config=CONFIG) as connection:
-                migrate(connection)
+        with ExitStack() as stack:
+            if not self.path.exists():
+                connection = stack.enter_context(duckdb.connect(":memory:", config=CONFIG))
+                migrate(connection, self.path)
                 connection.execute("BEGIN TRANSACTION READ ONLY")
-                yield connection
-            return
-        self._inspect_unlocked()
-        if self._outdated():
-            with self.write():
-                pass
-        with self._turn(exclusive=False) as connection:
+            else:
+                connection = stack.enter_context(self._turn(exclusive=False))
+                if pending(connection, self.path):
+                    stack.close()
+                    with self.write():
+                        pass
+                    connection = stack.enter_context(self._turn(exclusive=False))
             yield connection
 
-    def _outdated(self) -> bool:
-        with self._turn(exclusive=False) as connection:
-            return bool(pending(connection))
-
-    def _inspect_unlocked(self) -> None:
-        """Look at a file that nobody has used yet, so that nothing is written beside one that is not ours."""
+    @contextmanager
+    def _turn(self, exclusive: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        deadline = time.monotonic() + self.timeout_s
         if self.path.exists() and not self._lock.exists:
-            with self._open(read_only=True, deadline=time.monotonic() + self.timeout_s) as connection:
-                pending(connection)
+            # A file nobody has used yet: look at it first, so that nothing is written beside one that is not ours.
+            with self._open(True, deadline) as connection:
+                pending(connection, self.path)
+        try:
+            with self._lock.hold(exclusive, deadline), self._open(not exclusive, deadline) as connection:
+                yield connection
+        except LockTimeout:
+            raise self._busy() from None
+
+    def _open(self, read_only: bool, deadline: float) -> duckdb.DuckDBPyConnection:
+        while True:
+            try:
+                return duckdb.connect(self.path, read_only=read_only, config=CONFIG)
+            except duckdb.IOException as error:
+                if HELD.search(str(error)):
+                    if time.monotonic() >= deadline:
+                        raise self._busy() from None
+                    time.sleep(POLL_S)
+                elif "not a valid DuckDB database" in str(error):
+                    raise UserError(
+                        f"{self.path} is not a DuckDB file; move it away or name another workspace"
+                    ) from None
+                elif DISK_FULL.search(str(error)):
+                    raise
+                else:
+                    reason = str(error).splitlines()[0]
+                    raise UserError(f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace") from error
+
+    def _busy(self) -> StoreBusy:
+        """Ask DuckDB, which knows who holds the file."""
+        holder = "another process"
+        if self.path.exists():
+            try:
+                duckdb.connect(self.path, config=CONFIG).close()
+            except duckdb.ConnectionException:
+                holder = f"this process (PID {os.getpid()})"
+            except duckdb.IOException as error:
+                if held := HELD.search(str(error)):
+                    holder = f"process {held['pid']} ({_command(held['pid']) or held['program']})"
+        return StoreBusy(
+            f"the store {self.path} was held for more than {self.timeout_s:g} s by {holder}; "
+            "wait for it to finish, or stop it, and try again"
+        )
 
     @contextmanager
-    def _turn(self, exclusive: bool, create: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        deadline = time.monotonic() + self.timeout_s
+    def _disk_full_explained(self) -> Iterator[None]:
         try:
-            if create:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            turn = self._lock.hold(exclusive, deadline)
-            turn.__enter__()
-        except TimeoutError:
-            raise self._busy() from None
+            yield
+        except (duckdb.Error, OSError) as error:
+            if not DISK_FULL.search(str(error)):
+                raise
+            raise UserError(
+                f"the disk that holds {self.path} is full, so nothing of this transaction was kept; "
+                "free some space and run the same command again"
+            ) from error
+
+
+def _command(pid: str) -> str:
+    """The command line of a process, or "" where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""

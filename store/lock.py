@@ -15,6 +15,10 @@ from typing import IO
 POLL_S = 0.003
 
 
+class LockTimeout(Exception):
+    """The lock did not come free in time."""
+
+
 class FairLock:
     """The gate and the room of one guarded file: `<file>.gate` and `<file>.lock`."""
 
@@ -29,7 +33,7 @@ class FairLock:
 
     @contextmanager
     def hold(self, exclusive: bool, deadline: float) -> Iterator[None]:
-        """Hold the lock for the body. Raises TimeoutError when it is not free by `deadline` (`time.monotonic`)."""
+        """Hold the lock for the body. Raises LockTimeout when it is not free by `deadline` (`time.monotonic`)."""
         with self._gate.open("ab") as gate, self._room.open("ab") as room:
             _wait(gate, fcntl.LOCK_EX, deadline)
             _wait(room, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, deadline)
@@ -44,5 +48,5 @@ def _wait(file: IO[bytes], operation: int, deadline: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise TimeoutError from None
+                raise LockTimeout from None
             time.sleep(POLL_S)

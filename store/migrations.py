@@ -37,12 +37,12 @@ def view_names() -> list[str]:
     return [Path(script.file).stem for script in _scripts("views")]
 
 
-def pending(connection: duckdb.DuckDBPyConnection) -> list[Script]:
+def pending(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Script]:
     """The scripts this store still lacks, in order. Raises UserError when this program may not touch the store."""
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if tables and "migrations" not in tables:
         raise UserError(
-            "this DuckDB file was not made by Glossator (it has tables but no table 'migrations'); "
+            f"{path} is a DuckDB file that Glossator did not make (it has tables but no table 'migrations'); "
             "name another workspace"
         )
     applied: dict[str, str] = {}
@@ -53,21 +53,21 @@ def pending(connection: duckdb.DuckDBPyConnection) -> list[Script]:
     newer = sorted(file for file in applied if file.startswith("migrations/") and file not in known)
     if newer:
         raise UserError(
-            f"this store was written by a newer Glossator (its schema has {newer[-1]}, this program ends at "
+            f"{path} was written by a newer Glossator (its schema has {newer[-1]}, this program ends at "
             f"{migrations[-1].file}); upgrade Glossator or name another workspace"
         )
     for script in migrations:
         if applied.get(script.file, script.sha256) != script.sha256:
             raise UserError(
-                f"{script.file} was edited after it was applied to this store; restore its text and put the change "
+                f"{script.file} was edited after it was applied to {path}; restore its text and put the change "
                 "into a new migration"
             )
     return [script for script in migrations + views if applied.get(script.file) != script.sha256]
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Apply the pending scripts, each in its own transaction."""
-    scripts = pending(connection)
+    scripts = pending(connection, path)
     if scripts and not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migrations'").fetchone():
         connection.execute(RECORD)
     for script in scripts:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from store.ids import content_hash
 
@@ -25,6 +25,13 @@ def slug(name: str) -> str:
 def now() -> datetime:
     """The current time, UTC, without a zone (the ledger's TIMESTAMP)."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _without_zone(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+UTCTime = Annotated[datetime, AfterValidator(_without_zone)]
 
 
 class Noun(BaseModel):
@@ -91,7 +98,7 @@ class Fact(Noun):
     """A row of the ledger. `id` is derived from every other field; `created_at` makes replications distinct."""
 
     table: ClassVar[str]
-    created_at: datetime = Field(default_factory=now)
+    created_at: UTCTime = Field(default_factory=now)
 
     @cached_property
     def id(self) -> str:
@@ -263,6 +270,13 @@ class Review(Fact):
         if (self.verdict is Verdict.REWRITE) != (self.rewrite is not None):
             raise ValueError("a rewrite, and only a rewrite, names the better explanation")
         return self
+
+
+class Problem(Noun):
+    """A fault that `verify` found: where (a row of a table, or a file) and what is wrong there."""
+
+    where: str
+    what: str
 
 
 FACTS: tuple[type[Fact], ...] = (Hypothesis, Prediction, Experiment, Explanation, Score, LLMCall, Review)

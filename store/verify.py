@@ -1,0 +1,100 @@
+"""Checks the ledger without trusting whoever wrote it: every id is hashed again, every reference followed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from store.ledger import Ledger
+from store.rows import derived, fetch_rows, from_row
+from store.types import FACTS, Experiment, Explanation, Fact, Hypothesis, Prediction, Problem, Review, Score
+
+BATCH_ROWS = 2000
+REFERENCES: tuple[tuple[type[Fact], str, type[Fact]], ...] = (
+    (Hypothesis, "refines", Hypothesis),
+    (Prediction, "hypothesis", Hypothesis),
+    (Experiment, "prediction", Prediction),
+    (Explanation, "experiment", Experiment),
+    (Score, "explanation", Explanation),
+    (Score, "experiment", Experiment),
+    (Review, "explanation", Explanation),
+    (Review, "rewrite", Explanation),
+)
+
+
+def verify(ledger: Ledger) -> list[Problem]:
+    """Every row whose id or key does not fit its content, that is there twice, or that points at nothing; and every
+    table that has lost the triggers which keep it append-only. An empty list means that the ledger is sound.
+    """
+    problems = []
+    for noun in FACTS:
+        for row in _rows(ledger, noun):
+            if what := _fault(noun, row):
+                problems.append(Problem(where=f"{noun.table}/{row['id']}", what=what))
+    return problems + _repeated(ledger) + _dangling(ledger) + _unguarded(ledger)
+
+
+def _rows(ledger: Ledger, noun: type[Fact]) -> Iterator[dict[str, Any]]:
+    """All rows of a table, a batch at a time, so that writers get their turn in between."""
+    after = -1
+    while True:
+        with ledger.store.read() as connection:
+            batch = fetch_rows(
+                connection.execute(
+                    f"SELECT rowid AS place, * FROM {noun.table} WHERE rowid > ? ORDER BY rowid LIMIT ?",
+                    [after, BATCH_ROWS],
+                )
+            )
+        for row in batch:
+            after = row.pop("place")
+            yield row
+        if len(batch) < BATCH_ROWS:
+            return
+
+
+def _fault(noun: type[Fact], row: dict[str, Any]) -> str | None:
+    try:
+        fact = from_row(noun, row)
+    except ValidationError as error:
+        return f"is not a valid {noun.__name__}: {error.errors()[0]['msg']}"
+    for column in derived(noun):
+        if getattr(fact, column) != row[column]:
+            return f"was altered: its content gives the {column} {getattr(fact, column)}, not {row[column]}"
+    return None
+
+
+def _repeated(ledger: Ledger) -> list[Problem]:
+    problems = []
+    for noun in FACTS:
+        with ledger.store.read() as connection:
+            query = f"SELECT id, count(*) FROM {noun.table} GROUP BY id HAVING count(*) > 1 ORDER BY id"
+            found = connection.execute(query).fetchall()
+        problems += [Problem(where=f"{noun.table}/{id}", what=f"is there {count} times") for id, count in found]
+    return problems
+
+
+def _dangling(ledger: Ledger) -> list[Problem]:
+    problems = []
+    for noun, column, target in REFERENCES:
+        with ledger.store.read() as connection:
+            found = connection.execute(
+                f'SELECT id, "{column}" FROM {noun.table} WHERE "{column}" IS NOT NULL '
+                f'AND "{column}" NOT IN (SELECT id FROM {target.table}) ORDER BY id'
+            ).fetchall()
+        problems += [
+            Problem(where=f"{noun.table}/{id}", what=f"names the {column} {name}, which is not in {target.table}")
+            for id, name in found
+        ]
+    return problems
+
+
+def _unguarded(ledger: Ledger) -> list[Problem]:
+    with ledger.store.read() as connection:
+        query = "SELECT table_name, event_manipulation FROM duckdb_triggers()"
+        guarded = set(connection.execute(query).fetchall())
+    return [
+        Problem(where=noun.table, what=f"has lost the trigger that refuses {event}")
+        for noun in FACTS
+        for event in ("UPDATE", "DELETE")
+        if (noun.table, event) not in guarded
+    ]
