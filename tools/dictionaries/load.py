@@ -1,0 +1,147 @@
+"""Load a subject: a model by name or folder, and a dictionary from a SAELens release or a folder, checked on arrival."""
+
+import warnings
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from sae_lens import SAE
+from sae_lens.loading.pretrained_sae_loaders import sae_lens_disk_loader
+from torch import Tensor
+
+from store.errors import UserError
+from store.types import slug
+from tools.dictionaries.formats import GEMMA_SCOPE, SAELENS, SPARSIFY, gemma_scope, sparsify
+from tools.workbench import embedded
+from tools.workbench.dictionary import Dictionary
+from tools.workbench.subject import Subject, boot
+
+EMBEDDED_DICTIONARY = "l15-4608"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_DICTIONARY
+LOADERS = {SAELENS: sae_lens_disk_loader, SPARSIFY: sparsify, GEMMA_SCOPE: gemma_scope}
+
+
+def load_subject(
+    model: str = embedded.NAME,
+    dictionary: str | None = EMBEDDED_DICTIONARY,
+    hook: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Subject:
+    """The subject, ready to run.
+
+    model: the embedded name, a hub name or a folder. dictionary: the embedded name, a folder (SAELens, sparsify or Gemma
+    Scope), "release:id" of SAELens' list, or None for none (then `hook` is needed). device: "cuda", "cpu", ..., by
+    default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device.
+    Raises UserError, in one sentence, for anything unknown or that does not fit together.
+    """
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    precision = _dtype(dtype, where)
+    loaded = load_dictionary(dictionary, where, precision, hook) if dictionary else None
+    folder = embedded.model_folder() if model == embedded.NAME else model
+    bridge = boot(model, folder, where, precision)
+    name = Path(model).resolve().name if Path(model).is_dir() else model
+    point = loaded.hook if loaded else hook
+    if point not in bridge.hook_dict or not str(point).startswith("blocks."):
+        raise UserError(
+            f"{name} has no hook point {point!r}: name one such as blocks.15.hook_resid_pre, "
+            f"with a block from 0 to {bridge.cfg.n_layers - 1}."
+        )
+    subject = Subject(name, bridge, str(point), loaded)
+    if loaded:
+        check(subject)
+    return subject
+
+
+def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: str | None = None) -> Dictionary:
+    """The dictionary called `name` (see `load_subject`), its decoder rows folded to norm 1 where the architecture allows."""
+    precision = str(dtype).removeprefix("torch.")
+    folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else Path(name).expanduser()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if folder.is_dir():
+                loader = next((load for file, load in LOADERS.items() if (folder / file).exists()), None)
+                if loader is None:
+                    raise UserError(f"{folder} holds no dictionary: it must have one of {', '.join(LOADERS)}.")
+                sae = SAE.load_from_disk(folder, device=str(device), dtype="float32", converter=loader)
+            elif ":" in name:
+                release, sae_id = name.split(":", 1)
+                sae = SAE.from_pretrained(release, sae_id, device=str(device), dtype="float32")
+            else:
+                raise UserError(
+                    f"There is no dictionary {name!r}: name {EMBEDDED_DICTIONARY!r}, a folder, or release:id of SAELens' list."
+                )
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"Could not load the dictionary {name!r} ({reason}): check the folder or the release:id.") from None
+    metadata, architecture = sae.cfg.metadata, sae.cfg.architecture()
+    point = hook or metadata.hook_name
+    if not point:
+        raise UserError(f"The dictionary {name!r} does not say where it was trained: give its hook point with --hook.")
+    if architecture != "topk":
+        sae.fold_W_dec_norm()
+    return Dictionary(
+        name=slug(folder.resolve().name if folder.is_dir() else name.replace(":", "--")),
+        sae=sae.to(dtype=getattr(torch, precision)).requires_grad_(False),
+        hook=point,
+        stated_l0=getattr(sae.cfg, "k", None) or metadata.k or metadata.l0,
+        trained_on=metadata.model_name,
+    )
+
+
+def check(subject: Subject) -> tuple[float, float]:
+    """Explained variance and L0 on 2,048 tokens, sinks masked; refuses a dictionary that does not fit the model.
+
+    Raises UserError when the widths differ, the explained variance is negative, or L0 is off its stated value by more
+    than a factor of 2: wrong layer, wrong site, missing BOS or normalisation all show up so (METHODS of Gemma Scope,
+    2408.05147, and the massive activations of 2402.17762).
+    """
+    dictionary = subject.dictionary
+    residual = subject.residual(subject.calibration_tokens)
+    if residual.shape[-1] != dictionary.d_model:
+        raise UserError(
+            f"The dictionary {dictionary.name!r} reads {dictionary.d_model} numbers but {subject.hook} of {subject.name} "
+            f"gives {residual.shape[-1]}: name a dictionary of this model and hook point."
+        )
+    kept = residual[~subject.sinks(residual)]
+    activations = dictionary.encode(kept)
+    explained = explained_variance(kept, dictionary.decode(activations))
+    l0 = float((activations > 0).sum(-1).float().mean())
+    stated = dictionary.stated_l0
+    if explained < 0:
+        raise UserError(
+            f"The dictionary {dictionary.name!r} explains {explained:.2f} of the variance at {subject.hook} of {subject.name}, "
+            "worse than a constant: it was probably trained on another layer, hook point or model; name the right one."
+        )
+    if stated and not stated / 2 <= l0 <= stated * 2:
+        raise UserError(
+            f"The dictionary {dictionary.name!r} has {l0:.0f} active latents a token at {subject.hook} of {subject.name} but "
+            f"states {stated:.0f}: probably the layer, the hook point or the input's scale is wrong; name the right one."
+        )
+    return explained, l0
+
+
+def explained_variance(x: Tensor, reconstruction: Tensor) -> float:
+    """1 - sum |x - x'|^2 / sum |x - mean x|^2 over [n, d] (SAEBench 2503.09532, the corrected formula)."""
+    x, reconstruction = x.double(), reconstruction.double()
+    return float(1 - (x - reconstruction).pow(2).sum() / (x - x.mean(0)).pow(2).sum())
+
+
+def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The named dtype, or the faster of bfloat16 and float32 on this device, timed on one matrix product."""
+    if name in ("float32", "bfloat16"):
+        return torch.float32 if name == "float32" else torch.bfloat16
+    if name is not None:
+        raise UserError(f"There is no dtype {name!r}: name float32 or bfloat16.")
+    if device.type == "cuda":
+        return torch.bfloat16
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+        a @ b
+        start = perf_counter()
+        for _ in range(3):
+            a @ b
+        seconds[dtype] = perf_counter() - start
+    return min(seconds, key=lambda dtype: seconds[dtype])

@@ -1,0 +1,104 @@
+"""One pass over a corpus: which latents fire on which tokens, streamed to disk shard by shard.
+
+The model runs only to the hook point; a batch of activations is made sparse as soon as it is encoded, so memory depends on
+the shard (65,536 tokens), not on the corpus. Killed at any moment and called again, it goes on from the last whole shard.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from store.activations import Harvest, HarvestWriter, Window
+from store.errors import UserError
+from tools.workbench.batches import BATCH_TOKENS, CONTEXT, Batch, cut_windows, forward, take_tokens
+from tools.workbench.corpus import Corpus
+from tools.workbench.dictionary import firings
+from tools.workbench.subject import Subject
+
+SHARD_TOKENS = 65_536
+ENCODE_TOKENS = 1024  # tokens encoded at once: bounds the dense [tokens, n_latents] block
+
+Progress = Callable[[int, int], None]  # (tokens done, tokens in all)
+
+
+def harvest(
+    subject: Subject,
+    corpus: Corpus,
+    tokens: int,
+    folder: Path,
+    progress: Progress = lambda done, total: None,
+    context: int = CONTEXT,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Harvest:
+    """Runs about `tokens` tokens of `corpus` (BOS included, up to the end of a shard) and returns the finished harvest.
+
+    Only held-in order matters: documents are taken from the front of the corpus. Raises UserError when the corpus has no
+    usable document, or `folder` holds a harvest of something else.
+    """
+    writer = HarvestWriter(folder, _header(subject, corpus, tokens, context), subject.dictionary.n_latents)
+    windows = cut_windows(subject, enumerate(corpus.documents), context)
+    shard, done = 0, 0
+    while done < tokens and (taken := take_tokens(windows, min(SHARD_TOKENS, tokens - done))):
+        if shard >= writer.shards_done:
+            writer.write_shard(taken, *encode_shard(subject, taken, batch_tokens, lambda n: progress(done + n, tokens)))
+        done += sum(len(window.tokens) for window in taken)
+        shard += 1
+        progress(min(done, tokens), tokens)
+    if not done:
+        raise UserError(f"The corpus {corpus.name!r} has no document of two tokens or more: give longer text.")
+    writer.finish()
+    return Harvest(folder)
+
+
+def encode_shard(
+    subject: Subject, windows: list[Window], batch_tokens: int, progress: Callable[[int], None] = lambda done: None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Firings of every latent on every unmasked token: (latent i32, window i32, position i16, activation f32), each [m]."""
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    done, shown = 0, perf_counter()
+    for batch in forward(subject, windows, batch_tokens):
+        parts.extend(_encode(subject, batch))
+        done += sum(len(window.tokens) for window in batch.windows)
+        if perf_counter() - shown > 0.2:
+            shown = perf_counter()
+            progress(done)
+    latent, window, position, activation = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return latent, window, position, activation
+
+
+def _encode(subject: Subject, batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    row, position = batch.valid.nonzero(as_tuple=True)
+    ids = torch.tensor([window.id for window in batch.windows], device=row.device)
+    for rows, positions in zip(row.split(ENCODE_TOKENS), position.split(ENCODE_TOKENS), strict=True):
+        token, latent, activation = firings(subject.dictionary.encode(batch.residual[rows, positions]))
+        yield (
+            _numpy(latent, torch.int32),
+            _numpy(ids[rows[token]], torch.int32),
+            _numpy(positions[token], torch.int16),
+            _numpy(activation, torch.float32),
+        )
+
+
+def _numpy(values: Tensor, dtype: torch.dtype) -> np.ndarray:
+    array: np.ndarray = values.to("cpu", dtype).numpy()
+    return array
+
+
+def _header(subject: Subject, corpus: Corpus, tokens: int, context: int) -> dict[str, object]:
+    """What decides the harvest's content: another value of any of these is another harvest."""
+    return {
+        "subject": subject.fingerprint,
+        "model": subject.name,
+        "dictionary": subject.dictionary.name,
+        "hook": subject.hook,
+        "dtype": str(subject.dtype).removeprefix("torch."),
+        "corpus": corpus.name,
+        "corpus_hash": corpus.hash,
+        "tokens": tokens,
+        "context": context,
+        "shard_tokens": SHARD_TOKENS,
+    }
