@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
+from store.ledger import Ledger
 
 from prompts import template as templates
 from prompts.budget import Budget
@@ -25,7 +26,6 @@ from prompts.providers import Endpoint, Role, client
 from prompts.reply import parse, response_format
 from prompts.transport import complete
 from store.ids import content_hash
-from store.ledger import Ledger
 from store.types import LLMCall
 
 CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
@@ -94,10 +94,7 @@ class LLM:
         when no further question would fare better.
         """
         request = self._render(role, template, values, schema, top_logprobs, max_tokens)
-        call = self._cache.get(request.hash)
-        cached = call is not None
-        if call is None:
-            call, cached = await self._reply(request)
+        call, cached = await self._reply(request)
         await self._ledger.record(call)
         return Answer(call.id, call.reply, parse(call, schema), call.logprobs, cached)
 
@@ -174,8 +171,13 @@ class LLM:
                 # a task of its own: what is sent is paid, so it is kept even when the caller is cancelled
                 sending = asyncio.create_task(self._send(request))
                 self._sending.add(sending)
-                sending.add_done_callback(self._sending.discard)
+                sending.add_done_callback(self._sent)
                 return await asyncio.shield(sending), False
+
+    def _sent(self, task: asyncio.Task[LLMCall]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, so that asyncio does not report it when the caller has gone
 
     async def _send(self, request: _Request) -> LLMCall:
         endpoint = self.endpoints[request.role]

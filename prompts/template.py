@@ -7,7 +7,6 @@ Released files are never edited: `templates/LOCK` holds their SHA-256, and a cha
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -74,18 +73,18 @@ def released() -> dict[str, list[int]]:
 
 
 @cache
-def load(name: str, version: int | None = None) -> Template:
-    """The template `name`, its newest version unless one is named. UserError lists what there is."""
-    versions = released().get(name)
+def load(name: str) -> Template:
+    """The newest version of "name", or the one spelled "name.v2". UserError lists what there is."""
+    base, _, wanted = name.partition(".v")
+    versions = released().get(base)
     if versions is None:
-        raise UserError(f"There is no prompt template {name!r}; there are {', '.join(released())}.")
-    if version is None:
-        version = versions[-1]
+        raise UserError(f"There is no prompt template {base!r}; there are {', '.join(released())}.")
+    version = versions[-1] if not wanted else int(wanted) if wanted.isdigit() else None
     if version not in versions:
-        raise UserError(f"Template {name} has no version {version}; it has {', '.join(map(str, versions))}.")
-    source = (FOLDER / f"{name}.v{version}.md").read_bytes().decode()
+        raise UserError(f"Template {base} has no version {wanted!r}; it has {', '.join(map(str, versions))}.")
+    source = (FOLDER / f"{base}.v{version}.md").read_bytes().decode()
     try:
         _compiled(source)
     except (TemplateSyntaxError, ValueError) as error:
-        raise UserError(f"The template {name}.v{version} cannot be read: {error}.") from error
-    return Template(name, version, source)
+        raise UserError(f"The template {base}.v{version} cannot be read: {error}.") from error
+    return Template(base, version, source)
