@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from store.disk import DISK_FULL, full_disk_explained
 from store.errors import StoreBusy, UserError
 from store.lock import POLL_S, FairLock, LockTimeout
 from store.migrations import migrate, pending
@@ -23,7 +24,6 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
 }
 HELD = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
-DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 
 
 class Store:
@@ -40,7 +40,7 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction, committed when the body ends, rolled back when it raises. Makes and migrates the store."""
-        with self._disk_full_explained():
+        with full_disk_explained(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._turn(exclusive=True) as connection:
                 migrate(connection, self.path)
@@ -99,7 +99,9 @@ class Store:
                     raise
                 else:
                     reason = str(error).splitlines()[0]
-                    raise UserError(f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace") from error
+                    raise UserError(
+                        f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace"
+                    ) from error
 
     def _busy(self) -> StoreBusy:
         """Ask DuckDB, which knows who holds the file."""
@@ -116,18 +118,6 @@ class Store:
             f"the store {self.path} was held for more than {self.timeout_s:g} s by {holder}; "
             "wait for it to finish, or stop it, and try again"
         )
-
-    @contextmanager
-    def _disk_full_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (duckdb.Error, OSError) as error:
-            if not DISK_FULL.search(str(error)):
-                raise
-            raise UserError(
-                f"the disk that holds {self.path} is full, so nothing of this transaction was kept; "
-                "free some space and run the same command again"
-            ) from error
 
 
 def _command(pid: str) -> str:

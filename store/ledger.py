@@ -12,7 +12,7 @@ from store.errors import UserError
 from store.group_commit import GroupCommit
 from store.migrations import view_names
 from store.rows import derived, fetch_rows, from_row, to_table
-from store.types import FACTS, Experiment, Fact
+from store.types import FACTS, Fact
 
 F = TypeVar("F", bound=Fact)
 
@@ -95,8 +95,9 @@ class Ledger:
         with self.store.read() as connection:
             return dict(
                 connection.execute(
-                    "SELECT key, id FROM experiments WHERE error IS NULL AND (tool = ? OR ? IS NULL) ORDER BY created_at",
-                    [tool, tool],
+                    "SELECT key, id FROM experiments WHERE error IS NULL AND tool = coalesce(?, tool) "
+                    "ORDER BY created_at",
+                    [tool],
                 ).fetchall()
             )
 

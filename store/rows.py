@@ -45,7 +45,8 @@ def to_table(noun: type[Fact], facts: Sequence[Fact]) -> pa.Table:
         name: pa.array([getattr(fact, name) for fact in facts], pa.string()) for name in derived(noun)
     }
     plain = {name: _plain(field.annotation) for name, field in noun.model_fields.items()}
-    dumps = [fact.model_dump(mode="json", include={name for name, type_ in plain.items() if not type_}) for fact in facts]
+    as_json = {name for name, type_ in plain.items() if type_ is None}
+    dumps = [fact.model_dump(mode="json", include=as_json) for fact in facts]
     for name, type_ in plain.items():
         if type_ is not None:
             columns[name] = pa.array([getattr(fact, name) for fact in facts], type_)
@@ -68,5 +69,5 @@ def fetch_rows(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def from_row(noun: type[F], row: Mapping[str, Any]) -> F:
-    """The fact that a row of `fetch_rows` holds, its derived columns left aside. Raises ValidationError when it holds none."""
+    """The fact in a row of `fetch_rows`, derived columns left aside. Raises ValidationError when it is none."""
     return noun.model_validate({name: value for name, value in row.items() if name not in derived(noun)})

@@ -1,0 +1,54 @@
+"""Files that appear whole or not at all, and what to say when the disk is full."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from store.errors import UserError
+
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+
+
+@contextmanager
+def full_disk_explained(place: Path) -> Iterator[None]:
+    """Turn the failure of a write for want of space into one sentence; let every other failure through."""
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        if not DISK_FULL.search(str(error)):
+            raise
+        raise UserError(
+            f"the disk that holds {place} is full, so nothing of this step was kept; "
+            "free some space and run the same command again"
+        ) from error
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A path to write to; when the body ends it becomes `path`, durably and in one step, and when it raises it goes."""
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        with full_disk_explained(path):
+            yield unfinished
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
