@@ -16,7 +16,7 @@ import duckdb
 from store.disk import DISK_FULL, full_disk_explained
 from store.errors import StoreBusy, UserError
 from store.lock import POLL_S, FairLock, LockTimeout
-from store.migrations import migrate, pending
+from store.migrate import migrate, pending
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,

@@ -10,7 +10,7 @@ import duckdb
 from store.db import Store
 from store.errors import UserError
 from store.group_commit import GroupCommit
-from store.migrations import view_names
+from store.migrate import view_names
 from store.rows import derived, fetch_rows, from_row, to_table
 from store.types import FACTS, Fact
 

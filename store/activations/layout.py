@@ -7,6 +7,9 @@ A harvest is a folder of immutable files and a manifest that names them with the
     activations-00000.parquet   latent, window, position, activation           sorted by the first three
     latents.parquet             latent, count, sum, max, histogram             one row per latent
     samples.parquet             latent, kind, window, position, activation     kind is 'top' or 'sample'
+
+A harvest so small that samples.parquet would be a good part of it goes without: the same rows are then picked from
+the shards when they are asked for.
 """
 
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ MANIFEST = "manifest.json"
 LATENTS = "latents.parquet"
 SAMPLES = "samples.parquet"
 TOP, SAMPLE = 100, 200  # rows per latent and kind in samples.parquet
+SAMPLES_SHARE = 1 / 12  # samples.parquet may hold this many rows per stored activation; else it is not written
 
 # Bin edges of the histograms: half octaves from 2^-10 to 2^14; the first and last bin also take what lies outside.
 EDGES: Float64s = 2.0 ** (np.arange(-20, 29) / 2)
@@ -41,9 +45,7 @@ WINDOW_SCHEMA = pa.schema(
 ACTIVATION_SCHEMA = pa.schema(
     {"latent": pa.int32(), "window": pa.int32(), "position": pa.int16(), "activation": pa.float32()}
 )
-SAMPLE_SCHEMA = pa.schema(
-    {"latent": pa.int32(), "kind": pa.string(), "window": pa.int32(), "position": pa.int16(), "activation": pa.float32()}
-)
+SAMPLE_SCHEMA = ACTIVATION_SCHEMA.insert(1, pa.field("kind", pa.string()))
 # How pyarrow writes firings: about three and a half bytes each.
 FIRING_ENCODING: dict[str, Any] = {
     "compression": "zstd",
@@ -133,6 +135,10 @@ class Manifest(Noun):
     @property
     def n_windows(self) -> int:
         return sum(shard.n_windows for shard in self.shards)
+
+    @property
+    def n_activations(self) -> int:
+        return sum(shard.n_activations for shard in self.shards)
 
     def files(self) -> list[File]:
         return [file for shard in self.shards for file in (shard.windows, shard.activations)] + list(self.summary)

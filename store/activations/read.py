@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from store.activations.layout import EDGES, LATENTS, MANIFEST, SAMPLES, Firings, LatentStats, Manifest, Peaks, Window
-from store.activations.table import SortedTable
+from store.activations.summary import samples_of
+from store.activations.table import SortedTable, to_numpy
 from store.disk import sha256_of
 from store.errors import UserError
 from store.types import Problem
@@ -29,7 +30,8 @@ class Harvest:
         self._first_windows = [shard.first_window for shard in self._manifest.shards]
         self._texts = [SortedTable(folder / shard.windows.name) for shard in self._manifest.shards]
         self._firings = [SortedTable(folder / shard.activations.name) for shard in self._manifest.shards]
-        self._samples = SortedTable(folder / SAMPLES)
+        sampled = any(file.name == SAMPLES for file in self._manifest.summary)
+        self._samples = SortedTable(folder / SAMPLES) if sampled else None
 
     def stats(self) -> LatentStats:
         """Counts, densities, maxima, means and histograms of all latents."""
@@ -55,7 +57,10 @@ class Harvest:
         'top': the 100 windows with the highest peaks, each at its peak. 'sample': 200 firings drawn uniformly.
         """
         self._check(latent)
-        rows = self._samples.between(latent, latent)
+        if self._samples is not None:
+            rows = self._samples.between(latent, latent)
+        else:
+            rows = to_numpy(samples_of(latent, self.activations(latent)))
         chosen = np.flatnonzero(rows["kind"] == kind)
         chosen = chosen[np.argsort(-rows["activation"][chosen], kind="stable")]
         return Peaks(rows["window"][chosen], rows["position"][chosen], rows["activation"][chosen])
@@ -96,15 +101,14 @@ class Harvest:
 
     def firing_latents(self, windows: Sequence[int]) -> Firings:
         """Every firing of every latent in the given windows, by window, position and latent. Reads whole shards."""
-        pieces = []
+        pieces = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int16), np.empty(0, np.float32))]
         for shard in sorted(set(self._shards_of(windows))):
             for rows in self._firings[shard].pieces():
                 chosen = np.isin(rows["window"], np.asarray(windows))
                 pieces.append(Firings(**{name: values[chosen] for name, values in rows.items()}))
-        empty = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int16), np.empty(0, np.float32))
-        columns = Firings(*(np.concatenate(parts) for parts in zip(empty, *pieces, strict=True)))
-        order = np.lexsort((columns.latent, columns.position, columns.window))
-        return Firings(*(column[order] for column in columns))
+        latent, window, position, activation = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        order = np.lexsort((latent, position, window))
+        return Firings(latent[order], window[order], position[order], activation[order])
 
     def verify(self) -> list[Problem]:
         """Every file whose content is not the one that was written. An empty list means that all are sound."""

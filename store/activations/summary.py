@@ -1,5 +1,6 @@
 """Summarises the shards of a harvest per latent, one shard and one block of latents in memory at a time."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from store.activations.layout import (
     SAMPLE,
     SAMPLE_SCHEMA,
     SAMPLES,
+    SAMPLES_SHARE,
     TOP,
     File,
     Firings,
@@ -22,6 +24,7 @@ from store.activations.layout import (
     Int16s,
     Int32s,
     Manifest,
+    Peaks,
 )
 from store.activations.table import SortedTable
 from store.disk import appearing
@@ -32,20 +35,33 @@ BINS = len(EDGES) - 1
 
 
 def write_summary(folder: Path, manifest: Manifest) -> tuple[File, ...]:
-    """Write latents.parquet and samples.parquet: they depend on nothing but the shards."""
+    """Write latents.parquet and samples.parquet (see layout.py). They depend on nothing but the shards."""
     shards = [SortedTable(folder / shard.activations.name) for shard in manifest.shards]
-    with appearing(folder / LATENTS) as latents_path, appearing(folder / SAMPLES) as samples_path:
-        stats = []
-        with pq.ParquetWriter(samples_path, SAMPLE_SCHEMA, **FIRING_ENCODING) as samples:
-            for low in range(0, manifest.n_latents, LATENTS_PER_BLOCK):
-                high = min(low + LATENTS_PER_BLOCK, manifest.n_latents)
-                block = _Block(low, high)
-                for shard in shards:
-                    block.add(Firings(**shard.between(low, high - 1)))
-                stats.append(block.stats())
+    sampled = manifest.n_latents * (TOP + SAMPLE) <= manifest.n_activations * SAMPLES_SHARE
+    stats = []
+    with ExitStack() as stack:
+        samples = None
+        if sampled:
+            path = stack.enter_context(appearing(folder / SAMPLES))
+            samples = stack.enter_context(pq.ParquetWriter(path, SAMPLE_SCHEMA, **FIRING_ENCODING))
+        for low in range(0, manifest.n_latents, LATENTS_PER_BLOCK):
+            high = min(low + LATENTS_PER_BLOCK, manifest.n_latents)
+            block = _Block(low, high)
+            for shard in shards:
+                block.add(Firings(**shard.between(low, high - 1)))
+            stats.append(block.stats())
+            if samples is not None:
                 samples.write_table(block.samples(), row_group_size=SAMPLES_PER_GROUP)
-        pq.write_table(pa.concat_tables(stats), latents_path, compression="zstd")
-    return File.of(folder / LATENTS), File.of(folder / SAMPLES)
+    with appearing(folder / LATENTS) as path:
+        pq.write_table(pa.concat_tables(stats), path, compression="zstd")
+    return tuple(File.of(folder / name) for name in (LATENTS, *([SAMPLES] if sampled else [])))
+
+
+def samples_of(latent: int, firings: Peaks) -> pa.Table:
+    """The rows that samples.parquet would hold for a latent with these firings."""
+    block = _Block(latent, latent + 1)
+    block.add(Firings(np.full(len(firings.window), latent, np.int32), *firings))
+    return block.samples()
 
 
 class _Block:
@@ -93,8 +109,8 @@ class _Block:
         tables = []
         for kind, best in (("top", self.top), ("sample", self.sample)):
             latent = (best.key >> np.uint64(32)).astype(np.int32) + self.low
-            window, position, activation = best.columns
-            tables.append(pa.table([latent, [kind] * len(latent), window, position, activation], schema=SAMPLE_SCHEMA))
+            columns = [latent, [kind] * len(latent), *best.columns]
+            tables.append(pa.table(columns, schema=SAMPLE_SCHEMA))
         return pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("latent", "kind", "window")])
 
 
@@ -122,10 +138,12 @@ class _Smallest:
         place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
         kept = order[place < self.keep]
         self.key = key[kept]
-        window, position, activation = (
-            np.concatenate([old, new[chosen]])[kept] for old, new in zip(self.columns, firings[1:], strict=True)
+        window, position, activation = self.columns
+        self.columns = (
+            np.concatenate([window, firings.window[chosen]])[kept],
+            np.concatenate([position, firings.position[chosen]])[kept],
+            np.concatenate([activation, firings.activation[chosen]])[kept],
         )
-        self.columns = (window, position, activation)
         last = order[place == self.keep - 1]
         self.limit[(key[last] >> np.uint64(32)).astype(np.int64)] = key[last].astype(np.uint32)
 

@@ -64,9 +64,7 @@ class HarvestWriter:
         try:
             found = Manifest.model_validate_json((self.folder / MANIFEST).read_bytes())
         except ValidationError:
-            raise UserError(
-                f"{self.folder / MANIFEST} cannot be read; delete the folder to harvest again"
-            ) from None
+            raise UserError(f"{self.folder / MANIFEST} cannot be read; delete the folder to harvest again") from None
         if found.header != fresh.header or found.n_latents != fresh.n_latents:
             before, after = ({**m.header, "latents": m.n_latents} for m in (found, fresh))
             differ = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
