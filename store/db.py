@@ -1,7 +1,8 @@
 """The one place that opens the DuckDB file: wait for a turn, open, use, close.
 
-DuckDB lets one process hold a file and shuts out all others, so nobody here keeps it open. Turns are given by a
-fair lock beside the file; a process from outside that holds the file (say DuckDB's own shell) is waited for as well.
+DuckDB lets one process hold a file and shuts out all others, so nobody here keeps it open: an instance of DuckDB
+without a file attaches it for one turn. Turns are given by a fair lock beside the file; a process from outside that
+holds the file (say DuckDB's own shell) is waited for as well.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from store.disk import DISK_FULL, full_disk_explained
+from store.disk import DISK_FULL, appearing, full_disk_explained
 from store.errors import StoreBusy, UserError
 from store.lock import POLL_S, FairLock, LockTimeout
 from store.migrate import migrate, pending
@@ -33,9 +34,10 @@ class Store:
     """
 
     def __init__(self, path: Path, timeout_s: float = 30) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.timeout_s = timeout_s
-        self._lock = FairLock(path)
+        self._lock = FairLock(self.path)
+        self._idle: list[duckdb.DuckDBPyConnection] = []
 
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -57,9 +59,11 @@ class Store:
         """A read-only connection. A store that does not exist yet reads as an empty one, and nothing is written."""
         with ExitStack() as stack:
             if not self.path.exists():
-                connection = stack.enter_context(duckdb.connect(":memory:", config=CONFIG))
+                engine = stack.enter_context(self._engine())
+                connection = stack.enter_context(_attached(engine, ":memory:", read_only=False))
                 migrate(connection, self.path)
                 connection.execute("BEGIN TRANSACTION READ ONLY")
+                stack.callback(connection.rollback)
             else:
                 connection = stack.enter_context(self._turn(exclusive=False))
                 if pending(connection, self.path):
@@ -72,52 +76,87 @@ class Store:
     @contextmanager
     def _turn(self, exclusive: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self.timeout_s
-        if self.path.exists() and not self._lock.exists:
-            # A file nobody has used yet: look at it first, so that nothing is written beside one that is not ours.
-            with self._open(True, deadline) as connection:
-                pending(connection, self.path)
-        try:
-            with self._lock.hold(exclusive, deadline), self._open(not exclusive, deadline) as connection:
-                yield connection
-        except LockTimeout:
-            raise self._busy() from None
-
-    def _open(self, read_only: bool, deadline: float) -> duckdb.DuckDBPyConnection:
-        while True:
+        with self._engine() as engine:
+            if self.path.exists() and not self._lock.exists:
+                # A file nobody has used yet: look at it first, so that nothing is written beside one that is not ours.
+                with self._open(engine, True, deadline) as connection:
+                    pending(connection, self.path)
             try:
-                return duckdb.connect(self.path, read_only=read_only, config=CONFIG)
-            except duckdb.IOException as error:
-                if HELD.search(str(error)):
-                    if time.monotonic() >= deadline:
-                        raise self._busy() from None
-                    time.sleep(POLL_S)
-                elif "not a valid DuckDB database" in str(error):
-                    raise UserError(
-                        f"{self.path} is not a DuckDB file; move it away or name another workspace"
-                    ) from None
-                elif DISK_FULL.search(str(error)):
-                    raise
-                else:
-                    reason = str(error).splitlines()[0]
-                    raise UserError(
-                        f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace"
-                    ) from error
+                with self._lock.hold(exclusive, deadline):
+                    if exclusive and not self.path.exists():
+                        with appearing(self.path) as unfinished, _attached(engine, unfinished, False) as connection:
+                            migrate(connection, self.path)
+                    with self._open(engine, not exclusive, deadline) as connection:
+                        yield connection
+            except LockTimeout:
+                raise self._busy(engine) from None
 
-    def _busy(self) -> StoreBusy:
+    @contextmanager
+    def _engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """An instance of DuckDB without a file: starting one takes longer than all the rest, so they are kept."""
+        engine = self._idle.pop() if self._idle else duckdb.connect(":memory:", config=CONFIG)
+        try:
+            yield engine
+        except BaseException:
+            engine.close()
+            raise
+        self._idle.append(engine)
+
+    @contextmanager
+    def _open(
+        self, engine: duckdb.DuckDBPyConnection, read_only: bool, deadline: float
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        with ExitStack() as stack:
+            while True:
+                try:
+                    connection = stack.enter_context(_attached(engine, self.path, read_only))
+                    break
+                except duckdb.IOException as error:
+                    if HELD.search(str(error)):
+                        if time.monotonic() >= deadline:
+                            raise self._busy(engine) from None
+                        time.sleep(POLL_S)
+                    elif "not a valid DuckDB database" in str(error):
+                        raise UserError(
+                            f"{self.path} is not a DuckDB file; move it away or name another workspace"
+                        ) from None
+                    elif DISK_FULL.search(str(error)):
+                        raise
+                    else:
+                        reason = str(error).splitlines()[0]
+                        raise UserError(
+                            f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace"
+                        ) from error
+            yield connection
+
+    def _busy(self, engine: duckdb.DuckDBPyConnection) -> StoreBusy:
         """Ask DuckDB, which knows who holds the file."""
         holder = "another process"
-        if self.path.exists():
-            try:
-                duckdb.connect(self.path, config=CONFIG).close()
-            except duckdb.ConnectionException:
-                holder = f"this process (PID {os.getpid()})"
-            except duckdb.IOException as error:
-                if held := HELD.search(str(error)):
-                    holder = f"process {held['pid']} ({_command(held['pid']) or held['program']})"
+        try:
+            if self.path.exists():
+                with _attached(engine, self.path, read_only=False):
+                    pass
+        except duckdb.IOException as error:
+            if held := HELD.search(str(error)):
+                holder = f"process {held['pid']} ({_command(held['pid']) or held['program']})"
+        except duckdb.Error:
+            holder = f"this process (PID {os.getpid()})"
         return StoreBusy(
             f"the store {self.path} was held for more than {self.timeout_s:g} s by {holder}; "
             "wait for it to finish, or stop it, and try again"
         )
+
+
+@contextmanager
+def _attached(
+    engine: duckdb.DuckDBPyConnection, path: Path | str, read_only: bool
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    quoted = str(path).replace("'", "''")
+    engine.execute(f"ATTACH '{quoted}' AS ledger" + (" (READ_ONLY)" if read_only else ""))
+    engine.execute("USE ledger")
+    yield engine
+    engine.execute("USE memory")
+    engine.execute("DETACH ledger")
 
 
 def _command(pid: str) -> str:

@@ -32,6 +32,7 @@ def full_disk_explained(place: Path) -> Iterator[None]:
 def appearing(path: Path) -> Iterator[Path]:
     """A path to write to; when the body ends it becomes `path`, durably and in one step, and when it raises it goes."""
     unfinished = path.with_name(path.name + ".tmp")
+    unfinished.unlink(missing_ok=True)  # left by a process that was killed
     try:
         with full_disk_explained(path):
             yield unfinished

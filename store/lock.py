@@ -1,8 +1,9 @@
-"""A lock between processes, beside the file it guards: readers share it, a writer has it alone, writers get their turn.
+"""A lock between processes, beside the file it guards: readers share it, a writer has it alone, all get their turn.
 
-Everybody passes a gate, one at a time, and keeps it until the room behind it opens. A writer that waits for the
-readers in the room to leave therefore stands in the gate and holds back the readers that come after it.
-The operating system drops the locks of a process that dies, so nothing has to be cleaned up.
+Everybody passes a gate and stands in it until the room behind it opens. A writer fills the gate: while it waits for
+the readers in the room to leave, it holds back those that come after it, so it cannot starve. Readers share the gate:
+those that gather while a writer is in the room hold back the next writer, and all go in before it. So a reader waits
+for one writer at most. The operating system drops the locks of a process that dies; nothing has to be cleaned up.
 """
 
 import fcntl
@@ -35,8 +36,9 @@ class FairLock:
     def hold(self, exclusive: bool, deadline: float) -> Iterator[None]:
         """Hold the lock for the body. Raises LockTimeout when it is not free by `deadline` (`time.monotonic`)."""
         with self._gate.open("ab") as gate, self._room.open("ab") as room:
-            _wait(gate, fcntl.LOCK_EX, deadline)
-            _wait(room, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, deadline)
+            mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+            _wait(gate, mode, deadline)
+            _wait(room, mode, deadline)
             fcntl.flock(gate, fcntl.LOCK_UN)
             yield
 

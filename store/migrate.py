@@ -13,6 +13,7 @@ import duckdb
 from store.errors import UserError
 
 FOLDER = Path(__file__).parent
+TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
 RECORD = "CREATE TABLE migrations (file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, applied_at TIMESTAMP NOT NULL)"
 
 
@@ -39,7 +40,7 @@ def view_names() -> list[str]:
 
 def pending(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Script]:
     """The scripts this store still lacks, in order. Raises UserError when this program may not touch the store."""
-    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    tables = {name for (name,) in connection.execute(TABLES).fetchall()}
     if tables and "migrations" not in tables:
         raise UserError(
             f"{path} is a DuckDB file that Glossator did not make (it has tables but no table 'migrations'); "
@@ -68,7 +69,7 @@ def pending(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Script]:
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Apply the pending scripts, each in its own transaction."""
     scripts = pending(connection, path)
-    if scripts and not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migrations'").fetchone():
+    if scripts and ("migrations",) not in connection.execute(TABLES).fetchall():
         connection.execute(RECORD)
     for script in scripts:
         connection.begin()

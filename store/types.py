@@ -70,10 +70,12 @@ class ActivationExample(Noun):
     """A stretch of one document and one latent's activation on each of its tokens.
 
     `tokens` and `activations` have equal length. Activations are in the units of the dictionary's encoder
-    (dictionary units: decoder vectors have norm 1). `document` is the index in the harvest's corpus.
+    (dictionary units: decoder vectors have norm 1). `document` is the index in the harvest's corpus and
+    `window` the harvest's window, where the whole context that the model saw is stored.
     """
 
     document: Annotated[int, Field(ge=0)]
+    window: Annotated[int, Field(ge=0)] | None = None
     start: Annotated[int, Field(ge=0)]  # token offset of tokens[0] in its window, BOS at 0
     tokens: tuple[str, ...]
     activations: tuple[FiniteFloat, ...]
@@ -154,7 +156,7 @@ class Experiment(Fact):
     """One run of one tool. Exactly one of `output` and `error` is set.
 
     `key` is the hash of (tool, version, subject, input, seed): equal keys are replications.
-    `subject` is the fingerprint of model, dictionary and harvest (`Subject.fingerprint`).
+    `subject` is the fingerprint of model, dictionary and harvest (`Context.fingerprint`).
     """
 
     table: ClassVar[str] = "experiments"

@@ -90,8 +90,11 @@ def _dangling(ledger: Ledger) -> list[Problem]:
 
 def _unguarded(ledger: Ledger) -> list[Problem]:
     with ledger.store.read() as connection:
-        query = "SELECT table_name, event_manipulation FROM duckdb_triggers()"
-        guarded = set(connection.execute(query).fetchall())
+        guarded = set(
+            connection.execute(
+                "SELECT table_name, event_manipulation FROM duckdb_triggers() WHERE database_name = current_database()"
+            ).fetchall()
+        )
     return [
         Problem(where=noun.table, what=f"has lost the trigger that refuses {event}")
         for noun in FACTS
