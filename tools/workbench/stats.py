@@ -27,8 +27,15 @@ def auroc(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np
     n_pos, n_neg = len(positive), len(negative)
     if not n_pos or not n_neg:
         raise ValueError("AUROC needs at least one positive and one negative")
-    ranks = rankdata(np.concatenate([np.asarray(positive, float), np.asarray(negative, float)]))
-    return float((ranks[:n_pos].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
+    return float(_aurocs(np.asarray(positive, float)[None], np.asarray(negative, float)[None])[0])
+
+
+def _aurocs(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """AUROC of each row of [rows, n_pos] against the same row of [rows, n_neg]."""
+    n_pos, n_neg = positive.shape[1], negative.shape[1]
+    ranks = rankdata(np.concatenate([positive, negative], axis=1), axis=1)
+    sums: np.ndarray = (ranks[:, :n_pos].sum(axis=1) - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
+    return sums
 
 
 def auroc_interval(
@@ -42,7 +49,7 @@ def auroc_interval(
     """
     pos, neg = np.asarray(positive, float), np.asarray(negative, float)
     value = auroc(pos, neg)
-    draws = [auroc(rng.choice(pos, len(pos)), rng.choice(neg, len(neg))) for _ in range(BOOTSTRAPS)]
+    draws = _aurocs(rng.choice(pos, (BOOTSTRAPS, len(pos))), rng.choice(neg, (BOOTSTRAPS, len(neg))))
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     pairs = len(pos) * len(neg)
     a = (value * pairs + 0.5) / (pairs + 1)

@@ -1,0 +1,1 @@
+"""Explain latents, and score the explanations."""

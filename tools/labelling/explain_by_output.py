@@ -1,0 +1,160 @@
+"""Explains a latent by what it writes: the tokens it promotes directly and those that steering with it makes likelier."""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from prompts.errors import NoAnswer
+from prompts.providers import Role
+from tools.workbench.compute import alone
+from tools.workbench.context import Context
+from tools.workbench.examples import need_firings
+from tools.workbench.negatives import pool
+from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.results import ExplanationOutput
+from tools.workbench.unembed import direct_effect, random_direction
+
+PROMPT = 24  # tokens of a prompt, BOS included
+SMALL_REPLY = 48  # tokens
+
+
+class Input(ToolInput):
+    """Which latent, on how many prompts to steer and how hard."""
+
+    latent: int
+    prompts: int = Field(16, ge=4, le=64, description="starts of harvested documents, steered at their last token")
+    strength: float = Field(1.0, gt=0, le=20, description="multiple of the latent's maximum over the harvest")
+    tokens: int = Field(10, ge=2, le=30, description="tokens of each sign and source")
+
+
+class Steered(ToolOutput):
+    """What adding a direction of `norm` does to the next token: KL(plain || steered) in nats, the mean over prompts,
+    and the tokens that gain and lose the most probability."""
+
+    norm: float
+    kl: float
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+
+
+class Controls(ToolOutput):
+    """The same prompts without an edit, with a random direction and with another, active latent, of equal norm."""
+
+    no_edit: Steered
+    random_direction: Steered
+    random_latent: Steered
+    random_latent_index: int
+
+
+class Output(ExplanationOutput):
+    """The explanation, the tokens it rests on, and the controls. `above_controls`: steering changed the next token more
+    than both other directions did, without which the explanation says little."""
+
+    direct_promoted: tuple[str, ...]
+    direct_suppressed: tuple[str, ...]
+    steered: Steered
+    controls: Controls
+    above_controls: bool
+    call: str = Field(description="id of the LLM call")
+
+
+@tool(version=1)
+async def explain_by_output(input: Input, context: Context) -> Output:
+    """Asks an LLM what kind of text a latent promotes, from its direct logit effect and from steering with it.
+
+    What a latent reads and what it writes often differ: this is the second. Believe it only where above_controls.
+    """
+    latent = context.subject.latent(input.latent)
+    llm = context.need_llm()
+    explainer = llm.endpoints[Role.EXPLAINER]
+    direct, steered, controls = await alone(measured, input, context)
+    values = {name: _interleaved(direct[name], getattr(steered, name), input.tokens) for name in ("promoted", "suppressed")}
+    try:
+        answer = await llm.ask(
+            Role.EXPLAINER, "explain_by_output", values, max_tokens=None if explainer.capable else SMALL_REPLY
+        )
+    except NoAnswer as failure:
+        raise ToolError(f"{explainer.model} gave no explanation: {failure}") from None
+    return Output(
+        latent=str(latent),
+        text=" ".join(answer.text.split()),
+        explainer=explainer.model,
+        direct_promoted=direct["promoted"],
+        direct_suppressed=direct["suppressed"],
+        steered=steered,
+        controls=controls,
+        above_controls=steered.kl > max(controls.random_direction.kl, controls.random_latent.kl),
+        call=answer.call_id,
+    )
+
+
+def measured(input: Input, context: Context) -> tuple[dict[str, tuple[str, ...]], Steered, Controls]:
+    """The direct effect's tokens, the steered change, and its controls, all on the same prompts."""
+    subject, harvest = context.subject, context.need_harvest()
+    need_firings(harvest, input.latent)
+    stats = harvest.stats()
+    rng = context.rng("explain_by_output", input.latent)
+    whole = [window for window in pool(harvest, "explain") if len(window.tokens) >= PROMPT]
+    if not whole:
+        raise ToolError(f"No window of the harvest has {PROMPT} tokens: harvest longer documents.")
+    chosen = [whole[i] for i in rng.permutation(len(whole))[: input.prompts]]
+    tokens = torch.tensor([window.tokens[:PROMPT].tolist() for window in chosen], device=subject.device)
+    decoder = subject.dictionary.decoder[input.latent].float()
+    push = decoder * (input.strength * float(stats.max[input.latent]))
+    active = [int(i) for i in stats.count.nonzero()[0] if i != input.latent] or [input.latent]
+    other = int(rng.choice(active))
+    rival = subject.dictionary.decoder[other].float()
+    plain = _next(context, tokens, torch.zeros_like(push))
+    before = _next(context, tokens, None)
+
+    def steer(direction: Tensor) -> Steered:
+        return _change(context, before, _next(context, tokens, direction), float(direction.norm()), input.tokens)
+
+    controls = Controls(
+        no_edit=_change(context, before, plain, 0.0, input.tokens),
+        random_direction=steer(random_direction(subject, int(rng.integers(2**31))) * push.norm()),
+        random_latent=steer(rival / rival.norm() * push.norm()),
+        random_latent_index=other,
+    )
+    effect = direct_effect(subject, decoder)
+    direct = {
+        "promoted": _strings(context, effect.topk(input.tokens).indices),
+        "suppressed": _strings(context, (-effect).topk(input.tokens).indices),
+    }
+    return direct, steer(push), controls
+
+
+def _next(context: Context, tokens: Tensor, push: Tensor | None) -> Tensor:
+    """[b, vocabulary] log-probabilities of the token after the last, with `push` [d_model] added there."""
+
+    def edit(residual: Tensor) -> Tensor:
+        assert push is not None
+        edited = residual.clone()
+        edited[:, -1] += push.to(residual)
+        return edited
+
+    logits = context.subject.logits(tokens, None if push is None else edit)
+    return logits[:, -1].double().log_softmax(dim=-1)
+
+
+def _change(context: Context, before: Tensor, after: Tensor, norm: float, n: int) -> Steered:
+    gained = (after.exp() - before.exp()).mean(dim=0)
+    up, down = gained.topk(n), (-gained).topk(n)
+    return Steered(
+        norm=norm,
+        kl=float((before.exp() * (before - after)).sum(dim=-1).mean()),
+        promoted=_strings(context, up.indices[up.values > 0]),
+        suppressed=_strings(context, down.indices[down.values > 0]),
+    )
+
+
+def _strings(context: Context, ids: Tensor) -> tuple[str, ...]:
+    return tuple(context.subject.token_strings(ids.tolist()))
+
+
+def _interleaved(first: Sequence[str], second: Sequence[str], n: int) -> list[str]:
+    """The first `n` different tokens of both lists, taken in turn."""
+    turns = [token for pair in zip(first, second, strict=False) for token in pair]
+    return list(dict.fromkeys([*turns, *first, *second]))[:n]

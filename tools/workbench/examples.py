@@ -1,0 +1,157 @@
+"""Choosing windows of one latent from a harvest, and splitting them by document.
+
+Every document belongs to one half, by hash: explanations are written from the half "explain" and scored on the half
+"score", so no scorer sees a document its explainer saw. A snippet is a short stretch of a window around one token,
+mostly of what comes before it, which is all the model knew; BOS and other sinks never fire and BOS is never shown.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from store.activations import Harvest, Peaks, Window
+from store.ids import content_hash
+from store.types import ActivationExample
+from tools.workbench.registry import ToolError
+from tools.workbench.subject import Subject
+from tools.workbench.texts import pieces
+
+WIDTH = 32  # tokens of a snippet
+BEFORE = 3 / 4  # share of a snippet that comes before its token
+FIRING = 0.3  # of the snippet's peak: what a token must reach to be shown as firing (Delphi's threshold)
+KEPT_WINDOWS = 65_536  # windows held in memory: 64 MiB of tokens at a context of 256
+
+Half = Literal["explain", "score"]
+
+
+@dataclass(frozen=True, eq=False)
+class Snippet:
+    """Tokens [start, start + n) of a window and one latent's activation on each, float32[n] in dictionary units."""
+
+    window: Window
+    start: int
+    activations: np.ndarray
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """int32[n]."""
+        return self.window.tokens[self.start : self.start + len(self.activations)]
+
+    @property
+    def firing(self) -> list[int]:
+        """Offsets of the tokens that reach 0.3 of the snippet's peak; none where the latent does not fire."""
+        floor = max(FIRING * float(self.activations.max()), np.finfo(np.float32).tiny)
+        return np.flatnonzero(self.activations >= floor).tolist()
+
+    def example(self, subject: Subject) -> ActivationExample:
+        """The snippet as it is stored and shown."""
+        return ActivationExample(
+            document=self.window.document,
+            window=self.window.id,
+            start=self.start,
+            tokens=tuple(pieces(subject, self.tokens)),
+            activations=tuple(self.activations.tolist()),
+        )
+
+
+def half_of(harvest: Harvest, document: int) -> Half:
+    """The half a document belongs to, a function of the corpus and the document alone."""
+    return _half(str(harvest.header.get("corpus_hash")), document)
+
+
+@lru_cache(maxsize=1 << 20)
+def _half(corpus: str, document: int) -> Half:
+    return "explain" if int(content_hash([corpus, document]), 16) % 2 else "score"
+
+
+def windows_of(harvest: Harvest, ids: Sequence[int] | np.ndarray) -> list[Window]:
+    """The windows with these ids, kept in memory from then on: tools ask for the same ones again and again."""
+    kept = _kept(harvest)
+    found = {int(id): kept.get(int(id)) for id in ids}
+    missing = sorted(id for id, window in found.items() if window is None)
+    fresh = {window.id: window for window in harvest.windows(missing)} if missing else {}
+    kept.update(fresh)
+    while len(kept) > KEPT_WINDOWS:
+        kept.popitem(last=False)
+    return [found[int(id)] or fresh[int(id)] for id in ids]
+
+
+@lru_cache(maxsize=1)
+def _kept(harvest: Harvest) -> "OrderedDict[int, Window]":
+    return OrderedDict()
+
+
+def need_firings(harvest: Harvest, latent: int) -> int:
+    """How often the latent fires in the harvest; ToolError when it never does."""
+    count = int(harvest.stats().count[latent])
+    if not count:
+        raise ToolError(
+            f"Latent {latent} is dead: it never fires on the {harvest.n_tokens:,} tokens of this harvest; "
+            "harvest more text or name another latent."
+        )
+    return count
+
+
+def snippets(
+    harvest: Harvest, latent: int, windows: Sequence[Window], positions: Sequence[int] | np.ndarray, width: int = WIDTH
+) -> list[Snippet]:
+    """The latent's snippet around each position (BOS at 0) of each window."""
+    firings = harvest.activations(latent, [window.id for window in windows])
+    made = []
+    for window, position in zip(windows, positions, strict=True):
+        start, end = bounds(len(window.tokens), int(position), width)
+        rows = slice(*np.searchsorted(firings.window, [window.id, window.id + 1]))
+        dense = np.zeros(len(window.tokens), np.float32)
+        dense[firings.position[rows]] = firings.activation[rows]
+        made.append(Snippet(window, start, dense[start:end]))
+    return made
+
+
+def bounds(length: int, position: int, width: int = WIDTH) -> tuple[int, int]:
+    """[start, end) of the snippet around `position` in a window of `length` tokens; never takes BOS in."""
+    end = min(length, max(position - int(width * BEFORE), 1) + width)
+    return max(1, end - width), end
+
+
+def top(harvest: Harvest, latent: int, n: int, half: Half | None = None, width: int = WIDTH) -> list[Snippet]:
+    """Up to `n` different snippets around the highest peaks, at most one a window, highest first."""
+    peaks = in_half(harvest, harvest.peaks(latent, "top"), half)
+    return _different(harvest, latent, peaks, n, width)
+
+
+def spread(
+    harvest: Harvest, latent: int, n: int, half: Half | None, rng: np.random.Generator, width: int = WIDTH
+) -> list[Snippet]:
+    """Up to `n` different snippets around firings of every strength, strongest first.
+
+    The uniform sample of firings is cut into `n` strata by activation (deciles, when `n` is 10) and one is drawn from each.
+    """
+    peaks = in_half(harvest, harvest.peaks(latent, "sample"), half)
+    strata = [stratum for stratum in np.array_split(np.arange(len(peaks.window)), n) if len(stratum)]
+    first = [int(rng.choice(stratum)) for stratum in strata]
+    return _different(harvest, latent, Peaks(*(column[first] for column in peaks)), n, width)
+
+
+def in_half(harvest: Harvest, peaks: Peaks, half: Half | None) -> Peaks:
+    """The peaks whose document lies in `half`; all of them for None."""
+    if half is None:
+        return peaks
+    chosen = [half_of(harvest, window.document) == half for window in windows_of(harvest, peaks.window)]
+    return Peaks(*(column[np.array(chosen, bool)] for column in peaks))
+
+
+def _different(harvest: Harvest, latent: int, peaks: Peaks, n: int, width: int) -> list[Snippet]:
+    """The first `n` snippets at these peaks that differ in their tokens: corpora repeat themselves."""
+    windows, seen = windows_of(harvest, peaks.window), set()
+    chosen: list[tuple[Window, int]] = []
+    for window, position in zip(windows, peaks.position.tolist(), strict=True):
+        start, end = bounds(len(window.tokens), position, width)
+        text = window.tokens[start:end].tobytes()
+        if text not in seen and len(chosen) < n:
+            seen.add(text)
+            chosen.append((window, position))
+    return snippets(harvest, latent, [w for w, _ in chosen], [p for _, p in chosen], width)

@@ -1,0 +1,184 @@
+"""Asking a judge about snippets, one a call, and turning its verdicts into an AUROC.
+
+A verdict is the margin log p("1") - log p("0") of the first reply token: ranked, never thresholded, so a judge that
+leans to one answer loses nothing. Where an endpoint sends no log-probabilities the answer itself is the verdict.
+"""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from prompts.ask import LLM, Answer
+from prompts.errors import NoAnswer
+from prompts.providers import Role
+from store.activations import Harvest, Window
+from store.types import Noun
+from tools.workbench.context import Context
+from tools.workbench.examples import Snippet, half_of, need_firings, spread
+from tools.workbench.negatives import negatives
+from tools.workbench.registry import ToolError, ToolInput
+from tools.workbench.results import ScoreOutput
+from tools.workbench.stats import auroc, auroc_interval
+
+CANDIDATES = 5  # log-probabilities asked for: what every endpoint that sends any allows
+LIST = 8  # snippets in one call of the list form
+MIN_POSITIVES = 8  # firing windows a score needs
+MIN_NEGATIVES = 8
+CHANCE = 0.5  # AUROC of a judge that knows nothing
+
+
+class JudgeInput(ToolInput):
+    """An explanation to score by a judge's verdicts on snippets that its author did not see."""
+
+    latent: int
+    text: str = Field(min_length=1, description="the explanation")
+    shown_documents: tuple[int, ...] = Field((), description="documents the explanation was written from")
+    floor_text: str | None = Field(None, description="another latent's explanation, scored on the same items")
+    positives: int = Field(20, ge=MIN_POSITIVES, le=500)
+    negatives: int = Field(20, ge=MIN_NEGATIVES, le=500)
+    batched: bool = Field(False, description="several snippets a call; only for judges marked capable")
+
+
+class Item(Noun):
+    """One snippet put to the judge, the truth, and the verdicts (None: unparsed) with the explanation and the floor's."""
+
+    text: str
+    positive: bool
+    kind: str
+    margin: float | None = None
+    floor_margin: float | None = None
+
+
+class JudgeOutput(ScoreOutput):
+    """The score, how many items of each kind it rests on, and every item with its verdict."""
+
+    mix: dict[str, int]
+    items: tuple[Item, ...]
+
+
+class Verdicts(BaseModel):
+    """The list form's reply."""
+
+    verdicts: list[Annotated[int, Field(ge=0, le=1)]]
+
+
+def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], list[tuple[str, Snippet]]]:
+    """Snippets of the scoring half: those where the latent fires, of every strength, and (kind, snippet) where it does not.
+
+    Raises ToolError for a dead latent, one with too few windows, and when a document was shown to the explainer.
+    """
+    context.subject.check_latent(input.latent)
+    harvest = context.need_harvest()
+    need_firings(harvest, input.latent)
+    positive = spread(harvest, input.latent, input.positives, "score", context.rng("positives", input.latent))
+    if len(positive) < MIN_POSITIVES:
+        raise ToolError(
+            f"Latent {input.latent} fires in {len(positive)} different windows of the scoring half, and a score needs "
+            f"{MIN_POSITIVES}: harvest more text."
+        )
+    rng = context.rng("negatives", input.latent)
+    taken = [snippet.window for snippet in positive]
+    negative = negatives(context.subject, harvest, input.latent, input.negatives, "score", rng, taken)
+    if len(negative) < MIN_NEGATIVES:
+        raise ToolError(
+            f"Latent {input.latent} fires on so much text that only {len(negative)} windows without it were found, and a "
+            f"score needs {MIN_NEGATIVES}: it is too dense to be told apart."
+        )
+    refuse_shown(harvest, taken + [snippet.window for _, snippet in negative], input.shown_documents)
+    return positive, negative
+
+
+def refuse_shown(harvest: Harvest, windows: Sequence[Window], shown: Sequence[int]) -> None:
+    """Raises ToolError when a window is of the explaining half or of a document that was shown to the explainer."""
+    documents = {window.document for window in windows}
+    if overlap := sorted(documents & set(shown)):
+        raise ToolError(
+            f"The explanation was written from document {overlap[0]}, which belongs to the scoring half: a score on it "
+            "would measure memory; explain from the explaining half."
+        )
+    if any(half_of(harvest, document) != "score" for document in documents):
+        raise ValueError("a scorer was given windows of the explaining half")
+
+
+async def judged(context: Context, input: JudgeInput, template: str, items: Sequence[Item], latent: str) -> JudgeOutput:
+    """Puts every item to the judge, with the explanation and with the floor's, and scores both. Raises ToolError when
+    one side is left without a verdict."""
+    llm = context.need_llm()
+    judge = llm.endpoints[Role.JUDGE]
+    if input.batched and not judge.capable:
+        raise ToolError(f"{judge.model} is not marked capable, and small judges answer lists by chance: leave batched off.")
+    rng = context.rng(template, input.latent)
+    items = [items[index] for index in rng.permutation(len(items))]  # a stuck judge must not meet a pattern
+    texts = [input.text] if input.floor_text is None else [input.text, input.floor_text]
+    margins = await asyncio.gather(*(_margins(llm, template, text, items, input.batched) for text in texts))
+    positive, negative = _sides(items, margins[0])
+    if not positive or not negative:
+        raise ToolError(f"{judge.model} gave no readable verdict on one side of the items: name another judge.")
+    interval = auroc_interval(positive, negative, context.rng("bootstrap"))
+    floor_sides = _sides(items, margins[1]) if len(margins) > 1 else ([], [])
+    verdicts = zip(items, margins[0], margins[-1] if len(margins) > 1 else [None] * len(items), strict=True)
+    return JudgeOutput(
+        latent=latent,
+        judge=judge.model,
+        **interval._asdict(),
+        chance=CHANCE,
+        floor=auroc(*floor_sides) if all(floor_sides) else None,
+        n=len(positive) + len(negative),
+        unparsed=margins[0].count(None),
+        mix=dict(sorted(Counter(item.kind for item in items).items())),
+        items=tuple(item.model_copy(update={"margin": own, "floor_margin": other}) for item, own, other in verdicts),
+    )
+
+
+def _sides(items: Sequence[Item], margins: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    """Margins of the positives and of the negatives, the unparsed left out."""
+    known = [(item.positive, margin) for item, margin in zip(items, margins, strict=True) if margin is not None]
+    return [m for positive, m in known if positive], [m for positive, m in known if not positive]
+
+
+async def _margins(llm: LLM, template: str, explanation: str, items: Sequence[Item], batched: bool) -> list[float | None]:
+    if batched:
+        return await _listed(llm, template, explanation, items)
+    values = [{"explanation": explanation, "snippet": item.text} for item in items]
+    answers = await llm.ask_many(Role.JUDGE, template, values, top_logprobs=CANDIDATES, max_tokens=1)
+    return [margin(answer) for answer in answers]
+
+
+async def _listed(llm: LLM, template: str, explanation: str, items: Sequence[Item]) -> list[float | None]:
+    """The list form: verdicts 0 and 1; a reply of the wrong length leaves all its snippets unparsed."""
+    lists = [items[start : start + LIST] for start in range(0, len(items), LIST)]
+    values = [{"explanation": explanation, "snippets": [item.text for item in part]} for part in lists]
+    answers = await llm.ask_many(Role.JUDGE, f"{template}_list", values, schema=Verdicts)
+    margins: list[float | None] = []
+    for part, answer in zip(lists, answers, strict=True):
+        parsed = None if isinstance(answer, NoAnswer) else answer.parsed
+        fits = isinstance(parsed, Verdicts) and len(parsed.verdicts) == len(part)
+        margins.extend(map(float, parsed.verdicts) if fits else [None] * len(part))
+    return margins
+
+
+def margin(answer: Answer | NoAnswer) -> float | None:
+    """log p("1") - log p("0") of the reply's first token, in nats; 1 or -1 from the text where there are no
+    log-probabilities; None when the reply is neither.
+
+    A verdict that is not among the candidates sent counts as the least likely of them: it was no likelier.
+    """
+    if isinstance(answer, NoAnswer):
+        return None
+    if not answer.logprobs:
+        return {"1": 1.0, "0": -1.0}.get(answer.text.strip()[:1])
+    mass: dict[Literal["0", "1"], float] = {}
+    for verdict in ("0", "1"):
+        found = [lp for token, lp in answer.logprobs.items() if token.strip() == verdict]
+        if found:
+            mass[verdict] = float(np.logaddexp.reduce(found))
+    if not mass:
+        return None
+    least = min(answer.logprobs.values())
+    value = mass.get("1", least) - mass.get("0", least)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,120 @@
+"""Snippets on which a latent does not fire, most of them chosen to look as if it might.
+
+Three kinds: "neighbour", around a firing of a latent with a similar decoder direction; "similar", around one of the
+tokens this latent fires on most; "random". A judge that only recognises the topic fails on the first two.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from store.activations import Harvest, Window
+from tools.workbench.examples import Half, Snippet, bounds, half_of, in_half, snippets, windows_of
+from tools.workbench.subject import Subject
+
+POOL = 2000  # windows that random and similar negatives are drawn from
+NEIGHBOURS = 10
+TOP_TOKENS = 3
+TRIES = 6  # candidates looked at for each negative wanted
+
+Place = tuple[Window, int]
+
+
+def negatives(
+    subject: Subject,
+    harvest: Harvest,
+    latent: int,
+    n: int,
+    half: Half,
+    rng: np.random.Generator,
+    taken: Sequence[Window],
+) -> list[tuple[str, Snippet]]:
+    """Up to `n` (kind, snippet) pairs of `half`, a third of each kind, from windows other than `taken` and each other's.
+
+    Where neighbours or similar text are too few, random ones fill in; fewer than `n` come back for a latent that fires
+    almost everywhere.
+    """
+    used = {window.id for window in taken}
+    chosen: list[tuple[str, Snippet]] = []
+    kinds = (
+        ("neighbour", n // 3, lambda: neighbour_places(subject, harvest, latent, half, rng)),
+        ("similar", n // 3, lambda: similar_places(harvest, latent, half, rng)),
+        ("random", n, lambda: random_places(harvest, half, rng)),
+    )
+    for kind, wanted, places in kinds:
+        wanted = min(wanted, n - len(chosen))
+        candidates = _first(places(), wanted * TRIES, used)
+        for snippet in snippets(harvest, latent, [w for w, _ in candidates], [p for _, p in candidates]):
+            if wanted and not snippet.activations.any() and snippet.window.id not in used:
+                used.add(snippet.window.id)
+                chosen.append((kind, snippet))
+                wanted -= 1
+    return chosen
+
+
+def decoder_cosines(subject: Subject, latent: int) -> np.ndarray:
+    """float32[n_latents]: cosine of every decoder direction with that of `latent`."""
+    decoder = subject.dictionary.decoder.float()
+    cosines: np.ndarray = torch.cosine_similarity(decoder, decoder[latent][None], dim=-1).cpu().numpy()
+    return cosines
+
+
+def neighbour_places(
+    subject: Subject, harvest: Harvest, latent: int, half: Half, rng: np.random.Generator
+) -> Iterator[Place]:
+    """Firings of the ten nearest latents by decoder cosine, one of each in turn."""
+    order = np.argsort(-decoder_cosines(subject, latent))
+    nearest = [int(other) for other in order[: NEIGHBOURS + 1] if other != latent]
+    turns = []
+    for other in nearest:
+        peaks = in_half(harvest, harvest.peaks(other, "sample"), half)
+        shuffled = rng.permutation(len(peaks.window))
+        turns.append(list(zip(windows_of(harvest, peaks.window[shuffled]), peaks.position[shuffled].tolist(), strict=True)))
+    for turn in range(max(map(len, turns), default=0)):
+        yield from (places[turn] for places in turns if turn < len(places))
+
+
+def similar_places(harvest: Harvest, latent: int, half: Half, rng: np.random.Generator) -> Iterator[Place]:
+    """Occurrences, in the pool, of the tokens this latent fires on most often."""
+    peaks = harvest.peaks(latent, "sample")
+    fired = Counter(
+        int(window.tokens[position])
+        for window, position in zip(windows_of(harvest, peaks.window), peaks.position.tolist(), strict=True)
+    )
+    wanted = np.array([token for token, _ in fired.most_common(TOP_TOKENS)])
+    for window in _shuffled(pool(harvest, half), rng):
+        hits = np.flatnonzero(np.isin(window.tokens[1:], wanted)) + 1
+        if len(hits):
+            yield window, int(rng.choice(hits))
+
+
+def random_places(harvest: Harvest, half: Half, rng: np.random.Generator) -> Iterator[Place]:
+    """Uniform positions of the pool's windows, each window a few times."""
+    windows = pool(harvest, half)
+    for _ in range(TRIES):
+        for window in _shuffled(windows, rng):
+            yield window, int(rng.integers(1, len(window.tokens)))
+
+
+@lru_cache(maxsize=4)
+def pool(harvest: Harvest, half: Half) -> list[Window]:
+    """The windows of `half` among 2,000 random ones, the same for every latent."""
+    return [window for window in harvest.random_windows(POOL, seed=0) if half_of(harvest, window.document) == half]
+
+
+def _shuffled(windows: list[Window], rng: np.random.Generator) -> Iterator[Window]:
+    return (windows[index] for index in rng.permutation(len(windows)))
+
+
+def _first(places: Iterator[Place], n: int, used: set[int]) -> list[Place]:
+    """The first `n` places outside the windows `used`."""
+    found: list[Place] = []
+    for window, position in places:
+        if len(found) >= n:
+            break
+        if window.id not in used and bounds(len(window.tokens), position)[1] > 1:
+            found.append((window, position))
+    return found
