@@ -60,7 +60,8 @@ async def complete(
 async def _attempt(client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, Any]) -> Completion:
     url = endpoint.url
     try:
-        raw = await client.chat.completions.with_raw_response.create(**request)
+        # `post` rather than `chat.completions.create`, whose walk through the parameters' types costs a third of the CPU
+        raw = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)
     except openai.APITimeoutError as error:
         raise _Transient(
             f"{url} did not answer within {endpoint.timeout_s:g} s; raise the timeout or lower the concurrency"
