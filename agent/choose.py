@@ -1,0 +1,76 @@
+"""Which latents a batch labels, and which tools label them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from store.errors import UserError
+from store.types import LatentId
+
+RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+LARGEST_INDEX = 10**7
+
+
+def indices(latents: str | None, file: Path | None, sample: int | None) -> list[int] | None:
+    """The latents named by `--latents` or `--file`, in order; None when they are to be drawn (`--sample`)."""
+    if sum(option is not None for option in (latents, file, sample)) != 1:
+        raise UserError("Say which latents: one of --latents 0-999, --sample 8 or --file FILE.")
+    if latents is not None:
+        return _ranges(latents)
+    return _lines(file) if file is not None else None
+
+
+def _ranges(text: str) -> list[int]:
+    chosen: dict[int, None] = {}
+    for part in text.replace(" ", "").split(","):
+        match = RANGE.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= LARGEST_INDEX:
+            raise UserError(f"{part!r} names no latents: write indices and ranges such as 0-999 or 3,17,40-44.")
+        chosen.update(dict.fromkeys(range(first, last + 1)))
+    return list(chosen)
+
+
+def _lines(file: Path) -> list[int]:
+    """One latent a line, by index or full name; blank lines and lines starting with # are passed over."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(f"Could not read {file} ({reason}): give a text file with one latent a line.") from None
+    chosen: dict[int, None] = {}
+    for number, line in enumerate(lines, 1):
+        word = line.strip()
+        if word and not word.startswith("#"):
+            try:
+                chosen[int(word) if word.isdecimal() else LatentId.parse(word).index] = None
+            except ValueError:
+                raise UserError(f"{file}, line {number}: {word[:60]!r} is no latent; write its index.") from None
+    if not chosen:
+        raise UserError(f"{file} names no latent: write one index a line.")
+    return list(chosen)
+
+
+def drawn(counts: npt.NDArray[np.int64], sample: int, rng: np.random.Generator) -> list[int]:
+    """`sample` latents that fire (all of them, if there are fewer), in ascending order. `counts` are of firings."""
+    firing = np.flatnonzero(counts)
+    if not len(firing):
+        raise UserError("No latent of this dictionary fires in the harvest: harvest more text.")
+    return sorted(rng.choice(firing, min(sample, len(firing)), replace=False).tolist())
+
+
+def tool_names(names: list[str], prefix: str, kind: str) -> list[str]:
+    """Full names of labelling tools; `prefix` may be left out. UserError lists what there is."""
+    from tools.workbench.registry import tools
+
+    labelling = [name for name, tool in tools().items() if tool.family == "labelling"]
+    menu = [name for name in labelling if name.startswith("score_") == (kind == "scorer")]
+    found = []
+    for name in names:
+        full = name if name in menu else prefix + name
+        if full not in menu:
+            raise UserError(f"There is no {kind} {name!r}: name one or more of {', '.join(menu)}, separated by commas.")
+        found.append(full)
+    return list(dict.fromkeys(found))

@@ -1,0 +1,95 @@
+"""The two streams: the result on stdout, all that happens meanwhile on stderr."""
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from agent.show import clean
+
+PLAIN_EVERY_S = 30.0  # between progress lines where there is no terminal to redraw
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+_live: list[Console] = []  # the console that is drawing a bar, so that messages go above it
+
+
+class Advance(Protocol):
+    """Reports progress: done and total in the meter's unit, and a few words."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def say(message: str) -> None:
+    """One line on stderr, above the progress bar if there is one."""
+    console = _live[-1] if _live else Console(stderr=True)
+    console.print(clean(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def emit(document: Any, as_json: bool, render: Callable[[Console], None]) -> None:
+    """The result of a command on stdout: one JSON document, or what `render` prints for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+        sys.stdout.flush()
+    else:
+        render(Console(highlight=False))
+
+
+@contextmanager
+def meter(title: str) -> Iterator[Advance]:
+    """A progress bar with the time left on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_meter(title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None, note="")
+        _live.append(console)
+        try:
+            yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+        finally:
+            _live.remove(console)
+
+
+def _plain_meter(title: str) -> Advance:
+    said = time.monotonic()
+
+    def advance(done: int, total: int, note: str = "") -> None:
+        nonlocal said
+        if time.monotonic() - said >= PLAIN_EVERY_S or done == total:
+            said = time.monotonic()
+            say(f"{title}: {done:,} of {total:,} {note}".rstrip())
+
+    return advance
+
+
+class _Says(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def quiet_libraries() -> None:
+    """Keeps other people's bars, banners and warnings off both streams; our own log still speaks on stderr."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    for room in ("agent", "tools", "prompts", "store"):
+        log = logging.getLogger(room)
+        log.handlers, log.propagate = [_Says()], False
+        log.setLevel(logging.WARNING)

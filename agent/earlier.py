@@ -1,0 +1,55 @@
+"""What earlier runs of a batch left in the ledger, so that nothing is labelled or scored twice."""
+
+from collections import defaultdict
+
+from agent.labels import Label
+from store.ledger import Ledger
+from store.types import Score
+
+
+class Earlier:
+    """Read once, before a batch starts.
+
+    A run is known by its experiment's key: tool, version, subject with harvest, input and seed. An explanation is also
+    known by its explainer and a score by its judge, so another LLM labels anew.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._scores: dict[str, dict[tuple[str, str], Score]] = defaultdict(dict)
+        for score in ledger.find(Score):
+            self._scores[score.explanation][score.scorer, score.judge] = score
+        _, explained = ledger.sql(
+            "SELECT run.key, e.id, e.latent, e.text, e.method, e.explainer FROM explanations e "
+            "JOIN experiments run ON run.id = e.experiment ORDER BY e.created_at"
+        )
+        self._labels = {
+            (key, explainer): Label(id, latent, text, method, explainer)
+            for key, id, latent, text, method, explainer in explained
+        }
+        _, unused = ledger.sql(
+            "SELECT key, id FROM experiments WHERE error IS NULL "
+            "AND id NOT IN (SELECT experiment FROM explanations WHERE experiment IS NOT NULL) "
+            "AND id NOT IN (SELECT experiment FROM scores) ORDER BY created_at"
+        )
+        self._unused: dict[str, str] = dict(unused)
+        _, failed = ledger.sql(
+            "SELECT key, error FROM experiments failed WHERE error IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM experiments again WHERE again.key = failed.key AND again.error IS NULL) ORDER BY created_at"
+        )
+        self._failed: dict[str, str] = dict(failed)
+
+    def label(self, key: str, explainer: str) -> Label | None:
+        """The label that this run gave, without its scores."""
+        return self._labels.get((key, explainer))
+
+    def score(self, explanation: str, scorer: str, judge: str) -> Score | None:
+        """The latest score of an explanation (its id) by a scorer and judge."""
+        return self._scores[explanation].get((scorer, judge)) if explanation in self._scores else None
+
+    def unused(self, key: str) -> str | None:
+        """The id of a successful run whose explanation or score did not make it into the ledger: a killed batch's."""
+        return self._unused.get(key)
+
+    def failure(self, key: str) -> str | None:
+        """Why this run failed, unless it succeeded later."""
+        return self._failed.get(key)

@@ -1,0 +1,231 @@
+"""What a batch of labels looks like: the table of a small batch, the morning report of a large one.
+
+Labels are ranked by their margin: how far the lower end of a score's 95 % interval lies above both chance and the
+floor (another latent's explanation under the same scorer), averaged over the scorers.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.labels import Label, base
+from agent.show import coloured, highlight, plain
+from store.types import Explanation, LatentId, Score
+
+TABLE_AT_MOST = 24  # latents shown with their examples; larger batches get the morning report
+EXAMPLES = 2
+RANKED = 10
+BARS = "▁▂▃▄▅▆▇█"
+BINS = 20  # of the sparkline over [0, 1]
+
+
+@dataclass
+class Batch:
+    """The outcome of one `glossator label`. `usd` is what this run paid; `unpriced` calls are not in it."""
+
+    asked: int
+    labels: list[Label] = field(default_factory=list)
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # latent, tool, reason
+    stopped: str | None = None  # why the batch ended early
+    earlier: int = 0  # labels that were there before this run
+    calls: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    seconds: float = 0.0
+
+    @property
+    def not_reached(self) -> int:
+        """Latents with neither a label nor a failure."""
+        return self.asked - len({label.latent for label in self.labels} | {latent for latent, _, _ in self.failures})
+
+    @property
+    def cost(self) -> str:
+        calls = f"{self.calls:,} LLM calls"
+        unknown = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
+        return f"{calls}, ${self.usd:.4f}{unknown}"
+
+
+Evidence = Callable[[str], Explanation]  # the explanation with this id, its evidence included
+
+
+def document(batch: Batch, evidence: Evidence) -> dict[str, Any]:
+    """The batch as one JSON document; examples only in batches that would show them."""
+    with_examples = len(batch.labels) <= TABLE_AT_MOST
+    return {
+        "asked": batch.asked,
+        "labelled": len({label.latent for label in batch.labels}),
+        "earlier": batch.earlier,
+        "not_reached": batch.not_reached,
+        "stopped": batch.stopped,
+        "seconds": round(batch.seconds, 3),
+        "cost": {"calls": batch.calls, "usd": batch.usd, "unpriced_calls": batch.unpriced},
+        "labels": [
+            label.document()
+            | ({"examples": [e.model_dump() for e in strongest(evidence(label.id))]} if with_examples else {})
+            for label in batch.labels
+        ],
+        "failures": [{"latent": latent, "tool": tool, "reason": reason} for latent, tool, reason in batch.failures],
+    }
+
+
+def strongest(explanation: Explanation) -> list[Any]:
+    """The two examples of the evidence with the highest peaks, from different documents where there are two."""
+    ranked = sorted(explanation.evidence, key=lambda example: -example.peak)
+    first = {example.document: example for example in reversed(ranked)}
+    chosen = sorted(first.values(), key=lambda example: -example.peak)[:EXAMPLES]
+    return chosen + [example for example in ranked if example not in chosen][: EXAMPLES - len(chosen)]
+
+
+def render(batch: Batch, evidence: Evidence, console: Console) -> None:
+    """Prints the table or, for a large batch, the morning report."""
+    if not batch.labels:
+        console.print(Text("No latent was labelled.", "bold"))
+    elif len(batch.labels) <= TABLE_AT_MOST:
+        console.print(label_table(batch.labels, evidence, console))
+    else:
+        console.print(distribution(batch.labels))
+        ranked = sorted((label for label in batch.labels if label.scores), key=lambda label: label.margin)
+        shown = min(RANKED, len(ranked) // 2)
+        console.print(Text(f"\nThe {shown} best", "bold"))
+        console.print(label_table(ranked[::-1][:shown], None, console))
+        console.print(Text(f"\nThe {shown} most doubtful", "bold"))
+        console.print(label_table(ranked[:shown], None, console))
+    if batch.failures:
+        console.print(failure_table(batch.failures))
+    console.print(summary(batch))
+
+
+def label_table(labels: Sequence[Label], evidence: Evidence | None, console: Console) -> Table:
+    """Latent, explanation (and its two strongest examples, when `evidence` finds them), one column per scorer."""
+    scorers = sorted({score.scorer for label in labels for score in label.scores})
+    several = len({label.method for label in labels}) > 1
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+    table.add_column("latent", justify="right", no_wrap=True, vertical="top")
+    table.add_column("explanation" + (" and its strongest examples" if evidence else ""), ratio=1)
+    for scorer in scorers:
+        table.add_column(scorer_heading(scorer, labels), justify="right", no_wrap=True)
+    cells = 2 * max(20, console.width - 12 - 13 * len(scorers))
+    for label in labels:
+        parts: list[RenderableType] = [Text(plain(label.text).plain, "bold")]
+        if several:
+            parts.append(Text(f"by {label.method}", "dim"))
+        if evidence:
+            parts += [
+                highlight(e.tokens, e.activations, colour=coloured(console), cells=cells)
+                for e in strongest(evidence(label.id))
+            ]
+        found = {score.scorer: score for score in label.scores}
+        table.add_row(str(label.index), Group(*parts), *(score_cell(found.get(scorer)) for scorer in scorers))
+        if evidence:
+            table.add_row()
+    return table
+
+
+def scorer_heading(scorer: str, labels: Sequence[Label]) -> str:
+    """The scorer and its chance level, which is a property of the scorer."""
+    chances = {score.chance for label in labels for score in label.scores if score.scorer == scorer}
+    chance = f"{chances.pop():.2f}" if len(chances) == 1 else "varies"
+    return f"{scorer.removeprefix('score_')}\nchance {chance}"
+
+
+def score_cell(score: Score | None) -> Text:
+    """Value, 95 % interval and floor, one under another; green or red only where the interval decides."""
+    if score is None:
+        return Text("-", "dim")
+    style = "green" if score.low > base(score) else "red" if score.value <= base(score) else "yellow"
+    floor = f"floor {score.floor:.2f}" if score.floor is not None else "no floor"
+    value, interval = f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]"
+    return Text.assemble((value, f"bold {style}"), f"\n{interval}\n", (floor, "dim"))
+
+
+def distribution(labels: Sequence[Label]) -> Table:
+    """Per scorer: how the scores and, below, the floors lie between 0 and 1."""
+    groups: dict[str, list[Score]] = defaultdict(list)
+    for label in labels:
+        for score in label.scores:
+            groups[score.scorer].append(score)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("scorer", "n", "0 … 1", "median", "above floor", "unparsed"):
+        table.add_column(heading, justify="left" if heading in ("scorer", "0 … 1") else "right", no_wrap=True)
+    for scorer, scores in sorted(groups.items()):
+        values, floors = [s.value for s in scores], [s.floor for s in scores if s.floor is not None]
+        above = sum(s.low > base(s) for s in scores) / len(scores)
+        judged, unparsed = sum(s.n for s in scores), sum(s.unparsed for s in scores)
+        share = f"{unparsed / max(1, judged + unparsed):.1%}"
+        table.add_row(Text(scorer.removeprefix("score_")), *_spread(values), f"{above:.0%}", share)
+        if floors:
+            table.add_row(Text("  floor", "dim"), *_spread(floors), "", "")
+    return table
+
+
+def _spread(values: Sequence[float]) -> tuple[str, str, str]:
+    return f"{len(values):,}", sparkline(values), f"{median(values):.2f}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Counts of `values` in 20 equal bins of [0, 1], as bars; an empty bin is a space."""
+    counts = Counter(min(BINS - 1, max(0, int(value * BINS))) for value in values)
+    return sparkline_of_counts([counts[i] for i in range(BINS)])
+
+
+def sparkline_of_counts(counts: Sequence[int]) -> str:
+    """One bar per count, the largest the highest; a count of 0 is a space."""
+    most = max(counts, default=0)
+    return "".join(BARS[(count * len(BARS) - 1) // most] if count else " " for count in counts)
+
+
+def reason_kind(reason: str) -> str:
+    """`reason` with quotations and numbers left out, so that like failures count together."""
+    return re.sub(r"\d[\d.,]*", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "…", plain(reason).plain))[:120]
+
+
+def failure_table(failures: Sequence[tuple[str, str, str]]) -> Table:
+    """Failures by tool and reason, the most frequent first, each with a few of its latents."""
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for latent, tool, reason in failures:
+        groups[tool, reason_kind(reason)].append((latent, reason))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("failed", justify="right", no_wrap=True)
+    table.add_column("reason", ratio=1)
+    table.add_column("latents", no_wrap=True)
+    for (tool, kind), group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        names = [str(LatentId.parse(latent).index) for latent, _ in group]
+        said = plain(group[0][1]) if len({reason for _, reason in group}) == 1 else Text(kind)
+        table.add_row(f"{len(group):,}", Text.assemble((f"{tool}: ", "dim"), said),
+                      ", ".join(names[:3]) + (", …" if len(names) > 3 else ""))
+    return table
+
+
+def summary(batch: Batch) -> Text:
+    """The last lines: how many, at what cost, and whether something stopped the batch."""
+    labelled = len({label.latent for label in batch.labels})
+    failed = len({latent for latent, _, _ in batch.failures})
+    parts = [f"{labelled:,} of {batch.asked:,} latents labelled"]
+    if batch.earlier:
+        parts.append(f"{batch.earlier:,} of them earlier")
+    if failed:
+        parts.append(f"{failed:,} failed")
+    if batch.not_reached:
+        parts.append(f"{batch.not_reached:,} not reached")
+    text = Text("\n" + ", ".join(parts) + f"; {duration(batch.seconds)}, {batch.cost}.")
+    if batch.stopped:
+        text.append(f"\nStopped early: {batch.stopped}", "yellow")
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "42 s", "3 min 20 s" or "6 h 12 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,165 @@
+"""The front hall: the only place that builds Subject, Harvest, LLM, Ledger and Context."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.console import meter, say
+from agent.settings import ROLES, Settings
+from store.errors import UserError
+from store.ids import content_hash
+from store.ledger import Ledger
+from store.types import slug
+
+if TYPE_CHECKING:
+    from prompts.ask import LLM
+    from prompts.budget import Budget
+    from prompts.providers import Endpoint
+    from store.activations import Harvest
+    from tools.workbench.context import Context
+    from tools.workbench.corpus import Corpus
+    from tools.workbench.subject import Subject
+
+MANIFEST = "manifest.json"
+
+
+class Session:
+    """What one command works with; each part is built when it is first asked for. Open with `open_session`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.workspace = settings.workspace.expanduser()
+
+    @property
+    def store(self) -> Path:
+        return self.workspace / "store.duckdb"
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.store, self.settings.store_wait_s)
+
+    @cached_property
+    def subject(self) -> "Subject":
+        """The model and its dictionary. UserError when they are unknown or do not fit together."""
+        from tools.dictionaries.load import load_subject
+
+        s = self.settings
+        return load_subject(s.model, s.dictionary, s.hook, s.device, s.dtype or self._settled_dtype())
+
+    @cached_property
+    def bare_subject(self) -> "Subject":
+        """The model alone, to train a dictionary at the hook point of the settings."""
+        from tools.dictionaries.load import load_subject
+
+        s = self.settings
+        return load_subject(s.model, None, s.hook, s.device, s.dtype)
+
+    @cached_property
+    def corpus(self) -> "Corpus":
+        from tools.workbench.corpus import open_corpus
+
+        return open_corpus(self.settings.corpus)
+
+    def harvest(self) -> "Harvest":
+        """The workspace's harvest of the subject, made now if there is none."""
+        return self.find_harvest() or self.make_harvest()
+
+    def find_harvest(self) -> "Harvest | None":
+        """The largest finished harvest of the subject; of the corpus asked for, if one was asked for."""
+        from store.activations import Harvest
+
+        wanted: dict[str, Any] = {"subject": self.subject.fingerprint}
+        if "corpus" in self.settings.model_fields_set:
+            wanted["corpus_hash"] = self.corpus.hash
+        if "tokens" in self.settings.model_fields_set:
+            wanted["tokens"] = self.settings.tokens
+        found = [
+            (manifest["header"]["tokens"], folder)
+            for folder, manifest in self._manifests()
+            if manifest.get("complete") and wanted.items() <= manifest["header"].items()
+        ]
+        return Harvest(max(found)[1]) if found else None
+
+    def harvests(self) -> "list[Harvest]":
+        """Every finished harvest of the workspace."""
+        from store.activations import Harvest
+
+        return [Harvest(folder) for folder, manifest in self._manifests() if manifest.get("complete")]
+
+    def make_harvest(self) -> "Harvest":
+        """Harvests, going on from the last whole shard of an earlier try."""
+        from tools.workbench.harvest import harvest
+
+        tokens, subject, corpus = self.settings.tokens, self.subject, self.corpus
+        content = content_hash([subject.fingerprint, corpus.hash, tokens])[:8]
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{subject.dictionary.name}-{corpus.name}-{tokens}-{content}")
+        say(f"Harvesting {tokens:,} tokens of {corpus.name} with {subject.name} up to {subject.hook}.")
+        with meter("harvesting, tokens") as advance:
+            return harvest(subject, corpus, tokens, self.workspace / "activations" / name, advance)
+
+    def llm(self, budget: "Budget | None" = None) -> "LLM":
+        """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running."""
+        from prompts.ask import LLM
+        from prompts.providers import Role
+
+        endpoints = {Role(role): self._endpoint(role) for role in ROLES}
+        s = self.settings
+        cache = self.workspace / "replies.sqlite"
+        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget)
+
+    def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
+        from tools.workbench.context import Context
+
+        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed)
+
+    def _endpoint(self, role: str) -> "Endpoint":
+        from prompts.providers import Endpoint
+
+        given = self.settings.endpoint(role)
+        if given.model is None and given.base_url is None:
+            from prompts.local import embedded_endpoint
+
+            return embedded_endpoint()
+        if given.model is None:
+            raise UserError(
+                f"The {role}'s endpoint {given.base_url} has no model: set GLOSSATOR_LLM_MODEL "
+                f"or GLOSSATOR_{role.upper()}_MODEL to a model it serves."
+            )
+        values = given.model_dump(exclude_none=True)
+        if values.get("temperature") == "omit":
+            values["temperature"] = None
+        return Endpoint(**values)
+
+    def _settled_dtype(self) -> str | None:
+        """The dtype this workspace's harvests of the model were made in, so that a timing does not change it later."""
+        model = self.settings.model
+        name = slug(Path(model).resolve().name if Path(model).is_dir() else model)
+        dtypes = [m["header"]["dtype"] for _, m in self._manifests() if m["header"].get("model") == name]
+        return dtypes[-1] if dtypes else None
+
+    def _manifests(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        for path in sorted(self.workspace.glob(f"activations/*/{MANIFEST}")):
+            try:
+                yield path.parent, json.loads(path.read_text("utf-8"))
+            except (OSError, ValueError):
+                raise UserError(f"{path} cannot be read; delete {path.parent} and harvest again.") from None
+
+
+@contextmanager
+def open_session(settings: Settings) -> Iterator[Session]:
+    """A session whose ledger is flushed at the end. What libraries print meanwhile goes to stderr."""
+    if settings.cache is not None:
+        os.environ["GLOSSATOR_CACHE"] = str(settings.cache.expanduser().resolve())
+    session = Session(settings)
+    with redirect_stdout(sys.stderr):
+        try:
+            yield session
+        finally:
+            if "ledger" in vars(session):
+                session.ledger.close()

@@ -1,0 +1,77 @@
+"""Text of models and data on a terminal: made harmless first, then highlighted where a latent fires."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands, such as titles and links
+    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # control sequences, such as colours and cursor moves
+    r"|\x1b[ -/]*[0-~]"
+)
+JOINERS = "\u200c\u200d"  # invisible, but part of the spelling in several scripts
+LINE_ENDS = dict.fromkeys(map(ord, "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), "↵")
+SHADES = ("black on #fde9b0", "black on #fbc95a", "black on #f59e1b", "bold black on #ef6c1a")
+STRONG = 0.5  # of the peak: from here on the stronger marks are used where there is no colour
+MARKS, WEAK_MARKS = ("«", "»"), ("\u2039", "\u203a")
+ELLIPSIS = "…"
+
+
+def clean(text: str) -> str:
+    """`text` on one line and without anything that steers a terminal: escape sequences, control, format and bidi
+    characters, lone surrogates. Line breaks become ↵, tabs become spaces.
+    """
+    text = ESCAPES.sub("", text).replace("\r\n", "\n").replace("\t", " ").translate(LINE_ENDS)
+    return "".join(c for c in text if c in JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+
+
+def plain(text: str) -> Text:
+    """Untrusted text for rich: cleaned, and never read as markup."""
+    return Text(" ".join(clean(text).split()))
+
+
+def coloured(console: Console) -> bool:
+    """Whether colour reaches the reader: not with NO_COLOR, nor in a pipe or a file."""
+    return console.color_system is not None and not console.no_color
+
+
+def highlight(tokens: Sequence[str], activations: Sequence[float], *, colour: bool, cells: int = 160) -> Text:
+    """The stretch of about `cells` characters around the strongest token, firing tokens shaded by activation.
+
+    Without colour, «strong» tokens (at least half of the peak) and ‹weaker› ones are bracketed.
+    """
+    shown = [clean(token) for token in tokens]
+    peak = max(activations)
+    start, end = _around(shown, list(activations).index(peak), cells)
+    text = Text(ELLIPSIS if start > 0 else "", end="")
+    for token, activation in zip(shown[start:end], activations[start:end], strict=True):
+        if activation <= 0 or peak <= 0:
+            text.append(token)
+        elif colour:
+            text.append(token, SHADES[min(int(activation / peak * len(SHADES)), len(SHADES) - 1)])
+        else:
+            word = token.lstrip(" ")
+            left, right = MARKS if activation >= STRONG * peak else WEAK_MARKS
+            text.append(token[: len(token) - len(word)] + left + word + right)
+    text.append(ELLIPSIS if end < len(shown) else "")
+    return text
+
+
+def _around(tokens: Sequence[str], centre: int, cells: int) -> tuple[int, int]:
+    """The slice [start, end) of about `cells` characters, two thirds of them before and including `centre`."""
+    start, used = centre, len(tokens[centre])
+    while start > 0 and used + len(tokens[start - 1]) <= cells * 2 // 3:
+        start -= 1
+        used += len(tokens[start])
+    end = centre + 1
+    while end < len(tokens) and used + len(tokens[end]) <= cells:
+        used += len(tokens[end])
+        end += 1
+    while start > 0 and used + len(tokens[start - 1]) <= cells:
+        start -= 1
+        used += len(tokens[start])
+    return start, end

@@ -1,0 +1,99 @@
+"""Plain tables for people: query results, settings, problems."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agent.console import emit
+from agent.settings import Origin
+from agent.show import clean
+from store.types import Problem
+
+FORMATS = ("table", "json", "csv")
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], format: str) -> None:
+    """A query's result on stdout: a table, CSV with a heading, or a JSON list of objects."""
+    if format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_csv(value) for value in row] for row in rows)
+        return
+    document = [dict(zip(columns, map(_json, row), strict=True)) for row in rows]
+    emit(document, format == "json", lambda console: console.print(_table(columns, rows)))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, caption_justify="left")
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float | Decimal) for row in rows[:20])
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value), "dim" if value is None else "") for value in row))
+    table.caption = Text(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", "dim")
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict | list | tuple):
+        return clean(json.dumps(_json(value), ensure_ascii=False))
+    return clean(str(value))
+
+
+def _csv(value: Any) -> Any:
+    return json.dumps(_json(value), ensure_ascii=False) if isinstance(value, dict | list | tuple) else value
+
+
+def _json(value: Any) -> Any:
+    """`value` as JSON can carry it; what it cannot (infinities, exotic types) as text."""
+    if isinstance(value, dict):
+        return {str(key): _json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and abs(value) < float("inf")):
+        return value
+    return str(value)
+
+
+def settings_table(origins: Sequence[Origin]) -> Table:
+    """Settings with value, source and meaning; endpoints of roles only where something is set."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    for heading in ("value", "from", "meaning and unit"):
+        table.add_column(heading, overflow="fold")
+    for origin in origins:
+        default = origin.source == "default"
+        if default and "." in origin.name and not origin.name.startswith("llm."):
+            continue
+        value = Text("-" if origin.value is None else clean(str(origin.value)), "dim" if default else "bold")
+        source = Text(origin.source, "dim" if default else "green")
+        table.add_row(origin.name, value, source, Text(origin.description, "dim"))
+    return table
+
+
+def print_problems(problems: Sequence[Problem], as_json: bool) -> None:
+    """What `verify` found, one problem a line."""
+
+    def render(console: Console) -> None:
+        for problem in problems:
+            console.print(Text(clean(f"{problem.where} {problem.what}")), soft_wrap=True)
+        console.print(f"{len(problems):,} problems." if problems else "Every hash and every reference holds.")
+
+    emit({"problems": [problem.model_dump(mode="json") for problem in problems]}, as_json, render)
