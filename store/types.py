@@ -37,7 +37,7 @@ UTCTime = Annotated[datetime, AfterValidator(_without_zone)]
 class Noun(BaseModel):
     """Base of all nouns: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # ids refuse NaN, not hide it
 
 
 class LatentId(Noun):
@@ -164,7 +164,7 @@ class Experiment(Fact):
     version: Annotated[int, Field(ge=1)]
     subject: str
     input: dict[str, Any]
-    seed: int
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     latent: str | None = None
     output: dict[str, Any] | None = None
     error: Annotated[str, Field(min_length=1)] | None = None

@@ -30,7 +30,6 @@ def test_every_noun_comes_back_equal_with_the_same_id(ledger):
         found = ledger.get(type(fact), fact.id)
         assert found == fact
         assert found.id == fact.id
-        assert found.model_dump_json() == fact.model_dump_json()
 
 
 def test_the_tables_have_the_columns_of_the_nouns(ledger):
@@ -126,7 +125,13 @@ def test_a_store_that_is_not_there_reads_as_empty_and_stays_away(tmp_path):
 def test_sql_reads_but_does_not_write(ledger):
     ledger.append(*every_noun())
     assert ledger.sql("SELECT count(*) AS n, 1.5 AS x FROM scores") == (["n", "x"], [(2, 1.5)])
-    for refused in ("DELETE FROM scores", "DROP TABLE scores", "INSERT INTO refusals VALUES ('x')", "SELEC 1", "SELECT no"):
+    for refused in (
+        "DELETE FROM scores",
+        "DROP TABLE scores",
+        "INSERT INTO refusals VALUES ('x')",
+        "SELEC 1",
+        "SELECT no",
+    ):
         with pytest.raises(UserError, match="DuckDB refused the query"):
             ledger.sql(refused)
     assert len(ledger.find(Score)) == 2
