@@ -57,7 +57,7 @@ class Dictionary:
         return digest.hexdigest()[:24]
 
 
-def firings(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sparse form of [n, n_latents]: (row int64[m], latent int64[m], activation [m]) where the activation is above 0."""
+def sparse(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """[n, n_latents] as (row int64[m], latent int64[m], activation [m]), where the activation is above 0."""
     row, latent = activations.nonzero(as_tuple=True)
     return row, latent, activations[row, latent]

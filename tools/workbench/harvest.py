@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from store.activations import Harvest, HarvestWriter, Window
+from store.activations import Firings, Harvest, HarvestWriter, Window
 from store.errors import UserError
 from tools.workbench.batches import BATCH_TOKENS, CONTEXT, Batch, cut_windows, forward, take_tokens
 from tools.workbench.corpus import Corpus
-from tools.workbench.dictionary import firings
+from tools.workbench.dictionary import sparse
 from tools.workbench.subject import Subject
 
 SHARD_TOKENS = 65_536
@@ -44,7 +44,9 @@ def harvest(
     shard, done = 0, 0
     while done < tokens and (taken := take_tokens(windows, min(SHARD_TOKENS, tokens - done))):
         if shard >= writer.shards_done:
-            writer.write_shard(taken, *encode_shard(subject, taken, batch_tokens, lambda n: progress(done + n, tokens)))
+            already = done
+            firings, sinks = encode_shard(subject, taken, batch_tokens, lambda n: progress(already + n, tokens))
+            writer.write_shard(taken, *firings, sinks=sinks)
         done += sum(len(window.tokens) for window in taken)
         shard += 1
         progress(min(done, tokens), tokens)
@@ -56,30 +58,30 @@ def harvest(
 
 def encode_shard(
     subject: Subject, windows: list[Window], batch_tokens: int, progress: Callable[[int], None] = lambda done: None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Firings of every latent on every unmasked token: (latent i32, window i32, position i16, activation f32), each [m]."""
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    done, shown = 0, perf_counter()
+) -> tuple[Firings, int]:
+    """Firings of every latent on every token that is not a sink, and the number of sinks."""
+    parts: list[Firings] = []
+    done, read, shown = 0, 0, perf_counter()
     for batch in forward(subject, windows, batch_tokens):
         parts.extend(_encode(subject, batch))
+        read += int(batch.valid.sum())
         done += sum(len(window.tokens) for window in batch.windows)
         if perf_counter() - shown > 0.2:
             shown = perf_counter()
             progress(done)
-    latent, window, position, activation = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return latent, window, position, activation
+    return Firings(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), done - read
 
 
-def _encode(subject: Subject, batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def _encode(subject: Subject, batch: Batch) -> Iterator[Firings]:
     row, position = batch.valid.nonzero(as_tuple=True)
     ids = torch.tensor([window.id for window in batch.windows], device=row.device)
     for rows, positions in zip(row.split(ENCODE_TOKENS), position.split(ENCODE_TOKENS), strict=True):
-        token, latent, activation = firings(subject.dictionary.encode(batch.residual[rows, positions]))
-        yield (
-            _numpy(latent, torch.int32),
-            _numpy(ids[rows[token]], torch.int32),
-            _numpy(positions[token], torch.int16),
-            _numpy(activation, torch.float32),
+        token, latent, activation = sparse(subject.dictionary.encode(batch.residual[rows, positions]))
+        yield Firings(
+            latent=_numpy(latent, torch.int32),
+            window=_numpy(ids[rows[token]], torch.int32),
+            position=_numpy(positions[token], torch.int16),
+            activation=_numpy(activation, torch.float32),
         )
 
 

@@ -1,0 +1,190 @@
+"""Dictionary formats against their formulas, checks on arrival, evaluation against known truth, resumable training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sae_lens import StandardSAE, StandardSAEConfig
+
+from store.errors import UserError
+from tools.dictionaries import train as train_module
+from tools.dictionaries.evaluate import Moments, evaluate
+from tools.dictionaries.load import check, load_dictionary
+from tools.dictionaries.train import TrainingPlan, train
+from tools.workbench.corpus import Corpus, Document
+from tools.workbench.dictionary import Dictionary
+from tools.workbench.subject import Subject
+
+CPU = torch.device("cpu")
+D, F = 12, 40
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    """Python's own help texts in pieces of 600 characters: about 150,000 tokens."""
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics[key] for key in sorted(topics))
+    pieces = tuple(Document(text[i : i + 600], "topics") for i in range(0, len(text), 600))
+    return Corpus("topics", pieces, "test")
+
+
+def weights(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(F, D, generator=generator)
+    return {
+        "W_enc": torch.randn(D, F, generator=generator),
+        "b_enc": torch.randn(F, generator=generator),
+        "W_dec": directions / directions.norm(dim=1, keepdim=True),
+        "b_dec": torch.randn(D, generator=generator),
+        "threshold": torch.rand(F, generator=generator) + 0.5,
+    }
+
+
+def test_gemma_scope_files_are_jumprelu_without_input_bias(tmp_path: Path) -> None:
+    folder = tmp_path / "layer_12" / "width_16k" / "average_l0_82"
+    folder.mkdir(parents=True)
+    w = weights()
+    np.savez(folder / "params.npz", **{k: v.numpy() for k, v in w.items()})
+    dictionary = load_dictionary(str(folder), CPU, torch.float32)
+    x = torch.randn(50, D)
+    pre = x @ w["W_enc"] + w["b_enc"]
+    expected = torch.where(pre > w["threshold"], pre, 0.0)
+    assert torch.allclose(dictionary.encode(x), expected, atol=1e-5)
+    assert torch.allclose(dictionary.decode(expected), expected @ w["W_dec"] + w["b_dec"], atol=1e-5)
+    assert (dictionary.hook, dictionary.stated_l0) == ("blocks.12.hook_resid_post", 82)
+
+
+def test_folding_keeps_the_active_set_and_the_reconstruction(tmp_path: Path) -> None:
+    w = weights()
+    w["W_dec"] = w["W_dec"] * torch.linspace(0.2, 5, F)[:, None]
+    np.savez(tmp_path / "params.npz", **{k: v.numpy() for k, v in w.items()})
+    folded = load_dictionary(str(tmp_path), CPU, torch.float32, hook="blocks.1.hook_resid_post")
+    x = torch.randn(200, D)
+    pre = x @ w["W_enc"] + w["b_enc"]
+    before = torch.where(pre > w["threshold"], pre, 0.0)
+    after = folded.encode(x)
+    assert torch.equal(after > 0, before > 0)
+    assert torch.allclose(folded.decode(after), before @ w["W_dec"] + w["b_dec"], atol=1e-4)
+    assert torch.allclose(folded.decoder.norm(dim=1), torch.ones(F), atol=1e-5)
+
+
+def test_sparsify_folders_are_topk_of_the_centred_input(tmp_path: Path) -> None:
+    folder = tmp_path / "layers.7"
+    folder.mkdir()
+    w, k = weights(1), 5
+    files = {"encoder.weight": w["W_enc"].T.contiguous(), "encoder.bias": w["b_enc"], "W_dec": w["W_dec"], "b_dec": w["b_dec"]}
+    save_file(files, folder / "sae.safetensors")
+    (folder / "cfg.json").write_text(json.dumps({"d_in": D, "num_latents": F, "k": k, "normalize_decoder": True}))
+    dictionary = load_dictionary(str(folder), CPU, torch.float32)
+    x = torch.randn(50, D)
+    pre = torch.relu((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"])
+    top = pre.topk(k)
+    expected = torch.zeros_like(pre).scatter_(1, top.indices, top.values)
+    assert torch.allclose(dictionary.encode(x), expected, atol=1e-5)
+    assert (dictionary.hook, dictionary.stated_l0) == ("blocks.7.hook_resid_post", k)
+
+
+def test_unknown_dictionaries_are_refused(tmp_path: Path) -> None:
+    for name, says in (("nothing", "There is no dictionary"), (str(tmp_path), "holds no dictionary"), ("no:such", "Could not load")):
+        with pytest.raises(UserError, match=says):
+            load_dictionary(name, CPU, torch.float32)
+
+
+def test_a_dictionary_of_another_width_is_refused(subject: Subject, tmp_path: Path) -> None:
+    np.savez(tmp_path / "params.npz", **{k: v.numpy() for k, v in weights().items()})
+    narrow = load_dictionary(str(tmp_path), CPU, torch.float32, hook=subject.hook)
+    with pytest.raises(UserError, match="reads 12 numbers but"):
+        check(Subject("m", subject.model, subject.hook, narrow))
+
+
+def test_a_dictionary_of_another_layer_is_refused(subject: Subject) -> None:
+    with pytest.raises(UserError, match="probably"):
+        check(Subject("m", subject.model, "blocks.28.hook_resid_pre", subject.dictionary))
+
+
+def test_a_dictionary_whose_l0_is_off_is_refused(subject: Subject) -> None:
+    shipped = subject.dictionary
+    misstated = Dictionary(shipped.name, shipped.sae, shipped.hook, stated_l0=10 * (shipped.stated_l0 or 0))
+    with pytest.raises(UserError, match="active latents a token"):
+        check(Subject("m", subject.model, subject.hook, misstated))
+
+
+def basis_dictionary(d: int, hook: str, scale: float) -> Dictionary:
+    """2 d latents, +e_i and -e_i: reconstructs anything (scale 1) or nothing (scale 0)."""
+    sae = StandardSAE(StandardSAEConfig(d_in=d, d_sae=2 * d, apply_b_dec_to_input=False))
+    both = torch.cat([torch.eye(d), -torch.eye(d)])
+    sae.load_state_dict({"W_enc": both.T.clone(), "b_enc": torch.zeros(2 * d), "W_dec": scale * both, "b_dec": torch.zeros(d)})
+    return Dictionary("basis", sae, hook)
+
+
+def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
+    subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 1000)
+    lossless = evaluate(Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 1.0)), corpus, 2000)
+    assert lossless.ev == pytest.approx(1.0, abs=1e-6)
+    assert lossless.loss_recovered.against_zero == pytest.approx(1.0, abs=1e-4)
+    assert lossless.loss_recovered.against_mean == pytest.approx(1.0, abs=1e-4)
+    empty = evaluate(Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 0.0)), corpus, 2000)
+    assert empty.loss_recovered.against_zero == pytest.approx(0.0, abs=1e-6)
+    assert empty.ev < 0
+
+
+def test_the_shipped_dictionary_beats_its_baselines(
+    subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 1000)
+    found = evaluate(subject, corpus, 4000)
+    assert found.ev > found.ev_pca > found.ev_random
+    assert found.loss_recovered.against_mean > found.loss_recovered_random.against_mean
+    assert found.splice_error < 1e-4
+    assert sum(found.density_histogram) == round((1 - found.dead_share) * subject.dictionary.n_latents)
+    lone, batch = torch.randn(1, 576) * 10, torch.randn(40, 576) * 10
+    together = subject.dictionary.encode(torch.cat([lone, batch]))[0]
+    assert torch.allclose(together, subject.dictionary.encode(lone)[0], atol=1e-4), "inference must not depend on the batch"
+
+
+def test_moments_equal_numpy() -> None:
+    rows = torch.randn(300, 5)
+    moments = Moments(5)
+    moments.add(rows[:100])
+    moments.add(rows[100:])
+    assert np.allclose(moments.covariance / 300, np.cov(rows.numpy().T, bias=True), atol=1e-6)
+    assert moments.total_variance == pytest.approx(float((rows - rows.mean(0)).pow(2).sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
+def test_training_resumes_to_the_same_weights(
+    subject: Subject, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    monkeypatch.setattr(train_module, "BLOCK_TOKENS", 2048)
+    bare = Subject("m", subject.model, "blocks.3.hook_resid_pre", None)
+    plan = TrainingPlan(architecture=architecture, n_latents=64, k=8, tokens=6144, batch=128)  # type: ignore[arg-type]
+
+    def stop(done: int, total: int, note: str) -> None:
+        if done > 3000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(bare, corpus, plan, tmp_path / "stopped", stop)
+    assert (tmp_path / "stopped" / "checkpoint").exists()
+    for name in ("stopped", "whole"):
+        train(bare, corpus, plan, tmp_path / name, lambda done, total, note: None)
+    a, b = (load_file(tmp_path / name / "sae_weights.safetensors") for name in ("stopped", "whole"))
+    assert all(torch.equal(a[key], b[key]) for key in b)
+    trained = load_dictionary(str(tmp_path / "whole"), CPU, torch.float32)
+    assert (trained.n_latents, trained.hook, trained.stated_l0) == (64, "blocks.3.hook_resid_pre", 8)
+    assert "jumprelu" in trained.sae.cfg.architecture()
+    with pytest.raises(UserError, match="holds another training"):
+        train(bare, corpus, TrainingPlan(n_latents=32), tmp_path / "whole", lambda done, total, note: None)
+
+
+def test_training_refuses_a_corpus_that_is_too_small(subject: Subject, tmp_path: Path) -> None:
+    bare = Subject("m", subject.model, "blocks.1.hook_resid_pre", None)
+    small = Corpus("small", (Document("a few words of text only", "s"),) * 3, "x")
+    with pytest.raises(UserError, match="ended after"):
+        train(bare, small, TrainingPlan(n_latents=16, tokens=10_000), tmp_path, lambda done, total, note: None)

@@ -1,0 +1,85 @@
+"""The real subject: equal to transformers, stops where it must, and masks its sinks."""
+
+import pytest
+import torch
+
+from store.errors import UserError
+from tools.dictionaries.load import check, explained_variance, load_subject
+from tools.workbench.subject import Subject
+
+TEXT = "The committee met in Paris on Tuesday, and nobody could agree on the minutes of the last meeting."
+
+
+def test_residual_equals_transformers_hidden_state(subject: Subject) -> None:
+    tokens = subject.to_tokens(TEXT)
+    with torch.no_grad():
+        hidden = subject.model.original_model(tokens, output_hidden_states=True).hidden_states[15]
+    assert torch.allclose(subject.residual(tokens), hidden, atol=1e-3)
+
+
+def test_residual_at_any_hook_point(subject: Subject) -> None:
+    tokens = subject.to_tokens(TEXT)
+    after = Subject("m", subject.model, "blocks.14.hook_resid_post", None)
+    assert torch.equal(after.residual(tokens), subject.residual(tokens))
+
+
+def test_an_edit_that_changes_nothing_changes_no_logit(subject: Subject) -> None:
+    tokens = subject.to_tokens(TEXT)
+    assert torch.equal(subject.logits(tokens, lambda x: x), subject.logits(tokens))
+    assert not torch.allclose(subject.logits(tokens, lambda x: x + 5), subject.logits(tokens), atol=0.1)
+
+
+def test_splicing_reconstruction_and_error_changes_no_logit(subject: Subject) -> None:
+    tokens = subject.to_tokens(TEXT)
+
+    def splice(x: torch.Tensor) -> torch.Tensor:
+        reconstruction = subject.dictionary.decode(subject.dictionary.encode(x))
+        return reconstruction + (x - reconstruction)
+
+    assert torch.allclose(subject.logits(tokens, splice), subject.logits(tokens), atol=1e-2)
+
+
+def test_position_0_is_a_sink_fifty_times_the_median(subject: Subject) -> None:
+    residual = subject.residual(subject.calibration_tokens)
+    norms = residual.norm(dim=-1)
+    assert norms[:, 0].min() > 50 * norms.median()
+    assert subject.sinks(residual)[:, 0].all()
+    assert subject.sinks(residual)[:, 1:].float().mean() < 0.01
+
+
+def test_a_sink_away_from_position_0_is_masked_too(subject: Subject) -> None:
+    residual = subject.residual(subject.calibration_tokens).clone()
+    residual[2, 77] *= 200
+    mask = subject.sinks(residual)
+    assert mask[2, 77]
+    assert not mask[2, 76]
+
+
+def test_without_the_mask_the_dictionary_looks_worthless(subject: Subject) -> None:
+    """Guards every caller of `sinks`: if masking were dropped, this difference would be gone."""
+    residual = subject.residual(subject.calibration_tokens)
+    masked, _ = check(subject)
+    rows = residual.flatten(0, 1)
+    unmasked = explained_variance(rows, subject.dictionary.decode(subject.dictionary.encode(rows)))
+    assert masked > 0.7
+    assert unmasked < masked - 0.3
+
+
+def test_activations_are_zero_on_sinks(subject: Subject) -> None:
+    activations = subject.activations(subject.to_tokens(TEXT))
+    assert activations[:, 0].abs().max() == 0
+    assert (activations[:, 1:] > 0).any(-1).all()
+
+
+def test_latents_out_of_range_are_refused(subject: Subject) -> None:
+    assert str(subject.latent(7)) == f"smollm2-135m-instruct/{subject.dictionary.name}/7"
+    for index in (-1, subject.dictionary.n_latents):
+        with pytest.raises(UserError, match=f"from 0 to {subject.dictionary.n_latents - 1}"):
+            subject.latent(index)
+
+
+def test_unknown_models_and_dtypes_are_refused(tmp_path: object) -> None:
+    with pytest.raises(UserError, match="no dtype 'float8'"):
+        load_subject(dtype="float8")
+    with pytest.raises(UserError, match="Could not load the model"):
+        load_subject(model=str(tmp_path), dictionary=None, hook="blocks.1.hook_resid_pre")
