@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from sae_lens import StandardSAE, StandardSAEConfig
+from safetensors.torch import load_file, save_file
 
 from store.errors import UserError
 from tools.dictionaries import train as train_module
@@ -76,7 +76,12 @@ def test_sparsify_folders_are_topk_of_the_centred_input(tmp_path: Path) -> None:
     folder = tmp_path / "layers.7"
     folder.mkdir()
     w, k = weights(1), 5
-    files = {"encoder.weight": w["W_enc"].T.contiguous(), "encoder.bias": w["b_enc"], "W_dec": w["W_dec"], "b_dec": w["b_dec"]}
+    files = {
+        "encoder.weight": w["W_enc"].T.contiguous(),
+        "encoder.bias": w["b_enc"],
+        "W_dec": w["W_dec"],
+        "b_dec": w["b_dec"],
+    }
     save_file(files, folder / "sae.safetensors")
     (folder / "cfg.json").write_text(json.dumps({"d_in": D, "num_latents": F, "k": k, "normalize_decoder": True}))
     dictionary = load_dictionary(str(folder), CPU, torch.float32)
@@ -89,7 +94,11 @@ def test_sparsify_folders_are_topk_of_the_centred_input(tmp_path: Path) -> None:
 
 
 def test_unknown_dictionaries_are_refused(tmp_path: Path) -> None:
-    for name, says in (("nothing", "There is no dictionary"), (str(tmp_path), "holds no dictionary"), ("no:such", "Could not load")):
+    for name, says in (
+        ("nothing", "There is no dictionary"),
+        (str(tmp_path), "holds no dictionary"),
+        ("no:such", "Could not load"),
+    ):
         with pytest.raises(UserError, match=says):
             load_dictionary(name, CPU, torch.float32)
 
@@ -117,7 +126,9 @@ def basis_dictionary(d: int, hook: str, scale: float) -> Dictionary:
     """2 d latents, +e_i and -e_i: reconstructs anything (scale 1) or nothing (scale 0)."""
     sae = StandardSAE(StandardSAEConfig(d_in=d, d_sae=2 * d, apply_b_dec_to_input=False))
     both = torch.cat([torch.eye(d), -torch.eye(d)])
-    sae.load_state_dict({"W_enc": both.T.clone(), "b_enc": torch.zeros(2 * d), "W_dec": scale * both, "b_dec": torch.zeros(d)})
+    sae.load_state_dict(
+        {"W_enc": both.T.clone(), "b_enc": torch.zeros(2 * d), "W_dec": scale * both, "b_dec": torch.zeros(d)}
+    )
     return Dictionary("basis", sae, hook)
 
 
@@ -125,7 +136,9 @@ def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 1000)
-    lossless = evaluate(Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 1.0)), corpus, 2000)
+    lossless = evaluate(
+        Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 1.0)), corpus, 2000
+    )
     assert lossless.ev == pytest.approx(1.0, abs=1e-6)
     assert lossless.loss_recovered.against_zero == pytest.approx(1.0, abs=1e-4)
     assert lossless.loss_recovered.against_mean == pytest.approx(1.0, abs=1e-4)
@@ -145,7 +158,9 @@ def test_the_shipped_dictionary_beats_its_baselines(
     assert sum(found.density_histogram) == round((1 - found.dead_share) * subject.dictionary.n_latents)
     lone, batch = torch.randn(1, 576) * 10, torch.randn(40, 576) * 10
     together = subject.dictionary.encode(torch.cat([lone, batch]))[0]
-    assert torch.allclose(together, subject.dictionary.encode(lone)[0], atol=1e-4), "inference must not depend on the batch"
+    assert torch.allclose(together, subject.dictionary.encode(lone)[0], atol=1e-4), (
+        "inference must not depend on the batch"
+    )
 
 
 def test_moments_equal_numpy() -> None:

@@ -1,8 +1,8 @@
 """How good a dictionary is, each figure beside a random dictionary and PCA, on held-out documents with sinks masked.
 
-Metrics as in SAEBench (2503.09532): explained variance by the corrected formula, L0, density, dead share, and loss recovered
-= (CE_ablated - CE_spliced) / (CE_ablated - CE_clean), against zero and against mean ablation. Zero ablation flatters: a
-random dictionary scores well above 0, so its figure stands beside.
+Metrics as in SAEBench (2503.09532): explained variance by the corrected formula, L0, density, dead share, and loss
+recovered = (CE_ablated - CE_spliced) / (CE_ablated - CE_clean), against zero and against mean ablation. Zero ablation
+flatters: a random dictionary scores well above 0, so its figure stands beside.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,9 @@ class Evaluation(BaseModel):
     splice_error: float  # |CE with reconstruction + error - CE clean|: 0 but for rounding
 
 
-def evaluate(subject: Subject, corpus: Corpus, tokens: int = 200_000, progress: Progress = lambda done, total: None) -> Evaluation:
+def evaluate(
+    subject: Subject, corpus: Corpus, tokens: int = 200_000, progress: Progress = lambda done, total: None
+) -> Evaluation:
     """Evaluates the subject's dictionary on about `tokens` tokens of documents that training never saw.
 
     Raises UserError when the corpus has no held-out text.
@@ -72,7 +74,9 @@ def evaluate(subject: Subject, corpus: Corpus, tokens: int = 200_000, progress: 
     moments, counts, done = Moments(subject.d_model), torch.zeros(dictionary.n_latents, dtype=torch.long), 0
     batches = []
     for batch in forward(subject, windows):
-        batches.append(batch.residual[batch.valid].to("cpu", torch.bfloat16 if subject.dtype is torch.bfloat16 else torch.float32))
+        batches.append(
+            batch.residual[batch.valid].to("cpu", torch.bfloat16 if subject.dtype is torch.bfloat16 else torch.float32)
+        )
         moments.add(batches[-1])
         done += sum(len(w.tokens) for w in batch.windows)
         progress(done // 2, total)
@@ -141,7 +145,8 @@ class Moments:
     @property
     def covariance(self) -> Tensor:
         """[d, d], times n."""
-        return self.outer - self.n * torch.outer(self.mean, self.mean)
+        spread: Tensor = self.outer - self.n * torch.outer(self.mean, self.mean)
+        return spread
 
     @property
     def total_variance(self) -> float:
@@ -174,7 +179,9 @@ def _baselines(subject: Subject, moments: Moments, k: int) -> dict[str, Reconstr
     return {"pca": pca, "random": random}
 
 
-def _losses(subject: Subject, windows: list[Window], mean: Tensor, baselines: dict[str, Reconstruct]) -> dict[str, float]:
+def _losses(
+    subject: Subject, windows: list[Window], mean: Tensor, baselines: dict[str, Reconstruct]
+) -> dict[str, float]:
     """Mean next-token cross-entropy, nats, with the hook point replaced on every token but sinks."""
     dictionary, kept, held = subject.dictionary, [], 0
     for window in windows:

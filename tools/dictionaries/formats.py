@@ -33,7 +33,10 @@ def gemma_scope(path: str | Path, device: str = "cpu", cfg_overrides: dict[str, 
     with np.load(path / GEMMA_SCOPE) as data:
         missing = [key for key in GEMMA_SCOPE_KEYS if key not in data]
         if missing:
-            raise UserError(f"{path / GEMMA_SCOPE} lacks {', '.join(missing)}: a Gemma Scope file holds {', '.join(GEMMA_SCOPE_KEYS)}.")
+            raise UserError(
+                f"{path / GEMMA_SCOPE} lacks {', '.join(missing)}: "
+                f"a Gemma Scope file holds {', '.join(GEMMA_SCOPE_KEYS)}."
+            )
         state = {key: torch.from_numpy(np.asarray(data[key], np.float32)).to(device) for key in GEMMA_SCOPE_KEYS}
     layer, l0 = re.search(r"layer_(\d+)", str(path)), re.search(r"average_l0_(\d+)", path.name)
     site = "hook_mlp_out" if "-mlp" in str(path) else "attn.hook_z" if "-att" in str(path) else "hook_resid_post"

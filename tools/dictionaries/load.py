@@ -1,4 +1,4 @@
-"""Load a subject: a model by name or folder, and a dictionary from a SAELens release or a folder, checked on arrival."""
+"""Load a subject: a model, and a dictionary from a SAELens release or a folder, checked on arrival."""
 
 import warnings
 from pathlib import Path
@@ -30,9 +30,9 @@ def load_subject(
 ) -> Subject:
     """The subject, ready to run.
 
-    model: the embedded name, a hub name or a folder. dictionary: the embedded name, a folder (SAELens, sparsify or Gemma
-    Scope), "release:id" of SAELens' list, or None for none (then `hook` is needed). device: "cuda", "cpu", ..., by
-    default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device.
+    model: the embedded name, a hub name or a folder. dictionary: the embedded name, a folder (SAELens, sparsify or
+    Gemma Scope), "release:id" of SAELens' list, or None for none (then `hook` is needed). device: "cuda", "cpu", ...,
+    by default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device.
     Raises UserError, in one sentence, for anything unknown or that does not fit together.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -54,7 +54,7 @@ def load_subject(
 
 
 def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: str | None = None) -> Dictionary:
-    """The dictionary called `name` (see `load_subject`), its decoder rows folded to norm 1 where the architecture allows."""
+    """The dictionary called `name` (see `load_subject`), decoder rows folded to norm 1 where the architecture allows."""
     precision = str(dtype).removeprefix("torch.")
     folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else Path(name).expanduser()
     with warnings.catch_warnings():
@@ -70,11 +70,14 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
                 sae = SAE.from_pretrained(release, sae_id, device=str(device), dtype="float32")
             else:
                 raise UserError(
-                    f"There is no dictionary {name!r}: name {EMBEDDED_DICTIONARY!r}, a folder, or release:id of SAELens' list."
+                    f"There is no dictionary {name!r}: name {EMBEDDED_DICTIONARY!r}, a folder, "
+                    "or release:id of SAELens' list."
                 )
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"Could not load the dictionary {name!r} ({reason}): check the folder or the release:id.") from None
+            raise UserError(
+                f"Could not load the dictionary {name!r} ({reason}): check the folder or the release:id."
+            ) from None
     metadata, architecture = sae.cfg.metadata, sae.cfg.architecture()
     point = hook or metadata.hook_name
     if not point:
@@ -98,11 +101,12 @@ def check(subject: Subject) -> tuple[float, float]:
     2408.05147, and the massive activations of 2402.17762).
     """
     dictionary = subject.dictionary
+    place = f"{subject.hook} of {subject.name}"
     residual = subject.residual(subject.calibration_tokens)
     if residual.shape[-1] != dictionary.d_model:
         raise UserError(
-            f"The dictionary {dictionary.name!r} reads {dictionary.d_model} numbers but {subject.hook} of {subject.name} "
-            f"gives {residual.shape[-1]}: name a dictionary of this model and hook point."
+            f"The dictionary {dictionary.name!r} reads {dictionary.d_model} numbers but {place} gives "
+            f"{residual.shape[-1]}: name a dictionary of this model and hook point."
         )
     kept = residual[~subject.sinks(residual)]
     activations = dictionary.encode(kept)
@@ -111,13 +115,13 @@ def check(subject: Subject) -> tuple[float, float]:
     stated = dictionary.stated_l0
     if explained < 0:
         raise UserError(
-            f"The dictionary {dictionary.name!r} explains {explained:.2f} of the variance at {subject.hook} of {subject.name}, "
-            "worse than a constant: it was probably trained on another layer, hook point or model; name the right one."
+            f"The dictionary {dictionary.name!r} explains {explained:.2f} of the variance at {place}, worse than a "
+            "constant: it was probably trained on another layer, hook point or model; name the right one."
         )
     if stated and not stated / 2 <= l0 <= stated * 2:
         raise UserError(
-            f"The dictionary {dictionary.name!r} has {l0:.0f} active latents a token at {subject.hook} of {subject.name} but "
-            f"states {stated:.0f}: probably the layer, the hook point or the input's scale is wrong; name the right one."
+            f"The dictionary {dictionary.name!r} has {l0:.0f} active latents a token at {place} but states "
+            f"{stated:.0f}: probably the layer, the hook point or the input's scale is wrong; name the right one."
         )
     return explained, l0
 

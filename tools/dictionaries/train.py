@@ -6,7 +6,7 @@ SAEs: the threshold is the running mean of the smallest kept activation, so infe
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,6 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from store.errors import UserError
-from store.ids import content_hash
 from tools.workbench.batches import cut_windows, forward, take_tokens
 from tools.workbench.corpus import Corpus
 from tools.workbench.subject import Subject
@@ -85,7 +84,7 @@ def train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, pr
         if trainer.activation_scaler.scaling_factor is None:
             sample = block[order[: NORM_BATCHES * plan.batch]].float()
             trainer.activation_scaler.scaling_factor = subject.d_model**0.5 / float(sample.norm(dim=1).mean())
-        for rows in order.split(plan.batch):
+        for rows in torch.split(order, plan.batch):
             if len(rows) < plan.batch or trainer.n_training_steps >= plan.steps:
                 break
             trainer.maybe_reset_sparsity()
@@ -157,12 +156,14 @@ def _trainer_config(subject: Subject, plan: TrainingPlan) -> SAETrainerConfig:
     )
 
 
-def _claim(folder: Path, header: dict[str, object]) -> None:
+def _claim(folder: Path, header: Mapping[str, object]) -> None:
     """Makes `folder` this training's own, or refuses when it is another's."""
     folder.mkdir(parents=True, exist_ok=True)
     claim = folder / "training.json"
     if claim.exists() and json.loads(claim.read_text()) != json.loads(json.dumps(header)):
-        raise UserError(f"{folder} holds another training ({claim.name} differs): name another folder or delete this one.")
+        raise UserError(
+            f"{folder} holds another training ({claim.name} differs): name another folder or delete this one."
+        )
     claim.write_text(json.dumps(header, indent=1) + "\n")
 
 

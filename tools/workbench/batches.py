@@ -30,7 +30,9 @@ class Batch:
     valid: Tensor
 
 
-def cut_windows(subject: Subject, documents: Iterable[tuple[int, Document]], context: int = CONTEXT) -> Iterator[Window]:
+def cut_windows(
+    subject: Subject, documents: Iterable[tuple[int, Document]], context: int = CONTEXT
+) -> Iterator[Window]:
     """Windows of numbered documents, in order. Documents of fewer than two tokens are passed over."""
     number = 0
     body = context - 1

@@ -22,6 +22,11 @@ class Context:
     llm: LLM | None = None
     seed: int = 0
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what a run looks at: model, dictionary and harvest. Part of every experiment's key."""
+        return content_hash([self.subject.fingerprint, self.harvest.header if self.harvest else None])
+
     def need_harvest(self) -> Harvest:
         """The harvest of this subject; ToolError when there is none."""
         if self.harvest is None:

@@ -117,7 +117,9 @@ def _read(path: Path) -> Iterator[Document]:
     for number, row in enumerate(rows, 1):
         value = row.get("text", row.get("prompt")) if isinstance(row, dict) else None
         if not isinstance(value, str):
-            raise UserError(f"{path}, row {number}, has no 'text': give each row a 'text' (or 'prompt') that is a string.")
+            raise UserError(
+                f"{path}, row {number}, has no 'text': give each row a 'text' (or 'prompt') that is a string."
+            )
         yield Document(value, path.name)
 
 
@@ -162,7 +164,9 @@ def _plone() -> Iterator[Document]:
     with zipfile.ZipFile(fetch_wheel(*PLONE)) as wheel:
         for language in LANGUAGES:
             catalogue = wheel.read(f"plone/app/locales/locales/{language}/LC_MESSAGES/plone.po").decode("utf-8")
-            messages = ("".join(json.loads(q) for q in m.group(1).split("\n") if q) for m in MESSAGE.finditer(catalogue))
+            messages = (
+                "".join(json.loads(q) for q in m.group(1).split("\n") if q) for m in MESSAGE.finditer(catalogue)
+            )
             lines = [message.strip() for message in messages if message.strip() and "charset=" not in message]
             for start in range(0, len(lines), 40):
                 yield Document("\n".join(lines[start : start + 40]), f"plone/{language}")

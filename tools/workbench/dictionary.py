@@ -35,17 +35,20 @@ class Dictionary:
     @property
     def decoder(self) -> Tensor:
         """[n_latents, d_model]: what each latent writes."""
-        return self.sae.W_dec.detach()
+        decoder: Tensor = self.sae.W_dec.detach()
+        return decoder
 
     def encode(self, residual: Tensor) -> Tensor:
         """[..., d_model] -> [..., n_latents], zero where a latent does not fire."""
         with torch.no_grad():
-            return self.sae.encode(residual.to(self.sae.W_enc.dtype))
+            activations: Tensor = self.sae.encode(residual.to(self.sae.W_enc.dtype))
+        return activations
 
     def decode(self, activations: Tensor) -> Tensor:
         """[..., n_latents] -> [..., d_model]."""
         with torch.no_grad():
-            return self.sae.decode(activations.to(self.sae.W_dec.dtype))
+            reconstruction: Tensor = self.sae.decode(activations.to(self.sae.W_dec.dtype))
+        return reconstruction
 
     @cached_property
     def fingerprint(self) -> str:

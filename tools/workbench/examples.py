@@ -128,20 +128,24 @@ def spread(
 ) -> list[Snippet]:
     """Up to `n` different snippets around firings of every strength, strongest first.
 
-    The uniform sample of firings is cut into `n` strata by activation (deciles, when `n` is 10) and one is drawn from each.
+    The uniform sample of firings is cut into `n` strata by activation (deciles, if `n` is 10); one is drawn from each.
     """
     peaks = in_half(harvest, harvest.peaks(latent, "sample"), half)
     strata = [stratum for stratum in np.array_split(np.arange(len(peaks.window)), n) if len(stratum)]
     first = [int(rng.choice(stratum)) for stratum in strata]
-    return _different(harvest, latent, Peaks(*(column[first] for column in peaks)), n, width)
+    return _different(harvest, latent, _rows(peaks, first), n, width)
 
 
 def in_half(harvest: Harvest, peaks: Peaks, half: Half | None) -> Peaks:
     """The peaks whose document lies in `half`; all of them for None."""
     if half is None:
         return peaks
-    chosen = [half_of(harvest, window.document) == half for window in windows_of(harvest, peaks.window)]
-    return Peaks(*(column[np.array(chosen, bool)] for column in peaks))
+    windows = windows_of(harvest, peaks.window)
+    return _rows(peaks, [row for row, window in enumerate(windows) if half_of(harvest, window.document) == half])
+
+
+def _rows(peaks: Peaks, rows: list[int]) -> Peaks:
+    return Peaks(peaks.window[rows], peaks.position[rows], peaks.activation[rows])
 
 
 def _different(harvest: Harvest, latent: int, peaks: Peaks, n: int, width: int) -> list[Snippet]:

@@ -5,7 +5,7 @@
 3. Merge: the tokens that matter, read backwards from the pivot, are a path of a trie; the others are wildcards.
 4. Predict: a token's activation is that of the longest path that ends at it.
 
-Substitutes from a masked language model (section 3.2 of the paper) are not tried: a path holds only tokens that were seen.
+Substitutes from a masked language model, as in the paper, are not tried: a path holds only tokens that were seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ BACK = 24  # tokens before the pivot that are looked at
 
 ANY = -1  # wildcard
 
-Measure = Callable[[Sequence[Sequence[int]]], list[float]]  # contexts without BOS -> activation at each last token
+Measure = Callable[[Sequence[Sequence[int]]], list[float]]  # contexts without BOS -> activation on their last
 
 
 class Node(Noun):
@@ -46,7 +46,7 @@ class Graph(Noun):
 
 @dataclass(frozen=True)
 class Path:
-    """One example's minimal context: tokens backwards from the pivot (ANY where they do not matter) and its activation."""
+    """One example's minimal context: tokens backwards from the pivot (ANY where they do not matter); its activation."""
 
     tokens: tuple[int, ...]
     activation: float
@@ -66,7 +66,7 @@ def prune(context: Sequence[int], measure: Measure, keep: float = KEEP) -> tuple
 
 
 def saliency(context: Sequence[int], activation: float, measure: Measure, masks: Sequence[int]) -> list[float]:
-    """For each token of the context, the share of the activation lost when it is replaced: 1 - mean over `masks` / whole."""
+    """For each token, the share of the activation lost when it is replaced: 1 - (mean over `masks`) / whole."""
     masked = [[*context[:i], mask, *context[i + 1 :]] for i in range(len(context)) for mask in masks]
     without = np.array(measure(masked)).reshape(len(context), len(masks)).mean(axis=1)
     lost: list[float] = (1 - without / activation).tolist()
@@ -118,7 +118,9 @@ def predict(graph: Graph, tokens: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.array([max(_matches(graph.roots, tokens, i, 1), default=(0, 0.0))[1] for i in range(len(tokens))])
 
 
-def _matches(nodes: Sequence[Node], tokens: Sequence[int] | np.ndarray, at: int, length: int) -> list[tuple[int, float]]:
+def _matches(
+    nodes: Sequence[Node], tokens: Sequence[int] | np.ndarray, at: int, length: int
+) -> list[tuple[int, float]]:
     """(length, value) of every path through `nodes` that the tokens up to `at` complete."""
     if at < 0:
         return []

@@ -1,10 +1,12 @@
 """One pass over a corpus: which latents fire on which tokens, streamed to disk shard by shard.
 
-The model runs only to the hook point; a batch of activations is made sparse as soon as it is encoded, so memory depends on
-the shard (65,536 tokens), not on the corpus. Killed at any moment and called again, it goes on from the last whole shard.
+The model runs only to the hook point; a batch of activations is made sparse as soon as it is encoded, so memory depends
+on the shard (65,536 tokens), not on the corpus. Killed at any moment and called again, it goes on from the last whole
+shard.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -36,16 +38,15 @@ def harvest(
 ) -> Harvest:
     """Runs about `tokens` tokens of `corpus` (BOS included, up to the end of a shard) and returns the finished harvest.
 
-    Only held-in order matters: documents are taken from the front of the corpus. Raises UserError when the corpus has no
-    usable document, or `folder` holds a harvest of something else.
+    Documents are taken from the front of the corpus. Raises UserError when the corpus has no usable document, or
+    `folder` holds a harvest of something else.
     """
     writer = HarvestWriter(folder, _header(subject, corpus, tokens, context), subject.dictionary.n_latents)
     windows = cut_windows(subject, enumerate(corpus.documents), context)
     shard, done = 0, 0
     while done < tokens and (taken := take_tokens(windows, min(SHARD_TOKENS, tokens - done))):
         if shard >= writer.shards_done:
-            already = done
-            firings, sinks = encode_shard(subject, taken, batch_tokens, lambda n: progress(already + n, tokens))
+            firings, sinks = encode_shard(subject, taken, batch_tokens, partial(_advance, progress, done, tokens))
             writer.write_shard(taken, *firings, sinks=sinks)
         done += sum(len(window.tokens) for window in taken)
         shard += 1
@@ -75,7 +76,7 @@ def encode_shard(
 def _encode(subject: Subject, batch: Batch) -> Iterator[Firings]:
     row, position = batch.valid.nonzero(as_tuple=True)
     ids = torch.tensor([window.id for window in batch.windows], device=row.device)
-    for rows, positions in zip(row.split(ENCODE_TOKENS), position.split(ENCODE_TOKENS), strict=True):
+    for rows, positions in zip(torch.split(row, ENCODE_TOKENS), torch.split(position, ENCODE_TOKENS), strict=True):
         token, latent, activation = sparse(subject.dictionary.encode(batch.residual[rows, positions]))
         yield Firings(
             latent=_numpy(latent, torch.int32),
@@ -83,6 +84,10 @@ def _encode(subject: Subject, batch: Batch) -> Iterator[Firings]:
             position=_numpy(positions[token], torch.int16),
             activation=_numpy(activation, torch.float32),
         )
+
+
+def _advance(progress: Progress, done: int, total: int, more: int) -> None:
+    progress(min(done + more, total), total)
 
 
 def _numpy(values: Tensor, dtype: torch.dtype) -> np.ndarray:

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -45,7 +45,7 @@ class JudgeInput(ToolInput):
 
 
 class Item(Noun):
-    """One snippet put to the judge, the truth, and the verdicts (None: unparsed) with the explanation and the floor's."""
+    """One snippet put to the judge, the truth, and its verdicts with the explanation and the floor's (None: unread)."""
 
     text: str
     positive: bool
@@ -68,7 +68,7 @@ class Verdicts(BaseModel):
 
 
 def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], list[tuple[str, Snippet]]]:
-    """Snippets of the scoring half: those where the latent fires, of every strength, and (kind, snippet) where it does not.
+    """Snippets of the scoring half: where the latent fires, of every strength, and (kind, snippet) where it does not.
 
     Raises ToolError for a dead latent, one with too few windows, and when a document was shown to the explainer.
     """
@@ -86,8 +86,8 @@ def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], 
     negative = negatives(context.subject, harvest, input.latent, input.negatives, "score", rng, taken)
     if len(negative) < MIN_NEGATIVES:
         raise ToolError(
-            f"Latent {input.latent} fires on so much text that only {len(negative)} windows without it were found, and a "
-            f"score needs {MIN_NEGATIVES}: it is too dense to be told apart."
+            f"Latent {input.latent} fires on so much text that only {len(negative)} windows without it were found, "
+            f"and a score needs {MIN_NEGATIVES}: it is too dense to be told apart."
         )
     refuse_shown(harvest, taken + [snippet.window for _, snippet in negative], input.shown_documents)
     return positive, negative
@@ -111,7 +111,7 @@ async def judged(context: Context, input: JudgeInput, template: str, items: Sequ
     llm = context.need_llm()
     judge = llm.endpoints[Role.JUDGE]
     if input.batched and not judge.capable:
-        raise ToolError(f"{judge.model} is not marked capable, and small judges answer lists by chance: leave batched off.")
+        raise ToolError(f"{judge.model} is not marked capable, and small judges answer lists by chance: drop batched.")
     rng = context.rng(template, input.latent)
     items = [items[index] for index in rng.permutation(len(items))]  # a stuck judge must not meet a pattern
     texts = [input.text] if input.floor_text is None else [input.text, input.floor_text]
@@ -141,7 +141,9 @@ def _sides(items: Sequence[Item], margins: Sequence[float | None]) -> tuple[list
     return [m for positive, m in known if positive], [m for positive, m in known if not positive]
 
 
-async def _margins(llm: LLM, template: str, explanation: str, items: Sequence[Item], batched: bool) -> list[float | None]:
+async def _margins(
+    llm: LLM, template: str, explanation: str, items: Sequence[Item], batched: bool
+) -> list[float | None]:
     if batched:
         return await _listed(llm, template, explanation, items)
     values = [{"explanation": explanation, "snippet": item.text} for item in items]
@@ -157,8 +159,10 @@ async def _listed(llm: LLM, template: str, explanation: str, items: Sequence[Ite
     margins: list[float | None] = []
     for part, answer in zip(lists, answers, strict=True):
         parsed = None if isinstance(answer, NoAnswer) else answer.parsed
-        fits = isinstance(parsed, Verdicts) and len(parsed.verdicts) == len(part)
-        margins.extend(map(float, parsed.verdicts) if fits else [None] * len(part))
+        if isinstance(parsed, Verdicts) and len(parsed.verdicts) == len(part):
+            margins.extend(map(float, parsed.verdicts))
+        else:
+            margins.extend([None] * len(part))
     return margins
 
 
@@ -172,7 +176,7 @@ def margin(answer: Answer | NoAnswer) -> float | None:
         return None
     if not answer.logprobs:
         return {"1": 1.0, "0": -1.0}.get(answer.text.strip()[:1])
-    mass: dict[Literal["0", "1"], float] = {}
+    mass: dict[str, float] = {}
     for verdict in ("0", "1"):
         found = [lp for token, lp in answer.logprobs.items() if token.strip() == verdict]
         if found:

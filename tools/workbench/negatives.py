@@ -32,7 +32,7 @@ def negatives(
     rng: np.random.Generator,
     taken: Sequence[Window],
 ) -> list[tuple[str, Snippet]]:
-    """Up to `n` (kind, snippet) pairs of `half`, a third of each kind, from windows other than `taken` and each other's.
+    """Up to `n` (kind, snippet) pairs of `half`, a third of each kind, from windows other than `taken`, one each.
 
     Where neighbours or similar text are too few, random ones fill in; fewer than `n` come back for a latent that fires
     almost everywhere.
@@ -40,13 +40,13 @@ def negatives(
     used = {window.id for window in taken}
     chosen: list[tuple[str, Snippet]] = []
     kinds = (
-        ("neighbour", n // 3, lambda: neighbour_places(subject, harvest, latent, half, rng)),
-        ("similar", n // 3, lambda: similar_places(harvest, latent, half, rng)),
-        ("random", n, lambda: random_places(harvest, half, rng)),
+        ("neighbour", n // 3, neighbour_places(subject, harvest, latent, half, rng)),
+        ("similar", n // 3, similar_places(harvest, latent, half, rng)),
+        ("random", n, random_places(harvest, half, rng)),
     )
     for kind, wanted, places in kinds:
         wanted = min(wanted, n - len(chosen))
-        candidates = _first(places(), wanted * TRIES, used)
+        candidates = _first(places, wanted * TRIES, used)
         for snippet in snippets(harvest, latent, [w for w, _ in candidates], [p for _, p in candidates]):
             if wanted and not snippet.activations.any() and snippet.window.id not in used:
                 used.add(snippet.window.id)
@@ -72,7 +72,8 @@ def neighbour_places(
     for other in nearest:
         peaks = in_half(harvest, harvest.peaks(other, "sample"), half)
         shuffled = rng.permutation(len(peaks.window))
-        turns.append(list(zip(windows_of(harvest, peaks.window[shuffled]), peaks.position[shuffled].tolist(), strict=True)))
+        windows = windows_of(harvest, peaks.window[shuffled])
+        turns.append(list(zip(windows, peaks.position[shuffled].tolist(), strict=True)))
     for turn in range(max(map(len, turns), default=0)):
         yield from (places[turn] for places in turns if turn < len(places))
 

@@ -25,9 +25,9 @@ class TextReading:
 
     def encoded(self) -> Iterator[Tensor]:
         """[up to 256, n_latents] activations, float32 on the CPU, zero on sinks; together they cover the n tokens."""
-        for residual, sinks in zip(self.residual.split(TOGETHER), self.sinks.split(TOGETHER), strict=True):
-            activations = self.subject.dictionary.encode(residual).float()
-            yield torch.where(sinks[:, None], 0.0, activations).cpu()
+        for start in range(0, len(self.residual), TOGETHER):
+            activations = self.subject.dictionary.encode(self.residual[start : start + TOGETHER]).float()
+            yield torch.where(self.sinks[start : start + TOGETHER, None], 0.0, activations).cpu()
 
 
 def read_text(subject: Subject, text: str) -> TextReading:

@@ -1,8 +1,8 @@
 """The tool menu: one file, one tool, one function, one name.
 
 `@tool(version=n)` registers a function `name(input: Input, context: Context) -> Output` and returns it unchanged. Its
-docstring is what an agent reads; its pydantic `Input` and `Output` are its contract. Raise the version whenever the same
-input may give another output.
+docstring is what an agent reads; its pydantic `Input` and `Output` are its contract. Raise the version whenever the
+same input may give another output.
 """
 
 import inspect

@@ -1,7 +1,5 @@
 """The one way a tool is run: validate, time, call, append the experiment to the ledger."""
 
-import asyncio
-import threading
 from time import perf_counter
 from typing import Any
 
@@ -9,13 +7,14 @@ from pydantic import ValidationError
 
 from store.errors import UserError
 from store.types import Experiment
+from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.registry import Tool, ToolError, ToolInput, get_tool
 
-_compute = threading.Lock()  # a tool that only computes has the GPU to itself while it runs
 
-
-async def run(name: str, input: dict[str, Any] | ToolInput, context: Context, prediction: str | None = None) -> Experiment:
+async def run(
+    name: str, input: dict[str, Any] | ToolInput, context: Context, prediction: str | None = None
+) -> Experiment:
     """Runs tool `name` and returns its experiment, already in the ledger.
 
     A `ToolError` becomes the experiment's `error`. Bad input raises UserError before anything runs; any other
@@ -33,7 +32,7 @@ async def run(name: str, input: dict[str, Any] | ToolInput, context: Context, pr
     experiment = Experiment(
         tool=tool.name,
         version=tool.version,
-        subject=context.subject.fingerprint,
+        subject=context.fingerprint,
         input=checked.model_dump(mode="json"),
         seed=context.seed,
         latent=_latent(checked, context),
@@ -57,18 +56,15 @@ def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
         return tool.input.model_validate(raw)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in error.errors())
-        raise UserError(f"{tool.name} cannot take that input ({faults}): see glossator tool schema {tool.name}.") from None
+        raise UserError(
+            f"{tool.name} cannot take that input ({faults}): see glossator tool schema {tool.name}."
+        ) from None
 
 
 async def _call(tool: Tool, input: ToolInput, context: Context) -> Any:
     if tool.is_async:
         return await tool.function(input, context)
-
-    def alone() -> Any:
-        with _compute:
-            return tool.function(input, context)
-
-    return await asyncio.to_thread(alone)
+    return await alone(tool.function, input, context)
 
 
 def _latent(input: ToolInput, context: Context) -> str | None:

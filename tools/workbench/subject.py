@@ -49,7 +49,7 @@ class Subject:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the model's weights (a strided sample of each tensor), its dtype, the hook point and the dictionary."""
+        """Hash of the model's weights (a strided sample of each tensor), dtype, hook point and dictionary."""
         digest = sha256(str(self.dtype).encode())
         for key, value in sorted(self.model.original_model.state_dict().items()):
             flat = value.detach().flatten()
@@ -103,7 +103,8 @@ class Subject:
         tokens = tokens.to(self.device)
         with torch.no_grad():
             if point == "hook_resid_pre":
-                return self.model(tokens, return_type=None, stop_at_layer=int(block))
+                residual: Tensor = self.model(tokens, return_type=None, stop_at_layer=int(block))
+                return residual
             caught: list[Tensor] = []
             self.model.run_with_hooks(
                 tokens,
@@ -118,7 +119,8 @@ class Subject:
         tokens = tokens.to(self.device)
         hooks = [] if edit is None else [(self.hook, lambda value, hook: edit(value))]
         with torch.no_grad():
-            return self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=hooks)
+            logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=hooks)
+        return logits
 
     @cached_property
     def typical_norm(self) -> float:
@@ -131,12 +133,14 @@ class Subject:
         """int64[8, 256]: English documentation that every Python carries, each row starting with BOS."""
         ids = self.tokenize(["\n\n".join(topics[key] for key in sorted(topics))[:40_000]])[0]
         body = CALIBRATION_CONTEXT - 1
-        rows = [[self.bos, *ids[i : i + body]] for i in range(0, CALIBRATION_TOKENS // CALIBRATION_CONTEXT * body, body)]
+        rows = [
+            [self.bos, *ids[i : i + body]] for i in range(0, CALIBRATION_TOKENS // CALIBRATION_CONTEXT * body, body)
+        ]
         return torch.tensor(rows, device=self.device)
 
     def sinks(self, residual: Tensor) -> Tensor:
         """bool[b, s]: True where a token must not be read. Position 0 (BOS) always is one."""
-        mask = residual.float().norm(dim=-1) > SINK_RATIO * self.typical_norm
+        mask: Tensor = residual.float().norm(dim=-1) > SINK_RATIO * self.typical_norm
         mask[:, 0] = True
         return mask
 
@@ -162,4 +166,6 @@ def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype
             "TransformerBridge supports, or a folder with config.json, weights and tokenizer."
         ) from None
     model.requires_grad_(False)
-    return TransformerBridge.boot_transformers(str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device)
+    return TransformerBridge.boot_transformers(
+        str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device
+    )

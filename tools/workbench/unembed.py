@@ -7,7 +7,7 @@ from tools.workbench.subject import Subject
 
 
 def norm_gain(subject: Subject) -> Tensor:
-    """[d_model]: the final norm's gain, asked of the module itself so that any spelling of it (weight, 1 + weight) fits.
+    """[d_model]: the final norm's gain, asked of the module itself, so that any spelling (weight, 1 + weight) fits.
 
     On a vector of alternating signs, of mean 0 and mean square 1, every norm is its gain (and its bias, which cancels).
     """
@@ -27,11 +27,12 @@ def direct_effect(subject: Subject, direction: Tensor) -> Tensor:
     direction = direction.float().to(subject.device)
     if subject.model.cfg.normalization_type in ("LN", "LNPre"):
         direction = direction - direction.mean()
-    effect = (direction * norm_gain(subject)) @ subject.model.unembed.W_U.float()
+    effect: Tensor = (direction * norm_gain(subject)) @ subject.model.unembed.W_U.float()
     return effect - effect.mean()
 
 
 def random_direction(subject: Subject, seed: int) -> Tensor:
     """[d_model]: a direction of norm 1, uniform over the sphere, the same for the same seed on every device."""
     direction = torch.randn(subject.d_model, generator=torch.Generator().manual_seed(seed))
-    return (direction / direction.norm()).to(subject.device)
+    unit: Tensor = direction / direction.norm()
+    return unit.to(subject.device)
