@@ -17,7 +17,7 @@ import duckdb
 from store.disk import DISK_FULL, appearing, full_disk_explained
 from store.errors import StoreBusy, UserError
 from store.lock import POLL_S, FairLock, LockTimeout
-from store.migrate import migrate, pending
+from store.migrate import load_scripts, migrate, pending
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,
@@ -36,6 +36,7 @@ class Store:
     def __init__(self, path: Path, timeout_s: float = 30) -> None:
         self.path = path.absolute()
         self.timeout_s = timeout_s
+        self._scripts = load_scripts()
         self._lock = FairLock(self.path)
         self._idle: list[duckdb.DuckDBPyConnection] = []
 
@@ -45,7 +46,7 @@ class Store:
         with full_disk_explained(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._turn(exclusive=True) as connection:
-                migrate(connection, self.path)
+                migrate(connection, self.path, self._scripts)
                 connection.begin()
                 try:
                     yield connection
@@ -61,12 +62,12 @@ class Store:
             if not self.path.exists():
                 engine = stack.enter_context(self._engine())
                 connection = stack.enter_context(_attached(engine, ":memory:", read_only=False))
-                migrate(connection, self.path)
+                migrate(connection, self.path, self._scripts)
                 connection.execute("BEGIN TRANSACTION READ ONLY")
                 stack.callback(connection.rollback)
             else:
                 connection = stack.enter_context(self._turn(exclusive=False))
-                if pending(connection, self.path):
+                if pending(connection, self.path, self._scripts):
                     stack.close()
                     with self.write():
                         pass
@@ -80,12 +81,12 @@ class Store:
             if self.path.exists() and not self._lock.exists:
                 # A file nobody has used yet: look at it first, so that nothing is written beside one that is not ours.
                 with self._open(engine, True, deadline) as connection:
-                    pending(connection, self.path)
+                    pending(connection, self.path, self._scripts)
             try:
                 with self._lock.hold(exclusive, deadline):
                     if exclusive and not self.path.exists():
                         with appearing(self.path) as unfinished, _attached(engine, unfinished, False) as connection:
-                            migrate(connection, self.path)
+                            migrate(connection, self.path, self._scripts)
                     with self._open(engine, not exclusive, deadline) as connection:
                         yield connection
             except LockTimeout:

@@ -29,17 +29,22 @@ class Script:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def _scripts(kind: str) -> list[Script]:
-    return [Script(f"{kind}/{path.name}", path.read_text("utf-8")) for path in sorted((FOLDER / kind).glob("*.sql"))]
+def load_scripts() -> list[Script]:
+    """This program's schema: the migrations in order, then the views."""
+    return [
+        Script(f"{kind}/{path.name}", path.read_text("utf-8"))
+        for kind in ("migrations", "views")
+        for path in sorted((FOLDER / kind).glob("*.sql"))
+    ]
 
 
 def view_names() -> list[str]:
     """The names of the views, one a file."""
-    return [Path(script.file).stem for script in _scripts("views")]
+    return sorted(path.stem for path in (FOLDER / "views").glob("*.sql"))
 
 
-def pending(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Script]:
-    """The scripts this store still lacks, in order. Raises UserError when this program may not touch the store."""
+def pending(connection: duckdb.DuckDBPyConnection, path: Path, scripts: list[Script]) -> list[Script]:
+    """Those of `scripts` that the store at `path` lacks. Raises UserError when this program may not touch it."""
     tables = {name for (name,) in connection.execute(TABLES).fetchall()}
     if tables and "migrations" not in tables:
         raise UserError(
@@ -49,7 +54,7 @@ def pending(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Script]:
     applied: dict[str, str] = {}
     if tables:  # in the order of application: of a view, the last text counts
         applied = dict(connection.execute("SELECT file, sha256 FROM migrations ORDER BY rowid").fetchall())
-    migrations, views = _scripts("migrations"), _scripts("views")
+    migrations = [script for script in scripts if script.file.startswith("migrations/")]
     known = {script.file for script in migrations}
     newer = sorted(file for file in applied if file.startswith("migrations/") and file not in known)
     if newer:
@@ -63,15 +68,15 @@ def pending(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Script]:
                 f"{script.file} was edited after it was applied to {path}; restore its text and put the change "
                 "into a new migration"
             )
-    return [script for script in migrations + views if applied.get(script.file) != script.sha256]
+    return [script for script in scripts if applied.get(script.file) != script.sha256]
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Apply the pending scripts, each in its own transaction."""
-    scripts = pending(connection, path)
-    if scripts and ("migrations",) not in connection.execute(TABLES).fetchall():
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path, scripts: list[Script]) -> None:
+    """Apply what is pending, each script in its own transaction."""
+    lacking = pending(connection, path, scripts)
+    if lacking and ("migrations",) not in connection.execute(TABLES).fetchall():
         connection.execute(RECORD)
-    for script in scripts:
+    for script in lacking:
         connection.begin()
         try:
             connection.execute(script.sql)

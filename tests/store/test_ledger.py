@@ -141,7 +141,7 @@ def test_view_filters_and_refuses_unknown_names(ledger):
     run, first, second = experiment(), explanation(), explanation("smol/default/8")
     ledger.append(run, first, second, score(first, "d", 0.5, run), score(second, "d", 0.6, run))
     assert [row["value"] for row in ledger.view("scoreboard", latent=LATENT)] == [0.5]
-    with pytest.raises(UserError, match="there is no view 'scores'; the views are .*scoreboard"):
+    with pytest.raises(UserError, match=r"there is no view 'scores'; the views are .*scoreboard"):
         ledger.view("scores")
 
 

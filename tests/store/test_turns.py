@@ -229,9 +229,9 @@ def test_a_program_that_knows_no_turns_is_waited_for_and_named(path):
 
 def test_a_thread_of_this_process_is_named_as_such(path):
     Ledger(path).append(Hypothesis(about="x", claim="y"))
-    with Store(path).write():
-        with pytest.raises(StoreBusy, match=rf"this process \(PID {os.getpid()}\)"), Store(path, timeout_s=0.2).read():
-            pass
+    named = pytest.raises(StoreBusy, match=rf"this process \(PID {os.getpid()}\)")
+    with Store(path).write(), named, Store(path, timeout_s=0.2).read():
+        pass
 
 
 def test_threads_of_one_process_share_a_ledger(path):
@@ -261,9 +261,14 @@ def test_threads_of_one_process_share_a_ledger(path):
 def test_an_exception_in_the_body_rolls_back_and_frees_the_store(path):
     ledger = Ledger(path, timeout_s=2)
     ledger.append(Hypothesis(about="x", claim="y"))
-    with pytest.raises(KeyboardInterrupt), ledger.store.write() as connection:
-        connection.execute("INSERT INTO hypotheses VALUES ('1', now()::TIMESTAMP, 'a', 'b', NULL)")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with ledger.store.write() as connection:
+            connection.execute("INSERT INTO hypotheses VALUES ('1', now()::TIMESTAMP, 'a', 'b', NULL)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert len(ledger.find(Hypothesis)) == 1
     ledger.append(Hypothesis(about="x", claim="z"))
     assert len(ledger.find(Hypothesis)) == 2
@@ -340,5 +345,6 @@ def test_a_full_disk_is_one_sentence_and_the_store_stays_sound(path):
     )
     groups = dict(Ledger(path).sql("SELECT about, count(*) FROM hypotheses GROUP BY about")[1])
     assert groups.pop("kept") == 1
-    assert groups and set(groups.values()) == {50}
+    assert groups
+    assert set(groups.values()) == {50}
     Ledger(path).append(Hypothesis(about="room", claim="again"))
