@@ -104,11 +104,24 @@ def main() -> None:
         child(arguments.tokens, arguments.child, arguments.dtype)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        figures: dict[str, object] = {"device": "cuda" if torch.cuda.is_available() else "cpu", "dtype": arguments.dtype}
+        figures: dict[str, object] = {
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "dtype": arguments.dtype,
+        }
         figures["rates"] = rates(subject_with_k(arguments.dtype), Path(scratch, "rates"))
         for tokens in (arguments.tokens // 10, arguments.tokens):
-            command = [sys.executable, "-m", "tests.benchmarks.harvest", "--tokens", str(tokens), "--dtype", arguments.dtype]
-            run = subprocess.run([*command, "--child", f"{scratch}/{tokens}"], capture_output=True, text=True, check=True)
+            command = [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.harvest",
+                "--tokens",
+                str(tokens),
+                "--dtype",
+                arguments.dtype,
+            ]
+            run = subprocess.run(
+                [*command, "--child", f"{scratch}/{tokens}"], capture_output=True, text=True, check=True
+            )
             figures[f"{tokens} tokens"] = json.loads(run.stdout.splitlines()[-1])
         figures["20 best windows, ms"] = lookup_ms(Path(scratch, str(arguments.tokens)))
         print(json.dumps(figures, indent=1))

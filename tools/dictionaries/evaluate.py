@@ -166,7 +166,8 @@ def _baselines(subject: Subject, moments: Moments, k: int) -> dict[str, Reconstr
     directions /= directions.norm(dim=1, keepdim=True)
 
     def pca(rows: Tensor) -> Tensor:
-        return (rows.float() - mean) @ axes @ axes.T + mean
+        projected: Tensor = (rows.float() - mean) @ axes @ axes.T + mean
+        return projected
 
     def random(rows: Tensor) -> Tensor:
         centred = rows.float() - mean

@@ -54,7 +54,7 @@ def load_subject(
 
 
 def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: str | None = None) -> Dictionary:
-    """The dictionary called `name` (see `load_subject`), decoder rows folded to norm 1 where the architecture allows."""
+    """The dictionary called `name` (see `load_subject`), decoder rows folded to norm 1 where that can be done."""
     precision = str(dtype).removeprefix("torch.")
     folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else Path(name).expanduser()
     with warnings.catch_warnings():

@@ -39,8 +39,8 @@ class TrainingPlan:
 
     architecture: Literal["batchtopk", "matryoshka"] = "batchtopk"
     n_latents: int = 4608
-    k: int = 32  # mean active latents a token
-    tokens: int = 5_000_000
+    k: int = 64  # mean active latents a token
+    tokens: int = 5_242_880
     batch: int = 2048  # tokens an optimiser step
     learning_rate: float = 1e-3
     warm_up: float = 0.02  # share of the steps
