@@ -1,4 +1,4 @@
-"""Explains a latent by what it writes: the tokens it promotes directly and those that steering with it makes likelier."""
+"""Explains a latent by what it writes: tokens it promotes directly, and those that steering with it makes likelier."""
 
 from collections.abc import Sequence
 
@@ -70,7 +70,10 @@ async def explain_by_output(input: Input, context: Context) -> Output:
     llm = context.need_llm()
     explainer = llm.endpoints[Role.EXPLAINER]
     direct, steered, controls = await alone(measured, input, context)
-    values = {name: _interleaved(direct[name], getattr(steered, name), input.tokens) for name in ("promoted", "suppressed")}
+    values = {
+        "promoted": _interleaved(direct["promoted"], steered.promoted, input.tokens),
+        "suppressed": _interleaved(direct["suppressed"], steered.suppressed, input.tokens),
+    }
     try:
         answer = await llm.ask(
             Role.EXPLAINER, "explain_by_output", values, max_tokens=None if explainer.capable else SMALL_REPLY

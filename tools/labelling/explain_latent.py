@@ -1,4 +1,4 @@
-"""Explains a latent by what it fires on, in the words of an LLM that is shown snippets with the firing tokens marked."""
+"""Explains a latent by what it fires on: an LLM is shown snippets with the firing tokens marked."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,7 @@ class Input(ToolInput):
     """Which latent, and how many snippets to show."""
 
     latent: int
-    windows: int | None = Field(None, ge=MIN_WINDOWS, le=100, description="None: 40 for a capable LLM, 10 for a small one")
+    windows: int | None = Field(None, ge=MIN_WINDOWS, le=100, description="None: 40 for a capable LLM, 10 else")
 
 
 class Output(ExplanationOutput):
@@ -50,10 +50,13 @@ async def explain_latent(input: Input, context: Context) -> Output:
     shown = await asyncio.to_thread(chosen, context, input.latent, n, width)
     strings = [pieces(context.subject, snippet.tokens) for snippet in shown]
     tokens = activating(shown, strings)
-    values = {"windows": [mark(text, snippet.firing) for text, snippet in zip(strings, shown, strict=True)], "tokens": tokens}
+    marked = [mark(text, snippet.firing) for text, snippet in zip(strings, shown, strict=True)]
     try:
         answer = await llm.ask(
-            Role.EXPLAINER, "explain_latent", values, max_tokens=None if explainer.capable else SMALL_REPLY
+            Role.EXPLAINER,
+            "explain_latent",
+            {"windows": marked, "tokens": tokens},
+            max_tokens=None if explainer.capable else SMALL_REPLY,
         )
     except NoAnswer as failure:
         raise ToolError(f"{explainer.model} gave no explanation: {failure}") from None

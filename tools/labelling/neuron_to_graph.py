@@ -1,5 +1,7 @@
 """Explains a latent without an LLM: the shortest contexts that make it fire, merged into a trie."""
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 
@@ -31,7 +33,7 @@ class Output(ExplanationOutput):
 
 @tool(version=1)
 def neuron_to_graph(input: Input, context: Context) -> Output:
-    """Finds the minimal contexts that make a latent fire, by cutting and replacing tokens, and merges them into a graph.
+    """Finds the minimal contexts that make a latent fire, by cutting and replacing tokens, and merges them to a graph.
 
     No LLM takes part. Good for latents tied to exact words; its recall on new text says whether this is one.
     Source: Foote et al. 2304.12918.
@@ -41,7 +43,8 @@ def neuron_to_graph(input: Input, context: Context) -> Output:
     need_firings(harvest, input.latent)
     shown = top(harvest, input.latent, input.windows // 2, "explain", width=_width())
     seen = {snippet.window.id for snippet in shown}
-    others = spread(harvest, input.latent, input.windows, "explain", context.rng("neuron_to_graph", input.latent), _width())
+    rng = context.rng("neuron_to_graph", input.latent)
+    others = spread(harvest, input.latent, input.windows, "explain", rng, _width())
     shown += [s for s in others if s.window.id not in seen][: input.windows - len(shown)]
     if len(shown) < MIN_WINDOWS:
         raise ToolError(
@@ -50,7 +53,7 @@ def neuron_to_graph(input: Input, context: Context) -> Output:
         )
     measure = last_activation(context, input.latent)
     text = [int(token) for window in pool(harvest, "explain") for token in window.tokens[1:]]
-    common = [text[i] for i in context.rng("masks", input.latent).integers(len(text), size=MASK_CANDIDATES)]
+    common = [text[i] for i in rng.integers(len(text), size=MASK_CANDIDATES)]
     paths = []
     for snippet in shown:
         tokens = before_peak(snippet)
@@ -83,14 +86,15 @@ def last_activation(context: Context, latent: int) -> Measure:
     """Measures the latent on the last token of contexts, each run alone with BOS in front; 0 on sinks."""
     subject = context.subject
 
-    def measure(contexts: list[list[int]]) -> list[float]:
+    def measure(contexts: Sequence[Sequence[int]]) -> list[float]:
         width = 1 + max(map(len, contexts))
         rows = [[subject.bos, *tokens, *[subject.bos] * (width - 1 - len(tokens))] for tokens in contexts]
         residual = subject.residual(torch.tensor(rows, device=subject.device))
         row, last = torch.arange(len(rows)), torch.tensor([len(tokens) for tokens in contexts])
         activations = subject.dictionary.encode(residual[row, last])[:, latent].float()
         activations[subject.sinks(residual)[row, last]] = 0
-        return activations.tolist()
+        measured: list[float] = activations.tolist()
+        return measured
 
     return measure
 

@@ -34,8 +34,8 @@ async def score_detection(input: Input, context: Context) -> Output:
 def detection_items(context: Context, input: JudgeInput) -> list[Item]:
     """One item for each snippet, as plain text."""
     positive, negative = scored_windows(context, input)
-    labelled = [(True, "firing", snippet) for snippet in positive] + [(False, kind, snippet) for kind, snippet in negative]
+    labelled = [("firing", snippet) for snippet in positive] + negative
     return [
-        Item(text="".join(pieces(context.subject, snippet.tokens)), positive=truth, kind=kind)
-        for truth, kind, snippet in labelled
+        Item(text="".join(pieces(context.subject, snippet.tokens)), positive=number < len(positive), kind=kind)
+        for number, (kind, snippet) in enumerate(labelled)
     ]

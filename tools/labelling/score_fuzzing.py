@@ -19,13 +19,13 @@ class Output(JudgeOutput):
     """AUROC of the judge's margins: right marks against wrong ones.
 
     `mix` counts the positives ("firing": the tokens at 0.3 of the snippet's peak or more are marked) and the negatives,
-    with as many marks on tokens that do not fire: in the "same" snippets, or in others ("random", "neighbour", "similar").
+    with as many marks on tokens that do not fire: in the "same" snippets, or others ("random", "neighbour", "similar").
     """
 
 
 @tool(version=1)
 async def score_fuzzing(input: Input, context: Context) -> Output:
-    """Scores an explanation by whether a judge who knows only it can tell right marks from wrong ones (AUROC, chance 0.5).
+    """Scores an explanation by whether a judge who knows only it can tell right marks from wrong (AUROC, chance 0.5).
 
     Stricter than detection: it asks which tokens, not only which text. Source: Paulo et al. 2410.13928, section 4.
     """

@@ -26,7 +26,7 @@ class Input(ToolInput):
     graph: dict[str, Any]
     shown_documents: tuple[int, ...] = Field((), description="documents the graph was built from")
     floor_graph: dict[str, Any] | None = Field(None, description="another latent's graph, scored on the same windows")
-    windows: int = Field(20, ge=MIN_WINDOWS, le=50, description="windows with its highest peaks, and as many random ones")
+    windows: int = Field(20, ge=MIN_WINDOWS, le=50, description="with its highest peaks; and as many random ones")
 
 
 class Estimate(ToolOutput):
@@ -95,7 +95,8 @@ def _graph(raw: dict[str, Any]) -> Graph:
     try:
         return Graph.model_validate(raw)
     except ValidationError as error:
-        raise ToolError(f"That is not a graph ({error.errors()[0]['msg']}): give the 'graph' of neuron_to_graph.") from None
+        reason = error.errors()[0]["msg"]
+        raise ToolError(f"That is not a graph ({reason}): give the 'graph' of neuron_to_graph.") from None
 
 
 def _windows(context: Context, harvest: Harvest, input: Input) -> list[Window]:

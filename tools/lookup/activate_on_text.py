@@ -34,7 +34,7 @@ class Output(ToolOutput):
 
 @tool(version=1)
 def activate_on_text(input: Input, context: Context) -> Output:
-    """Measures how strongly a latent fires on each token of texts you write: the quickest test of a hypothesis about it.
+    """Measures how strongly a latent fires on each token of texts you write: the quickest test of a hypothesis.
 
     Write minimal pairs: a text that should make it fire, and the same text with only the supposed cause changed.
     """
@@ -42,9 +42,9 @@ def activate_on_text(input: Input, context: Context) -> Output:
     readings = []
     for text in input.texts:
         reading = read_text(context.subject, text)
-        activations = torch.cat([part[:, input.latent] for part in reading.encoded()]).tolist()
+        activations: list[float] = torch.cat([part[:, input.latent] for part in reading.encoded()]).tolist()
         peak = max(activations)
         token = reading.tokens[activations.index(peak)] if peak > 0 else None
-        readings.append(Reading(tokens=reading.tokens, activations=activations, peak=peak, peak_token=token))
+        readings.append(Reading(tokens=reading.tokens, activations=tuple(activations), peak=peak, peak_token=token))
     maximum = float(context.harvest.stats().max[input.latent]) if context.harvest else None
     return Output(latent=str(latent), readings=tuple(readings), harvest_max=maximum)

@@ -49,7 +49,7 @@ class Output(ToolOutput):
 
 @tool(version=1)
 def direct_logit_effect(input: Input, context: Context) -> Output:
-    """Lists the tokens that a latent's decoder direction promotes and suppresses through the unembedding, no layer between.
+    """Lists the tokens that a latent's direction promotes and suppresses through the unembedding, no layer between.
 
     This is what it would write if nothing later read it; effects no stronger than the random controls' mean nothing.
     """

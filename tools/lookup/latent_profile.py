@@ -51,7 +51,7 @@ class Output(ToolOutput):
 
 @tool(version=1)
 def latent_profile(input: Input, context: Context) -> Output:
-    """Gives a latent's density, the histogram of its activations, its maximum, and the tokens it fires on most strongly."""
+    """Gives a latent's density, the histogram of its activations, its maximum, and its strongest tokens."""
     subject, harvest = context.subject, context.need_harvest()
     latent = subject.latent(input.latent)
     stats = harvest.stats()

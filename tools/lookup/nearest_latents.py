@@ -29,7 +29,7 @@ class Near(ToolOutput):
 
 
 class Output(ToolOutput):
-    """Nearest by cosine and by phi, best first; phi is estimated on the latent's firings in `windows` of its windows."""
+    """Nearest by cosine and by phi, best first; phi is estimated on the firings in `windows` of its windows."""
 
     latent: str
     by_cosine: tuple[Near, ...]
@@ -39,7 +39,7 @@ class Output(ToolOutput):
 
 @tool(version=1)
 def nearest_latents(input: Input, context: Context) -> Output:
-    """Lists the latents nearest to one by decoder cosine and by co-firing: rivals for its meaning, and its split parts."""
+    """Lists the latents nearest to one by decoder cosine and by co-firing: rivals for its meaning, or parts of it."""
     subject, harvest = context.subject, context.need_harvest()
     latent = subject.latent(input.latent)
     need_firings(harvest, input.latent)
@@ -56,7 +56,7 @@ def nearest_latents(input: Input, context: Context) -> Output:
 
 
 def cofiring(harvest: Harvest, latent: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """(phi float64[n_latents], windows counted): the phi coefficient of each latent's firing with `latent`'s, per token.
+    """(phi float64[n_latents], windows counted): phi coefficient of each latent's firing with `latent`'s, per token.
 
     phi = (p_ij - p_i p_j) / sqrt(p_i (1 - p_i) p_j (1 - p_j)). p_i and p_j are shares of the harvest's tokens;
     p_ij = p_i P(j | i), with P(j | i) counted on all firings of i in up to 200 of its windows, drawn uniformly.

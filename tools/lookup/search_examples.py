@@ -64,7 +64,10 @@ def search_examples(input: Input, context: Context) -> Output:
     for start in range(0, len(order), TOGETHER):
         batch = harvest.windows(order[start : start + TOGETHER].tolist())
         looked_at += len(batch)
-        found.extend(_with_token(subject, batch, input.token) if input.token else _with_text(subject, batch, input.text or ""))
+        if input.token is not None:
+            found.extend(_with_token(subject, batch, input.token))
+        else:
+            found.extend(_with_text(subject, batch, str(input.text)))
         if len(found) >= input.n:
             break
     return Output(
