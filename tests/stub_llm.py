@@ -12,6 +12,7 @@ Behaviours
     yes, no         the constant judge, with log-probabilities
     words           the explainer and judge that agree: explains a latent by its "Activating tokens" and, as a
                     judge, says 1 when the snippet holds one of the words of the explanation
+    fenced          the `reply` as it is, whatever the schema
     refusal, content_filter, unparseable, empty        replies without a usable answer
     401, 404, 429, 429_short, 429_long, 500, too_long  error statuses
     html, invalid_json, not_a_completion, half, hang   what is no reply at all
@@ -60,12 +61,16 @@ class Stub:
         """Changes options from now on."""
         self._call("configure", options)
 
+    def reset(self) -> None:
+        """Back to the options it was started with, and to no requests."""
+        self._call("reset", {})
+
     def script(self, *behaviours: str) -> None:
         """The behaviours of the next requests, one each."""
         self._call("configure", {"script": list(behaviours)})
 
     def stats(self) -> dict[str, Any]:
-        """requests, distinct (different bodies), most_in_flight, times (seconds of arrival), keys (sent), bodies."""
+        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body)."""
         return dict(self._call("stats", {}))
 
     def _call(self, path: str, value: Any) -> Any:
@@ -76,8 +81,12 @@ class Stub:
 
 class Server:
     def __init__(self, options: dict[str, Any]) -> None:
+        self.started_with = options
+        self.reset()
+
+    def reset(self) -> None:
         self.options = {"latency_s": 0.0, "behaviour": "ok", "reply": "days of the week", "truth": [], "script": []}
-        self.options |= options
+        self.options |= self.started_with
         self.distinct: set[str] = set()
         self.times: list[float] = []
         self.keys: set[str] = set()
@@ -103,13 +112,16 @@ class Server:
             stats = {"requests": len(self.times), "distinct": len(self.distinct), "times": self.times,
                      "most_in_flight": self.most_in_flight, "keys": sorted(self.keys), "last": self.last}
             return send(writer, 200, json.dumps(stats))
+        if path == "reset":
+            self.reset()
+            return send(writer, 200, "{}")
         if path == "configure":
             self.options |= json.loads(body)
             return send(writer, 200, "{}")
         self.times.append(asyncio.get_running_loop().time())
         self.distinct.add(hashlib.sha256(body).hexdigest())
         self.keys |= set(re.findall(r"(?im)^authorization: *Bearer +(\S+)", head))
-        self.last = json.loads(body)
+        self.last = request = json.loads(body)
         behaviour = self.options["script"].pop(0) if self.options["script"] else self.options["behaviour"]
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -117,7 +129,7 @@ class Server:
             await asyncio.sleep(3600 if behaviour == "hang" else self.options["latency_s"])
         finally:
             self.in_flight -= 1
-        return self.answer(writer, behaviour, self.last, head)
+        return self.answer(writer, behaviour, request, head)
 
     def answer(self, writer: asyncio.StreamWriter, behaviour: str, request: dict[str, Any], head: str) -> bool:
         match behaviour:
@@ -146,6 +158,8 @@ class Server:
                 text = completion("days of the week")
                 writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(text)}\r\n\r\n{text[:40]}".encode())
                 return False
+            case "fenced":
+                return send(writer, 200, completion(self.options["reply"]))
             case "refusal":
                 return send(writer, 200, completion("", refusal="I cannot help with that."))
             case "content_filter":

@@ -15,30 +15,22 @@ import tempfile
 import time
 from pathlib import Path
 
-from prompts.ask import LLM, Answer
+from prompts.ask import LLM
 from prompts.local import embedded_endpoint
 from prompts.providers import Endpoint, Role
-from prompts.verdicts import Gloss, margin
 from store.fetch import cache_dir
 from store.ledger import Ledger
 from tests.planted import PLANTED, Planted, unmarked
+from tools.workbench.judging import CANDIDATES, margin
+from tools.workbench.stats import auroc
 
 SCORERS = ("detection", "fuzzing")
 
 
-def auroc(positive: list[float], negative: list[float]) -> float:
-    """The chance that a positive outranks a negative, ties half."""
-    pairs = [(p > n) + (p == n) / 2 for p in positive for n in negative]
-    return sum(pairs) / len(pairs)
-
-
 async def explain(llm: LLM, task: Planted) -> str:
     tokens = dict.fromkeys(token for window in task.explain for token in re.findall(r"<<(.*?)>>", window))
-    answer = await llm.ask(
-        Role.EXPLAINER, "explain_latent", {"windows": task.explain, "tokens": list(tokens)}, schema=Gloss
-    )
-    assert isinstance(answer.parsed, Gloss)
-    return answer.parsed.explanation
+    values = {"windows": task.explain, "tokens": list(tokens)}
+    return (await llm.ask(Role.EXPLAINER, "explain_latent", values, max_tokens=48)).text
 
 
 async def judged(llm: LLM, scorer: str, task: Planted, explanation: str) -> float:
@@ -47,9 +39,8 @@ async def judged(llm: LLM, scorer: str, task: Planted, explanation: str) -> floa
     groups = []
     for snippets in (task.positive, task.negative):
         values = [{"explanation": explanation, "snippet": show(snippet)} for snippet in snippets]
-        answers = await llm.ask_many(Role.JUDGE, f"judge_{scorer}", values, top_logprobs=20, max_tokens=1)
-        margins = [margin(answer.logprobs) for answer in answers if isinstance(answer, Answer)]
-        groups.append([each for each in margins if each is not None])
+        answers = await llm.ask_many(Role.JUDGE, f"judge_{scorer}", values, top_logprobs=CANDIDATES, max_tokens=1)
+        groups.append([found for answer in answers if (found := margin(answer)) is not None])
     return auroc(groups[0], groups[1])
 
 
