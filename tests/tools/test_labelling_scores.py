@@ -27,9 +27,9 @@ from tests.tools.world import (
 from tools.workbench.context import Context
 from tools.workbench.examples import half_of
 from tools.workbench.judging import JudgeInput, JudgeOutput, margin, scored_windows
-from tools.workbench.registry import get_tool
+from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.results import documents_shown, explanation_of, score_of
-from tools.workbench.run import run
+from tools.workbench.run import run, validate
 
 SCORERS = ("score_detection", "score_fuzzing")
 
@@ -51,17 +51,19 @@ def asking(context: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeL
 
 
 def score(scorer: str, context: Context, **input: object) -> JudgeOutput:
-    experiment = asyncio.run(run(scorer, input, context))
-    assert experiment.error is None, experiment.error
-    output: JudgeOutput = get_tool(scorer).output.model_validate(experiment.output)
+    tool = get_tool(scorer)
+    output: JudgeOutput = asyncio.run(tool.function(validate(tool, input), context))
     return output
 
 
-def failure(tool: str, context: Context, **input: object) -> str:
-    experiment = asyncio.run(run(tool, input, context))
-    assert experiment.output is None
-    assert experiment.error is not None
-    return experiment.error
+def failure(name: str, context: Context, **input: object) -> str:
+    """The reason that the tool gives."""
+    tool = get_tool(name)
+    with pytest.raises(ToolError) as caught:
+        found = tool.function(validate(tool, input), context)
+        if tool.is_async:
+            asyncio.run(found)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("scorer", SCORERS)

@@ -1,0 +1,193 @@
+"""The lookup tools on the planted world, where every answer can be worked out by hand."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from store.errors import UserError
+from tests.tools.world import (
+    ANIMAL,
+    ANIMALS,
+    BANK,
+    COLOUR,
+    COLOURS,
+    DEAD,
+    DENSE,
+    EXCEPT,
+    ID,
+    N_LATENTS,
+    RARE,
+    WORDS,
+    documents,
+    fires,
+    planted_context,
+)
+from tools.workbench.context import Context
+from tools.workbench.registry import ToolError, get_tool, tools
+from tools.workbench.run import run, validate
+
+TEXTS = documents()
+TRUTH = np.concatenate([fires(words)[1:] for words in TEXTS])  # [tokens without BOS, N_LATENTS]
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    return planted_context(tmp_path_factory.mktemp("world"), texts=TEXTS)
+
+
+def call(name: str, context: Context, **input: object) -> Any:
+    tool = get_tool(name)
+    return tool.function(validate(tool, input), context)
+
+
+def test_every_tool_has_a_docstring_and_a_schema() -> None:
+    families = {"lookup", "labelling"}
+    assert {tool.family for tool in tools().values()} == families
+    for tool in tools().values():
+        assert tool.doc, tool.name
+        assert tool.input.model_json_schema()["type"] == "object"
+
+
+def test_top_examples_are_the_strongest_with_their_stored_activations(context: Context) -> None:
+    output = call("top_examples", context, latent=COLOUR, top=20)
+    peaks = [example.peak for example in output.top]
+    windows = np.stack([fires(words)[:, COLOUR] for words in TEXTS]).max(axis=1)
+    assert peaks == sorted(peaks, reverse=True)
+    np.testing.assert_allclose(peaks[0], windows.max(), rtol=1e-3)
+    assert output.count == (TRUTH[:, COLOUR] > 0).sum()
+    assert output.density == pytest.approx((TRUTH[:, COLOUR] > 0).mean())
+    for example in (*output.top, *output.deciles, *output.random):
+        words = TEXTS[example.document][example.start : example.start + len(example.tokens)]
+        assert list(example.tokens) == words
+        truth = fires(TEXTS[example.document])[example.start : example.start + len(words), COLOUR]
+        np.testing.assert_allclose(example.activations, truth, rtol=1e-3)
+
+
+def test_deciles_hold_every_strength(context: Context) -> None:
+    output = call("top_examples", context, latent=COLOUR)
+    strengths = [int(example.peak) for example in output.deciles]
+    assert set(strengths) == {4, 5, 6}
+    assert len(output.random) == 5
+    assert any(example.peak == 0 for example in output.random)
+
+
+@pytest.mark.parametrize("latent", [COLOUR, DENSE])
+def test_sinks_are_in_no_output(context: Context, latent: int) -> None:
+    output = call("top_examples", context, latent=latent, top=50, deciles=50, random=50)
+    for example in (*output.top, *output.deciles, *output.random):
+        assert example.start >= 1
+        assert "<s>" not in example.tokens
+        assert example.peak < 100
+    reading = call("activate_on_text", context, latent=latent, texts=["red ba"]).readings[0]
+    assert reading.tokens == (" red", " ba")
+    assert reading.peak < 100
+    assert all(lit.peak < 100 for lit in call("latents_on_text", context, text="red ba").latents)
+
+
+def test_activate_on_text_measures_minimal_pairs(context: Context) -> None:
+    output = call("activate_on_text", context, latent=EXCEPT, texts=["ba all except be", "ba bo except be"])
+    first, second = output.readings
+    assert first.activations == (0, 0, 8, 0)
+    assert (first.peak, first.peak_token) == (8, " except")
+    assert (second.peak, second.peak_token) == (0, None)
+    assert output.harvest_max == pytest.approx(8, rel=1e-3)
+
+
+def test_latents_on_text_ranks_by_peak_and_by_excess(context: Context) -> None:
+    text = "ba all except cow be"
+    by_peak = call("latents_on_text", context, text=text)
+    assert [lit.index for lit in by_peak.latents][:2] == [EXCEPT, ANIMAL]
+    assert by_peak.latents[1].token == " cow"
+    assert by_peak.firing == len(by_peak.latents)
+    by_excess = call("latents_on_text", context, text=text, rank="excess")
+    assert by_excess.latents[0].index == ANIMAL, "a cow is the strongest animal; except always fires alike"
+    sparse = call("latents_on_text", context, text=text, max_density=0.5)
+    assert DENSE not in [lit.index for lit in sparse.latents]
+
+
+def test_search_finds_text_and_tokens_with_activations(context: Context) -> None:
+    output = call("search_examples", context, text="all except", latent=EXCEPT, n=200)
+    holding = sum(" all except" in "".join(words) for words in TEXTS)
+    assert len(output.matches) == holding
+    assert all(m.example.activations[m.at] == pytest.approx(8, rel=1e-3) for m in output.matches)
+    assert all(m.example.tokens[m.at] == " except" for m in output.matches)
+    token = call("search_examples", context, token=" except", n=3)
+    assert len(token.matches) == 3
+    assert all(m.example.tokens[m.at] == " except" for m in token.matches)
+    assert call("search_examples", context, text="no such text").looked_at == len(TEXTS)
+
+
+def test_search_wants_one_token_and_one_question(context: Context) -> None:
+    with pytest.raises(ToolError, match="not one token"):
+        call("search_examples", context, token=" all except")
+    with pytest.raises(UserError, match="either text or token"):
+        call("search_examples", context)
+
+
+def test_nearest_latents_by_cosine_and_cofiring(context: Context) -> None:
+    output = call("nearest_latents", context, latent=COLOUR, n=N_LATENTS)
+    assert output.by_cosine[0].index == ANIMAL
+    assert output.by_cosine[0].cosine == pytest.approx(2 / np.sqrt(5))
+    assert output.by_cofiring[0].index == RARE, "it fires on some of the colours and on nothing else"
+    fired = TRUTH > 0
+    for near in output.by_cofiring:
+        if near.index in (DEAD, DENSE):  # never or always fires: there is no correlation
+            assert near.phi == 0
+        else:
+            expected = np.corrcoef(fired[:, COLOUR], fired[:, near.index])[0, 1]
+            assert near.phi == pytest.approx(expected, abs=1e-9)
+
+
+def test_latent_profile_counts_what_fires(context: Context) -> None:
+    output = call("latent_profile", context, latent=ANIMAL)
+    values = TRUTH[:, ANIMAL]
+    assert [t.token for t in output.top_tokens] == [" cow", " dog", " cat"]
+    assert [t.mean for t in output.top_tokens] == pytest.approx([5, 4, 3], rel=1e-3)
+    assert sum(t.count for t in output.top_tokens) == output.count == (values > 0).sum()
+    assert output.mean == pytest.approx(values[values > 0].mean(), rel=1e-3)
+    assert sum(b.count for b in output.histogram) == output.count
+    for b in output.histogram:
+        assert b.count == ((values >= b.low) & (values < b.high)).sum()
+    assert not output.dead
+
+
+def test_a_dead_latent_has_a_profile_and_no_examples(context: Context) -> None:
+    profile = call("latent_profile", context, latent=DEAD)
+    assert (profile.dead, profile.count, profile.histogram, profile.top_tokens) == (True, 0, (), ())
+    for name in ("top_examples", "nearest_latents"):
+        with pytest.raises(ToolError, match="dead"):
+            call(name, context, latent=DEAD)
+
+
+@pytest.mark.parametrize("index", [-1, N_LATENTS])
+def test_an_unknown_latent_is_refused_before_anything_is_written(context: Context, index: int) -> None:
+    for name in ("top_examples", "latent_profile", "direct_logit_effect", "neuron_to_graph"):
+        with pytest.raises(UserError, match=f"Latent {index} is not in the dictionary"):
+            asyncio.run(run(name, {"latent": index}, context))
+    for name in ("activate_on_text",):
+        with pytest.raises(UserError, match=f"Latent {index} is not in the dictionary"):
+            asyncio.run(run(name, {"latent": index, "texts": ["ba"]}, context))
+
+
+def test_texts_that_cannot_be_read_say_why(context: Context) -> None:
+    with pytest.raises(ToolError, match="empty"):
+        call("activate_on_text", context, latent=COLOUR, texts=[""])
+    with pytest.raises(ToolError, match=r"at most 2,048"):
+        call("activate_on_text", context, latent=COLOUR, texts=["ba " * 2048])
+
+
+def test_without_a_harvest_the_reason_is_given(context: Context, tmp_path: Path) -> None:
+    bare = Context(context.subject, context.ledger)
+    with pytest.raises(ToolError, match="glossator harvest"):
+        call("top_examples", bare, latent=COLOUR)
+    assert call("activate_on_text", bare, latent=COLOUR, texts=["red"]).harvest_max is None
+    assert call("latents_on_text", bare, text="red").latents[0].excess is None
+
+
+def test_the_world_is_as_described() -> None:
+    assert (TRUTH[:, BANK] > 0).any()
+    assert all(word in ID for word in (*COLOURS, *ANIMALS))
+    assert len(WORDS) == len(ID)
