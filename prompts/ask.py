@@ -14,7 +14,6 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
-from store.ledger import Ledger
 
 from prompts import template as templates
 from prompts.budget import Budget
@@ -26,6 +25,7 @@ from prompts.providers import Endpoint, Role, client
 from prompts.reply import parse, response_format
 from prompts.transport import complete
 from store.ids import content_hash
+from store.ledger import Ledger
 from store.types import LLMCall
 
 CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
@@ -76,7 +76,7 @@ class LLM:
         self._slots = asyncio.Semaphore(concurrency)
         self._gate = Gate(requests_per_minute)
         self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._sending: set[asyncio.Task[LLMCall]] = set()
+        self._sending: dict[asyncio.Task[LLMCall], Endpoint] = {}
 
     async def ask(
         self,
@@ -127,13 +127,14 @@ class LLM:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def aclose(self, grace_s: float = 5.0) -> None:
-        """Waits up to `grace_s` for replies already paid for, then closes."""
-        if self._sending:
-            _, late = await asyncio.wait(self._sending, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+    async def aclose(self, grace_s: float = 30.0) -> None:
+        """Closes, after waiting up to `grace_s` for replies on their way that cost money."""
+        if paid := [task for task, endpoint in self._sending.items() if not endpoint.free]:
+            await asyncio.wait(paid, timeout=grace_s)
+        left = list(self._sending)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         for each in self._clients.values():
             await each.close()
         self._cache.close()
@@ -170,12 +171,12 @@ class LLM:
             async with self._slots:
                 # a task of its own: what is sent is paid, so it is kept even when the caller is cancelled
                 sending = asyncio.create_task(self._send(request))
-                self._sending.add(sending)
+                self._sending[sending] = self.endpoints[request.role]
                 sending.add_done_callback(self._sent)
                 return await asyncio.shield(sending), False
 
     def _sent(self, task: asyncio.Task[LLMCall]) -> None:
-        self._sending.discard(task)
+        del self._sending[task]
         if not task.cancelled():
             task.exception()  # seen, so that asyncio does not report it when the caller has gone
 

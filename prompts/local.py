@@ -7,7 +7,6 @@ Each client holds a shared lock on `clients.lock` for as long as its process liv
 import fcntl
 import json
 import logging
-import os
 import subprocess
 import sys
 import time

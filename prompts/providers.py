@@ -45,6 +45,10 @@ class Endpoint(Noun):
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
 
+    @property
+    def free(self) -> bool:
+        return self.prices == (0.0, 0.0)
+
     def redact(self, text: str) -> str:
         """`text` without the API key, should a server have echoed it."""
         key = self.api_key.get_secret_value() if self.api_key else ""

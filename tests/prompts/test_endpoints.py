@@ -113,7 +113,8 @@ def test_the_number_of_tries_is_limited(door: Door):
 
 def test_a_prompt_that_is_too_long_fails_its_item_only(door: Door):
     door.stub.script("too_long")
-    answers = door.run(lambda llm: llm.ask_many(Role.JUDGE, "judge_detection", [question(0), question(1)]), concurrency=1)
+    values = [question(0), question(1)]
+    answers = door.run(lambda llm: llm.ask_many(Role.JUDGE, "judge_detection", values), concurrency=1)
     assert isinstance(answers[0], TooLong)
     assert isinstance(answers[1], Answer)
 

@@ -14,7 +14,8 @@ def locked() -> dict[str, str]:
 
 
 def test_released_templates_are_never_edited():
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in FOLDER.iterdir() if file.name != "LOCK"}
+    templates = [file for file in FOLDER.iterdir() if file.name != "LOCK"]
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in templates}
     assert files == locked(), "a released template is never edited: restore it and write the next version"
 
 
@@ -67,7 +68,7 @@ def test_newlines_in_values_do_not_break_lines():
 
 
 def test_unknown_names_list_what_there_is():
-    with pytest.raises(UserError, match="no prompt template 'haiku'; there are .*explain_latent"):
+    with pytest.raises(UserError, match=r"no prompt template 'haiku'; there are .*explain_latent"):
         load("haiku")
     with pytest.raises(UserError, match="has no version '99'"):
         load("explain_latent.v99")
