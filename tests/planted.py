@@ -69,7 +69,7 @@ PLANTED = {
             "function count(words) {\n  <<return>> words.length;\n}",
             "while True:\n    <<line>> = f.readline()\n    if not line: break",
             "<<if>> name == 'admin':\n    grant(user)",
-            "int main(void) {\n  <<printf>>(\"hello\");\n}",
+            'int main(void) {\n  <<printf>>("hello");\n}',
         ),
     ),
     "dollars": Planted(

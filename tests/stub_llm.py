@@ -109,8 +109,14 @@ class Server:
         length = re.search(r"(?im)^content-length: *(\d+)", head)
         body = await reader.readexactly(int(length[1])) if length else b""
         if path == "stats":
-            stats = {"requests": len(self.times), "distinct": len(self.distinct), "times": self.times,
-                     "most_in_flight": self.most_in_flight, "keys": sorted(self.keys), "last": self.last}
+            stats = {
+                "requests": len(self.times),
+                "distinct": len(self.distinct),
+                "times": self.times,
+                "most_in_flight": self.most_in_flight,
+                "keys": sorted(self.keys),
+                "last": self.last,
+            }
             return send(writer, 200, json.dumps(stats))
         if path == "reset":
             self.reset()
@@ -196,10 +202,16 @@ def failure(message: str, code: str | None = None) -> str:
 def completion(content: str, refusal: str | None = None, finish: str = "stop", logprobs: Any = None) -> str:
     message = {"role": "assistant", "content": content, "refusal": refusal}
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": logprobs}
-    return json.dumps({
-        "id": "stub", "object": "chat.completion", "created": 0, "model": "stub", "choices": [choice],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-    })
+    return json.dumps(
+        {
+            "id": "stub",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "stub",
+            "choices": [choice],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+        }
+    )
 
 
 def verdict(positive: bool) -> str:

@@ -154,5 +154,3 @@ def test_another_providers_key_is_never_sent(door: Door, monkeypatch: pytest.Mon
 def test_user_and_password_of_an_address_are_not_shown():
     endpoint = Endpoint(base_url="https://me:secret@example.org/v1/?token=abc", model="m")
     assert endpoint.url == "https://example.org/v1"
-
-

@@ -43,9 +43,7 @@ def test_a_structured_reply_is_validated(door: Door):
         ("content_filter", Refused, "declined to answer (content_filter)"),
     ],
 )
-def test_no_answer_is_recorded_raised_and_not_paid_twice(
-    door: Door, behaviour: str, error: type[NoAnswer], said: str
-):
+def test_no_answer_is_recorded_raised_and_not_paid_twice(door: Door, behaviour: str, error: type[NoAnswer], said: str):
     door.stub.configure(behaviour=behaviour)
     for _ in range(2):
         with pytest.raises(error) as failure:
