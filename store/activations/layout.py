@@ -8,6 +8,8 @@ A harvest is a folder of immutable files and a manifest that names them with the
     latents.parquet             latent, count, sum, max, histogram             one row per latent
     samples.parquet             latent, kind, window, position, activation     kind is 'top' or 'sample'
 
+DuckDB reads all of them in place ("window" is a word of SQL and needs its quotes there).
+
 A harvest so small that samples.parquet would be a good part of it goes without: the same rows are then picked from
 the shards when they are asked for.
 """

@@ -22,7 +22,8 @@ class SortedTable:
         """Metadata and [groups, 2]: the smallest and largest key of each row group."""
         metadata = pq.read_metadata(self.path)
         statistics = [metadata.row_group(i).column(0).statistics for i in range(metadata.num_row_groups)]
-        return metadata, np.array([(s.min, s.max) for s in statistics], np.int64).reshape(-1, 2)
+        bounds = [(s.min, s.max) if s else (1, 0) for s in statistics]  # a group without rows has no statistics
+        return metadata, np.array(bounds, np.int64).reshape(-1, 2)
 
     def groups(self, low: int, high: int) -> list[int]:
         """The row groups that may hold keys low..high (inclusive)."""
