@@ -71,9 +71,9 @@ def _plain_meter(title: str) -> Advance:
 
     def advance(done: int, total: int, note: str = "") -> None:
         nonlocal said
-        if time.monotonic() - said >= PLAIN_EVERY_S or done == total:
+        if time.monotonic() - said >= PLAIN_EVERY_S:
             said = time.monotonic()
-            say(f"{title}: {done:,} of {total:,} {note}".rstrip())
+            say(f"{title}: {done:,} of {total:,}" + (f", {note}" if note else ""))
 
     return advance
 

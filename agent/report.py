@@ -42,15 +42,31 @@ class Batch:
     seconds: float = 0.0
 
     @property
+    def labelled(self) -> set[str]:
+        """Latents with an explanation."""
+        return {label.latent for label in self.labels}
+
+    @property
+    def scored(self) -> set[str]:
+        """Latents with an explanation that has a score."""
+        return {label.latent for label in self.labels if label.scores}
+
+    @property
+    def failed(self) -> set[str]:
+        """Latents that could not be explained."""
+        return {latent for latent, _, _ in self.failures} - self.labelled
+
+    @property
     def not_reached(self) -> int:
-        """Latents with neither a label nor a failure."""
-        return self.asked - len({label.latent for label in self.labels} | {latent for latent, _, _ in self.failures})
+        """Latents that the batch did not come to."""
+        return self.asked - len(self.labelled | self.failed)
 
     @property
     def cost(self) -> str:
-        calls = f"{self.calls:,} LLM calls"
-        unknown = f" and {self.unpriced:,} calls of unknown price" if self.unpriced else ""
-        return f"{calls}, ${self.usd:.4f}{unknown}"
+        if not self.unpriced:
+            return f"{self.calls:,} LLM calls, ${self.usd:.4f}"
+        priced = f", ${self.usd:.4f} and" if self.usd else ","
+        return f"{self.calls:,} LLM calls{priced} {self.unpriced:,} of unknown price"
 
 
 Evidence = Callable[[str], Explanation]  # the explanation with this id, its evidence included
@@ -61,7 +77,9 @@ def document(batch: Batch, evidence: Evidence) -> dict[str, Any]:
     with_examples = len(batch.labels) <= TABLE_AT_MOST
     return {
         "asked": batch.asked,
-        "labelled": len({label.latent for label in batch.labels}),
+        "labelled": len(batch.labelled),
+        "scored": len(batch.scored),
+        "failed": len(batch.failed),
         "earlier": batch.earlier,
         "not_reached": batch.not_reached,
         "stopped": batch.stopped,
@@ -183,38 +201,46 @@ def sparkline_of_counts(counts: Sequence[int]) -> str:
 
 
 def reason_kind(reason: str) -> str:
-    """`reason` with quotations and numbers left out, so that like failures count together."""
-    return re.sub(r"\d[\d.,]*", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "…", plain(reason).plain))[:120]
+    """`reason` without its quotations and numbers, so that like failures count together."""
+    return re.sub(r"\d[\d.,]*\d|\d", "#", re.sub(r"'[^']*'|\"[^\"]*\"", "#", plain(reason).plain))
 
 
 def failure_table(failures: Sequence[tuple[str, str, str]]) -> Table:
-    """Failures by tool and reason, the most frequent first, each with a few of its latents."""
-    groups: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for latent, tool, reason in failures:
-        groups[tool, reason_kind(reason)].append((latent, reason))
+    """Failures by reason, the most frequent first, each with the tools that failed so and a few of the latents."""
+    groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for failure in failures:
+        groups[reason_kind(failure[2])].append(failure)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("failed", justify="right", no_wrap=True)
     table.add_column("reason", ratio=1)
     table.add_column("latents", no_wrap=True)
-    for (tool, kind), group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        names = [str(LatentId.parse(latent).index) for latent, _ in group]
-        said = plain(group[0][1]) if len({reason for _, reason in group}) == 1 else Text(kind)
-        table.add_row(f"{len(group):,}", Text.assemble((f"{tool}: ", "dim"), said),
-                      ", ".join(names[:3]) + (", …" if len(names) > 3 else ""))
+    for group in sorted(groups.values(), key=lambda group: -len(group)):
+        latents = sorted({LatentId.parse(latent).index for latent, _, _ in group})
+        tools = ", ".join(sorted({tool for _, tool, _ in group}))
+        reason = Text.assemble((f"{tools}: ", "dim"), common_words([plain(reason).plain for _, _, reason in group]))
+        named = ", ".join(map(str, latents[:3])) + (", …" if len(latents) > 3 else "")
+        table.add_row(f"{len(latents):,}", reason, named)
     return table
+
+
+def common_words(texts: Sequence[str]) -> str:
+    """The words that all `texts` share, in place; "…" where they differ. Texts of other lengths give the first one."""
+    words = [text.split() for text in texts]
+    if len({len(each) for each in words}) > 1:
+        return texts[0]
+    return " ".join(each[0] if len(set(each)) == 1 else "…" for each in zip(*words, strict=True))
 
 
 def summary(batch: Batch) -> Text:
     """The last lines: how many, at what cost, and whether something stopped the batch."""
-    labelled = len({label.latent for label in batch.labels})
-    failed = len({latent for latent, _, _ in batch.failures})
-    parts = [f"{labelled:,} of {batch.asked:,} latents labelled"]
-    if batch.earlier:
-        parts.append(f"{batch.earlier:,} of them earlier")
-    if failed:
-        parts.append(f"{failed:,} failed")
-    if batch.not_reached:
-        parts.append(f"{batch.not_reached:,} not reached")
+    counts = (
+        (batch.earlier, "of them in an earlier run"),
+        (len(batch.labelled - batch.scored), "without a score"),
+        (len(batch.failed), "failed"),
+        (batch.not_reached, "not reached"),
+    )
+    parts = [f"{len(batch.labelled):,} of {batch.asked:,} latents labelled"]
+    parts += [f"{count:,} {what}" for count, what in counts if count]
     text = Text("\n" + ", ".join(parts) + f"; {duration(batch.seconds)}, {batch.cost}.")
     if batch.stopped:
         text.append(f"\nStopped early: {batch.stopped}", "yellow")

@@ -80,7 +80,7 @@ class Session:
         if "tokens" in self.settings.model_fields_set:
             wanted["tokens"] = self.settings.tokens
         found = [
-            (manifest["header"]["tokens"], folder)
+            (manifest["header"].get("tokens", 0), folder)
             for folder, manifest in self._manifests()
             if manifest.get("complete") and wanted.items() <= manifest["header"].items()
         ]

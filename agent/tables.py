@@ -29,17 +29,21 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], format: st
         writer.writerows([_csv(value) for value in row] for row in rows)
         return
     document = [dict(zip(columns, map(_json, row), strict=True)) for row in rows]
-    emit(document, format == "json", lambda console: console.print(_table(columns, rows)))
+
+    def render(console: Console) -> None:
+        console.print(_table(columns, rows))
+        console.print(Text(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", "dim"))
+
+    emit(document, format == "json", render)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, caption_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float | Decimal) for row in rows[:20])
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value), "dim" if value is None else "") for value in row))
-    table.caption = Text(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", "dim")
     return table
 
 

@@ -1,0 +1,70 @@
+"""The command line on the planted world (tests/tools/world.py), in a process of its own that can be killed.
+
+No model is loaded; everything else is real. Processes are forked from one server that has done the imports.
+"""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tests.tools.world import PlantedSubject, documents, plant
+from tools.dictionaries import load
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.agent.planted_cli", "agent.cli", "agent.label", "prompts.ask", "rich.progress"])
+
+
+def planted_workspace(folder: Path) -> Path:
+    """A workspace that holds a harvest of the planted world."""
+    plant(folder / "activations" / "planted", documents())
+    return folder
+
+
+@dataclass
+class Running:
+    """A command that runs in a process of its own; its streams go to files."""
+
+    process: BaseProcess
+    folder: Path
+
+    def signal(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self, timeout_s: float = 120) -> int:
+        """The exit code; minus the signal's number for a process that was killed."""
+        self.process.join(timeout_s)
+        assert self.process.exitcode is not None, "the command is still running"
+        return self.process.exitcode
+
+    @property
+    def out(self) -> str:
+        return (self.folder / "out").read_text()
+
+    @property
+    def err(self) -> str:
+        return (self.folder / "err").read_text()
+
+
+def start(folder: Path, *arguments: object) -> Running:
+    """Starts `glossator ARGUMENTS` in `folder`, with this process's environment."""
+    process = _context.Process(target=_command, args=(folder, dict(os.environ), [str(a) for a in arguments]))
+    process.start()
+    return Running(process, folder)
+
+
+def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str]) -> None:
+    from agent.cli import main
+
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for stream, name in ((1, "out"), (2, "err")):
+        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream)
+    load.load_subject = lambda *_, **__: PlantedSubject()  # type: ignore[assignment, return-value]
+    sys.exit(main(list(arguments)))
