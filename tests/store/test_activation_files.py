@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from store.activations import Harvest, HarvestWriter, Window
-from store.activations import layout, summary
+from store.activations import Harvest, HarvestWriter, Window, layout, summary
 from store.activations.write import shortened
 from store.errors import UserError
 from tests.store.harvests import CONTEXT, HEADER, shard, write
