@@ -3,8 +3,10 @@
 No model is loaded; everything else is real. Processes are forked from one server that has done the imports.
 """
 
+import json
 import multiprocessing
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,13 @@ def planted_workspace(folder: Path) -> Path:
     """A workspace that holds a harvest of the planted world."""
     plant(folder / "activations" / "planted", documents())
     return folder
+
+
+def planted_text(folder: Path) -> str:
+    """The name of a file in `folder` that holds the planted world's documents, a corpus to harvest."""
+    rows = [json.dumps({"text": "".join(words[1:]).strip()}) for words in documents()]
+    (folder / "text.jsonl").write_text("\n".join(rows))
+    return "text.jsonl"
 
 
 @dataclass
@@ -50,14 +59,18 @@ class Running:
         return (self.folder / "err").read_text()
 
 
-def start(folder: Path, *arguments: object) -> Running:
-    """Starts `glossator ARGUMENTS` in `folder`, with this process's environment."""
-    process = _context.Process(target=_command, args=(folder, dict(os.environ), [str(a) for a in arguments]))
+def start(folder: Path, *arguments: object, largest_file: int | None = None) -> Running:
+    """Starts `glossator ARGUMENTS` in `folder`, with this process's environment.
+
+    No file it writes may grow past `largest_file` bytes: what a full disk is like.
+    """
+    words = [str(argument) for argument in arguments]
+    process = _context.Process(target=_command, args=(folder, dict(os.environ), words, largest_file))
     process.start()
     return Running(process, folder)
 
 
-def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str]) -> None:
+def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str], largest_file: int | None) -> None:
     from agent.cli import main
 
     os.environ.clear()
@@ -66,5 +79,7 @@ def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str]
     for stream, name in ((1, "out"), (2, "err")):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     load.load_subject = lambda *_, **__: PlantedSubject()  # type: ignore[assignment, return-value]
     sys.exit(main(list(arguments)))

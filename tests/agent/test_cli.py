@@ -1,0 +1,179 @@
+"""The command line as a whole: quick help, --json everywhere, exit codes, nothing stray on either stream."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+
+from agent.cli import app, main
+from agent.tool_cli import differences
+from store.errors import UserError
+from tests.agent.conftest import Commands
+from tests.agent.planted_cli import planted_text
+from tests.stub_llm import Stub
+from tests.tools.world import ANIMAL, COLOUR
+
+HEAVY = ("torch", "transformers", "sae_lens", "transformer_lens", "duckdb", "pyarrow", "openai", "sklearn")
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, with its path."""
+    inner = getattr(command, "commands", {})
+    if not inner or command.invoke_without_command:
+        yield path, command
+    for name, each in inner.items():
+        yield from commands(each, (*path, name))
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom agent.cli import main\n"
+        "for a in (['--help'], ['label', '--help'], ['review', '--help'], ['config']): assert main(a) == 0\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert "label" in done.stdout
+
+
+def test_every_command_takes_json_and_says_what_it_does() -> None:
+    found = dict(commands(typer.main.get_command(app)))
+    assert len(found) >= 15
+    for path, command in found.items():
+        assert any("--json" in parameter.opts for parameter in command.params), path
+        assert command.help, path
+
+
+def test_a_sentence_and_code_2(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("a thing\n  was wrong; do another")
+
+    monkeypatch.setattr("agent.settings.origins", refuse)
+    assert run("config").sentence == "A thing was wrong; do another."
+
+
+def test_a_bug_is_not_hidden(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("agent.settings.origins", bug)
+    with pytest.raises(ZeroDivisionError):
+        main(["config"])
+
+
+@pytest.mark.parametrize("arguments", [("--wrong",), ("label", "--sample", "x"), ("nothing",), ("review", "accept")])
+def test_wrong_usage_is_code_2_on_stderr(arguments: tuple[str, ...], run: Commands) -> None:
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err
+
+
+def test_what_libraries_print_stays_off_stdout(
+    world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.tools.world import PlantedSubject
+
+    def noisy(*_: object, **__: object) -> PlantedSubject:
+        print("Loaded pretrained model into HookedTransformer")
+        return PlantedSubject()
+
+    monkeypatch.setattr("tools.dictionaries.load.load_subject", noisy)
+    assert world("label", "--latents", COLOUR, "--json").json["labelled"] == 1
+
+
+def test_tools_are_listed_described_and_called(world: Commands) -> None:
+    listed = {tool["name"]: tool for tool in world("tool", "list", "--json").json}
+    assert listed.keys() >= {"explain_latent", "score_detection", "top_examples", "latent_profile"}
+    assert "top_examples" in world("tool", "list").out
+    schema = world("tool", "schema", "latent_profile", "--json").json
+    assert schema["input"]["properties"]["latent"]["type"] == "integer"
+    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR}), "--json").json
+    assert called["output"]["count"] > 0
+    assert world.rows("SELECT id, tool FROM experiments") == [(called["id"], "latent_profile")]
+
+
+def test_a_tool_that_fails_is_recorded_and_code_2(world: Commands) -> None:
+    outcome = world("tool", "call", "top_examples", '{"latent": 3}')
+    assert "dead" in outcome.sentence
+    assert "dead" in world.rows("SELECT error FROM failures")[0][0]
+
+
+def test_replay_compares(world: Commands, llm: Stub) -> None:
+    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR})).json
+    again = world("replay", called["id"][:10], "--json")
+    assert (again.code, again.json["differences"], again.json["same_surroundings"]) == (0, [], True)
+    assert "the same output" in world("replay", called["id"]).out
+    assert world.rows("SELECT count(*), count(DISTINCT key) FROM experiments") == [(3, 1)]
+    world("label", "--latents", ANIMAL)
+    (score,) = world.rows("SELECT id FROM experiments WHERE tool = 'score_detection'")[0]
+    assert world("replay", score, "--json").json["differences"] == []
+    (explanation,) = world.rows("SELECT id FROM explanations")[0]
+    assert "not an experiment" in world("replay", explanation).sentence
+
+
+def test_replay_finds_a_difference(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR})).json
+    from store.activations import Harvest
+
+    stats = Harvest.stats
+
+    def altered(harvest: Harvest) -> Any:
+        found = stats(harvest)
+        found.count[COLOUR] += 1
+        return found
+
+    monkeypatch.setattr(Harvest, "stats", altered)
+    again = world("replay", called["id"], "--json")
+    assert again.code == 1
+    assert any(line.startswith("output.count") for line in again.json["differences"])
+
+
+def test_differences_forgive_rounding_and_nothing_else() -> None:
+    first = {"a": 1.0, "b": [1, 2], "c": "x", "d": None, "e": True}
+    assert differences(first, {**first, "a": 1.0 + 1e-9}) == []
+    for change in ({"a": 1.1}, {"b": [1, 3]}, {"b": [1]}, {"c": "y"}, {"d": 0}, {"e": False}):
+        assert len(differences(first, {**first, **change})) == 1
+
+
+def test_sql_in_three_formats(world: Commands, llm: Stub) -> None:
+    world("label", "--latents", COLOUR)
+    query = "SELECT latent, text, created_at, evidence IS NULL AS bare FROM explanations"
+    assert "1 row" in world("sql", query).out
+    (row,) = world("sql", query, "--json").json
+    assert row == world("sql", query, "--format", "json").json[0]
+    assert row["latent"].endswith(f"/{COLOUR}")
+    heading, line = world("sql", query, "--format", "csv").out.splitlines()
+    assert heading == "latent,text,created_at,bare"
+    assert line.startswith(row["latent"])
+
+
+def test_verify_finds_an_altered_row_and_an_altered_file(world: Commands, llm: Stub) -> None:
+    world("label", "--latents", COLOUR)
+    assert world("verify", "--json").json == {"problems": []}
+    file = next((world.workspace / "activations").rglob("windows-*.parquet"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    outcome = world("verify", "--json")
+    assert outcome.code == 1
+    assert [problem for problem in outcome.json["problems"] if str(file) in problem["where"]]
+
+
+def test_harvest_says_what_it_made(world: Commands) -> None:
+    command = ("harvest", "--corpus", planted_text(world.folder), "--tokens", 3000)
+    found = world(*command, "--json").json
+    assert found["tokens"] >= 3000
+    assert found["activations"] > 0
+    assert "tokens in" in world(*command).out
+
+
+def test_label_harvests_when_the_workspace_has_none(world: Commands, llm: Stub) -> None:
+    shutil.rmtree(world.workspace)
+    found = world("label", "--sample", 1, "--corpus", planted_text(world.folder), "--tokens", 16_000, "--json")
+    assert found.code == 0, found.err
+    assert len(list((world.workspace / "activations").iterdir())) == 1
