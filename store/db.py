@@ -43,17 +43,25 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction, committed when the body ends, rolled back when it raises. Makes and migrates the store."""
+        committed = False
         with full_disk_explained(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._turn(exclusive=True) as connection:
-                migrate(connection, self.path, self._scripts)
-                connection.begin()
-                try:
-                    yield connection
-                except BaseException:
-                    connection.rollback()
+            try:
+                with self._turn(exclusive=True) as connection:
+                    migrate(connection, self.path, self._scripts)
+                    connection.begin()
+                    try:
+                        yield connection
+                    except BaseException:
+                        connection.rollback()
+                        raise
+                    connection.commit()
+                    committed = True
+            except duckdb.Error as error:
+                # DuckDB moves its log into the file when it lets go of it. If there is no room for that, the log
+                # keeps what was committed.
+                if not (committed and DISK_FULL.search(str(error))):
                     raise
-                connection.commit()
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:

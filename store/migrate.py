@@ -13,7 +13,7 @@ import duckdb
 from store.errors import UserError
 
 FOLDER = Path(__file__).parent
-TABLES = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+TABLES = "duckdb_tables() WHERE database_name = current_database()"
 RECORD = "CREATE TABLE migrations (file VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, applied_at TIMESTAMP NOT NULL)"
 
 
@@ -45,15 +45,15 @@ def view_names() -> list[str]:
 
 def pending(connection: duckdb.DuckDBPyConnection, path: Path, scripts: list[Script]) -> list[Script]:
     """Those of `scripts` that the store at `path` lacks. Raises UserError when this program may not touch it."""
-    tables = {name for (name,) in connection.execute(TABLES).fetchall()}
-    if tables and "migrations" not in tables:
-        raise UserError(
-            f"{path} is a DuckDB file that Glossator did not make (it has tables but no table 'migrations'); "
-            "name another workspace"
-        )
-    applied: dict[str, str] = {}
-    if tables:  # in the order of application: of a view, the last text counts
+    try:  # in the order of application: of a view, the last text counts
         applied = dict(connection.execute("SELECT file, sha256 FROM migrations ORDER BY rowid").fetchall())
+    except duckdb.CatalogException:
+        if connection.execute(f"SELECT 1 FROM {TABLES}").fetchone():
+            raise UserError(
+                f"{path} is a DuckDB file that Glossator did not make (it has tables but no table 'migrations'); "
+                "name another workspace"
+            ) from None
+        return scripts
     migrations = [script for script in scripts if script.file.startswith("migrations/")]
     known = {script.file for script in migrations}
     newer = sorted(file for file in applied if file.startswith("migrations/") and file not in known)
@@ -74,7 +74,7 @@ def pending(connection: duckdb.DuckDBPyConnection, path: Path, scripts: list[Scr
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path, scripts: list[Script]) -> None:
     """Apply what is pending, each script in its own transaction."""
     lacking = pending(connection, path, scripts)
-    if lacking and ("migrations",) not in connection.execute(TABLES).fetchall():
+    if lacking and not connection.execute(f"SELECT 1 FROM {TABLES}").fetchone():
         connection.execute(RECORD)
     for script in lacking:
         connection.begin()

@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,17 @@ def _timed(path: Path) -> Ledger:
     return ledger
 
 
-def _write(path: Path, number: int, seconds: float, results) -> None:
+def _warm_up(ledger: Ledger, start) -> None:
+    """Import everything and open the store once, then wait for the other processes to have done so."""
+    ledger.append(Hypothesis(about="warm", claim="up", created_at=datetime(2026, 1, 1)))  # the same in every process
+    ledger.find(Hypothesis, about="warm")
+    ledger.store.waits.clear()
+    start.wait()
+
+
+def _write(path: Path, number: int, seconds: float, start, results) -> None:
     outcome, ledger = Outcome("writer"), _timed(path)
+    _warm_up(ledger, start)
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
@@ -80,9 +90,11 @@ def _write(path: Path, number: int, seconds: float, results) -> None:
     results.put(outcome)
 
 
-def _read(path: Path, seconds: float, results) -> None:
+def _read(path: Path, seconds: float, start, results) -> None:
     outcome, ledger = Outcome("reader"), _timed(path)
-    torn = f"SELECT count(*) FROM (SELECT about FROM hypotheses GROUP BY about HAVING count(*) <> {ROWS})"
+    _warm_up(ledger, start)
+    groups = "SELECT about, count(*) AS rows FROM hypotheses WHERE about <> 'warm' GROUP BY about"
+    torn = f"SELECT count(*) FROM ({groups}) WHERE rows <> {ROWS}"
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
@@ -99,18 +111,17 @@ def _read(path: Path, seconds: float, results) -> None:
 
 def hammer(path: Path, seconds: float) -> tuple[list[Outcome], int]:
     """Run the processes for `seconds`; returns what each saw and the number of rows that were lost."""
-    Ledger(path).append(*(Hypothesis(about="first", claim=f"row {row}") for row in range(ROWS)))
     spawn = multiprocessing.get_context("spawn")
-    results = spawn.Queue()
-    processes = [spawn.Process(target=_write, args=(path, n, seconds, results)) for n in range(WRITERS)]
-    processes += [spawn.Process(target=_read, args=(path, seconds, results)) for _ in range(READERS)]
+    results, start = spawn.Queue(), spawn.Barrier(WRITERS + READERS)
+    processes = [spawn.Process(target=_write, args=(path, n, seconds, start, results)) for n in range(WRITERS)]
+    processes += [spawn.Process(target=_read, args=(path, seconds, start, results)) for _ in range(READERS)]
     for process in processes:
         process.start()
-    outcomes = [results.get(timeout=seconds + 60) for _ in processes]
+    outcomes = [results.get(timeout=seconds + 120) for _ in processes]
     for process in processes:
         process.join()
-    written = ROWS * (1 + sum(outcome.transactions for outcome in outcomes if outcome.role == "writer"))
-    _, ((kept,),) = Ledger(path).sql("SELECT count(DISTINCT id) FROM hypotheses")
+    written = ROWS * sum(outcome.transactions for outcome in outcomes if outcome.role == "writer")
+    _, ((kept,),) = Ledger(path).sql("SELECT count(DISTINCT id) FROM hypotheses WHERE about <> 'warm'")
     return outcomes, written - kept
 
 

@@ -372,7 +372,7 @@ def test_two_writers_at_once_are_refused(tmp_path):
 
 
 def test_missing_cut_and_altered_files(tmp_path, folder):
-    with pytest.raises(UserError, match="there is no harvest in .*; make one with `glossator harvest`"):
+    with pytest.raises(UserError, match=r"there is no harvest in .*; make one with `glossator harvest`"):
         Harvest(tmp_path / "nothing")
     copy = tmp_path / "copy"
     copy.mkdir()
