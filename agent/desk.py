@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.labels import Label, Sort, read, select
-from agent.review import card, decide, scoreboard
+from agent.report import scoreboard
+from agent.review import card, decide
 from store.errors import UserError
 from store.ledger import Ledger
 from store.types import Explanation, Verdict

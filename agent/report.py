@@ -13,17 +13,19 @@ from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from agent.labels import Label, base
-from agent.show import coloured, highlight, plain
+from agent.show import clean, coloured, highlight, plain
 from store.types import Explanation, LatentId, Score
 
 TABLE_AT_MOST = 24  # latents shown with their examples; larger batches get the morning report
 EXAMPLES = 2
 RANKED = 10
 BARS = "▁▂▃▄▅▆▇█"
+MARKS = {"accept": ("✓ accepted", "green"), "reject": ("✗ rejected", "red"), "rewrite": ("✎ rewritten", "blue")}
 BINS = 20  # of the sparkline over [0, 1]
 
 
@@ -113,21 +115,22 @@ def render(batch: Batch, evidence: Evidence, console: Console) -> None:
         ranked = sorted((label for label in batch.labels if label.scores), key=lambda label: label.margin)
         shown = min(RANKED, len(ranked) // 2)
         console.print(Text(f"\nThe {shown} best", "bold"))
-        console.print(label_table(ranked[::-1][:shown], None, console))
+        console.print(scoreboard(ranked[::-1][:shown], console))
         console.print(Text(f"\nThe {shown} most doubtful", "bold"))
-        console.print(label_table(ranked[:shown], None, console))
+        console.print(scoreboard(ranked[:shown], console))
     if batch.failures:
+        console.print()
         console.print(failure_table(batch.failures))
     console.print(summary(batch))
 
 
-def label_table(labels: Sequence[Label], evidence: Evidence | None, console: Console) -> Table:
-    """Latent, explanation (and its two strongest examples, when `evidence` finds them), one column per scorer."""
+def label_table(labels: Sequence[Label], evidence: Evidence, console: Console) -> Table:
+    """Latent, explanation with its two strongest examples, one column per scorer."""
     scorers = sorted({score.scorer for label in labels for score in label.scores})
     several = len({label.method for label in labels}) > 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
     table.add_column("latent", justify="right", no_wrap=True, vertical="top")
-    table.add_column("explanation" + (" and its strongest examples" if evidence else ""), ratio=1)
+    table.add_column("explanation and its strongest examples", ratio=1)
     for scorer in scorers:
         table.add_column(scorer_heading(scorer, labels), justify="right", no_wrap=True)
     cells = 2 * max(20, console.width - 12 - 13 * len(scorers))
@@ -135,15 +138,12 @@ def label_table(labels: Sequence[Label], evidence: Evidence | None, console: Con
         parts: list[RenderableType] = [Text(plain(label.text).plain, "bold")]
         if several:
             parts.append(Text(f"by {label.method}", "dim"))
-        if evidence:
-            parts += [
-                highlight(e.tokens, e.activations, colour=coloured(console), cells=cells)
-                for e in strongest(evidence(label.id))
-            ]
+        for e in strongest(evidence(label.id)):
+            text = highlight(e.tokens, e.activations, colour=coloured(console), cells=cells)
+            parts.append(Padding(text, (0, 0, 0, 2)))
         found = {score.scorer: score for score in label.scores}
         table.add_row(str(label.index), Group(*parts), *(score_cell(found.get(scorer)) for scorer in scorers))
-        if evidence:
-            table.add_row()
+        table.add_row()
     return table
 
 
@@ -162,6 +162,40 @@ def score_cell(score: Score | None) -> Text:
     floor = f"floor {score.floor:.2f}" if score.floor is not None else "no floor"
     value, interval = f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]"
     return Text.assemble((value, f"bold {style}"), f"\n{interval}\n", (floor, "dim"))
+
+
+def scoreboard(labels: Sequence[Label], console: Console, first: int = 1) -> Table:
+    """One line per label, numbered from `first`; the interval only where the terminal is wide."""
+    scorers = sorted({score.scorer for label in labels for score in label.scores})
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("", justify="right", style="dim", no_wrap=True)
+    table.add_column("latent", justify="right", no_wrap=True)
+    table.add_column("explanation", ratio=1)
+    for scorer in scorers:
+        table.add_column(scorer.removeprefix("score_"), justify="right", no_wrap=True)
+    if any(label.verdict for label in labels):
+        table.add_column("verdict", no_wrap=True)
+    wide = console.width >= 100
+    for number, label in enumerate(labels, first):
+        by = {score.scorer: score for score in label.scores}
+        text = Text.assemble(plain(label.text), (f"  {clean(label.method)}", "dim") if wide else "")
+        table.add_row(str(number), str(label.index), text,
+                      *(_short_score(by.get(scorer), wide) for scorer in scorers), mark(label.verdict))
+    return table
+
+
+def mark(verdict: str | None) -> Text:
+    """A verdict as it is shown; nothing for none."""
+    return Text(*MARKS[verdict]) if verdict else Text("")
+
+
+def _short_score(score: Score | None, wide: bool) -> Text:
+    if score is None:
+        return Text("-", "dim")
+    cell = score_cell(score)
+    value, interval, _ = cell.plain.split("\n")
+    style = str(cell.spans[0].style)
+    return Text.assemble((value, style), f" {interval}" if wide else "")
 
 
 def distribution(labels: Sequence[Label]) -> Table:

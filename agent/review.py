@@ -1,6 +1,4 @@
-"""Reviewing: the scoreboard, the card of one label, and a person's verdicts as new rows."""
-
-from collections.abc import Sequence
+"""Reviewing: the card of one label, and a person's verdicts as new rows."""
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -9,15 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.labels import Label
-from agent.report import score_cell
+from agent.report import mark, score_cell
 from agent.show import clean, coloured, highlight, plain
 from store.errors import UserError
 from store.ledger import Ledger
-from store.types import Explanation, Review, Score, Verdict
+from store.types import Explanation, Review, Verdict
 
 BY_PERSON = "person"  # the method of an explanation that a reviewer wrote
 CARD_EXAMPLES = 6
-MARKS = {"accept": ("✓ accepted", "green"), "reject": ("✗ rejected", "red"), "rewrite": ("✎ rewritten", "blue")}
 
 
 def decide(ledger: Ledger, id: str, verdict: Verdict, reviewer: str, note: str = "", text: str | None = None) -> Review:
@@ -46,30 +43,6 @@ def decide(ledger: Ledger, id: str, verdict: Verdict, reviewer: str, note: str =
     return review
 
 
-def scoreboard(labels: Sequence[Label], console: Console, first: int = 1) -> Table:
-    """One line per explanation, numbered from `first`."""
-    scorers = sorted({score.scorer for label in labels for score in label.scores})
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("", justify="right", style="dim", no_wrap=True)
-    table.add_column("latent", justify="right", no_wrap=True)
-    table.add_column("explanation", ratio=1)
-    for scorer in scorers:
-        table.add_column(scorer.removeprefix("score_"), justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    wide = console.width >= 100
-    for number, label in enumerate(labels, first):
-        by = {score.scorer: score for score in label.scores}
-        text = Text.assemble(plain(label.text), (f"  {clean(label.method)}", "dim") if wide else "")
-        table.add_row(str(number), str(label.index), text,
-                      *(_short_score(by.get(scorer), wide) for scorer in scorers), mark(label.verdict))
-    return table
-
-
-def mark(verdict: str | None) -> Text:
-    """A verdict as it is shown; nothing for none."""
-    return Text(*MARKS[verdict]) if verdict else Text("")
-
-
 def card(label: Label, explanation: Explanation, console: Console) -> RenderableType:
     """All there is to judge one explanation by: its scores and the examples its author was shown."""
     author = f"{clean(label.method)} by {clean(label.explainer)}"
@@ -90,12 +63,3 @@ def card(label: Label, explanation: Explanation, console: Console) -> Renderable
         parts += ["", scores]
     subtitle = Text(label.id[:12], "dim")
     return Panel(Group(*parts, "", *examples), title=plain(label.latent), subtitle=subtitle, box=box.ROUNDED)
-
-
-def _short_score(score: Score | None, wide: bool) -> Text:
-    if score is None:
-        return Text("-", "dim")
-    cell = score_cell(score)
-    value, interval, _ = cell.plain.split("\n")
-    style = str(cell.spans[0].style)
-    return Text.assemble((value, style), f" {interval}" if wide else "")

@@ -40,7 +40,7 @@ def review(
     if context.invoked_subcommand:
         return
     from agent.desk import Desk
-    from agent.review import scoreboard
+    from agent.report import scoreboard
 
     if verdict not in (None, "none", *Verdict):
         raise UserError(f"There is no verdict {verdict!r}: name {', '.join(Verdict)} or none.")
@@ -94,7 +94,8 @@ def rewrite(
 
 
 def _verdict(settings: Settings, id: str, verdict: Verdict, note: str, text: str | None, json: bool) -> None:
-    from agent.review import decide, mark
+    from agent.report import mark
+    from agent.review import decide
 
     with open_session(settings) as session:
         review = decide(session.ledger, id, verdict, _name(settings), note, text)

@@ -45,9 +45,10 @@ def highlight(tokens: Sequence[str], activations: Sequence[float], *, colour: bo
     Without colour, «strong» tokens (at least half of the peak) and ‹weaker› ones are bracketed.
     """
     shown = [clean(token) for token in tokens]
+    shown[0] = shown[0].lstrip()
     peak = max(activations)
     start, end = _around(shown, list(activations).index(peak), cells)
-    text = Text(ELLIPSIS if start > 0 else "", end="")
+    text = Text(ELLIPSIS if start > 0 else "")
     for token, activation in zip(shown[start:end], activations[start:end], strict=True):
         if activation <= 0 or peak <= 0:
             text.append(token)

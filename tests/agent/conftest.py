@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from agent.cli import main
 from store.ledger import Ledger
-from tests.agent.planted_cli import planted_workspace
+from tests.agent.planted_cli import Running, planted_workspace, start
 from tests.stub_llm import Stub
 from tests.tools.world import PlantedSubject
 
@@ -77,6 +77,21 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Commands in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Commands(tmp_path, capsys)
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., Running]]:
+    """`start` of planted_cli; what still runs when the test ends is killed."""
+    running: list[Running] = []
+
+    def begin(*arguments: object, **options: Any) -> Running:
+        running.append(start(*arguments, **options))  # type: ignore[arg-type]
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.process.kill()
+        each.process.join()
 
 
 @pytest.fixture(scope="session")

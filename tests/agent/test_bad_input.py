@@ -9,7 +9,7 @@ import pytest
 from store.db import Store
 from store.types import Experiment, Explanation, LLMCall, Score
 from tests.agent.conftest import Commands
-from tests.agent.planted_cli import planted_text, start
+from tests.agent.planted_cli import Running, planted_text
 from tests.stub_llm import Stub
 from tests.tools.world import ANIMAL, COLOUR
 from tools.workbench.subject import Subject
@@ -235,18 +235,18 @@ def test_query_that_writes_or_is_wrong(world: Commands, llm: Stub, refused: Call
 
 
 @pytest.mark.parametrize("limit", [2_000, 30_000, 400_000])
-def test_full_disk(limit: int, world: Commands, llm: Stub) -> None:
+def test_full_disk(limit: int, world: Commands, llm: Stub, background: Callable[..., Running]) -> None:
     """No file may grow past `limit` bytes, as on a disk that is full; with room again, the same command succeeds."""
-    stopped = start(world.folder, "label", "--latents", f"{COLOUR},{ANIMAL}", "--json", largest_file=limit)
+    stopped = background(world.folder, "label", "--latents", f"{COLOUR},{ANIMAL}", "--json", largest_file=limit)
     assert stopped.wait() == 2, stopped.err
     assert "Traceback" not in stopped.err
     assert "disk" in stopped.err.splitlines()[-1]
     assert world("label", "--latents", f"{COLOUR},{ANIMAL}", "--json").json["scored"] == 2
 
 
-def test_full_disk_while_harvesting(world: Commands) -> None:
+def test_full_disk_while_harvesting(world: Commands, background: Callable[..., Running]) -> None:
     command = ("harvest", "--corpus", planted_text(world.folder), "--tokens", 2000, "--json")
-    stopped = start(world.folder, *command, largest_file=1_000)
+    stopped = background(world.folder, *command, largest_file=1_000)
     assert stopped.wait() == 2, stopped.err
     assert "full" in stopped.err.splitlines()[-1]
     assert world(*command).json["tokens"] >= 2000

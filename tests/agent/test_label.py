@@ -2,17 +2,19 @@
 
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
 from store.types import Experiment, Explanation, LLMCall, Score
 from store.verify import verify
 from tests.agent.conftest import Commands
-from tests.agent.planted_cli import Running, start
+from tests.agent.planted_cli import Running
 from tests.stub_llm import Stub
-from tests.tools.world import ANIMAL, BANK, COLOUR, DEAD, EXCEPT
+from tests.tools.world import ANIMAL, COLOUR, DEAD, EXCEPT
 
-LABELLED = f"{EXCEPT},{COLOUR},{ANIMAL},{BANK}"
+Start = Callable[..., Running]
+LABELLED = f"{EXCEPT},{COLOUR},{ANIMAL}"
 COUNTS = {
     "experiments": "SELECT count(*), count(DISTINCT key) FROM experiments",
     "explanations": "SELECT count(*), count(DISTINCT (latent, method)) FROM explanations",
@@ -27,9 +29,9 @@ def test_a_batch_explains_scores_and_ends_with_a_table(world: Commands, llm: Stu
     words = " ".join(outcome.out.split())
     assert "chance 0.50" in words
     assert "«red»" in words or "«blue»" in words or "«green»" in words
-    assert "4 of 4 latents labelled" in words
+    assert "3 of 3 latents labelled" in words
     explanations = world.ledger.find(Explanation)
-    assert len(explanations) == 4
+    assert len(explanations) == 3
     scores = world.ledger.find(Score)
     assert {score.scorer for score in scores} == {"score_detection", "score_fuzzing"}
     by = {(score.explanation, score.scorer): score for score in scores}
@@ -61,7 +63,7 @@ def test_a_second_run_asks_and_writes_nothing(world: Commands, llm: Stub) -> Non
     second = world("label", "--latents", f"{LABELLED},{DEAD}", "--json").json
     assert {name: world.rows(query) for name, query in COUNTS.items()} == before
     assert llm.stats()["requests"] == requests
-    assert second["earlier"] == 4
+    assert second["earlier"] == 3
     assert second["labels"] == first["labels"]
     assert second["failures"] == first["failures"]
 
@@ -131,15 +133,15 @@ def test_dollars_are_a_limit_too(world: Commands, llm: Stub) -> None:
 
 
 @pytest.mark.parametrize("requests", [1, 30, 250])
-def test_killed_at_any_moment_it_goes_on(requests: int, world: Commands, llm: Stub) -> None:
+def test_killed_at_any_moment_it_goes_on(requests: int, world: Commands, llm: Stub, background: Start) -> None:
     llm.configure(latency_s=0.05)
-    killed = start(world.folder, "label", "--latents", LABELLED, "--json")
+    killed = background(world.folder, "label", "--latents", LABELLED, "--json")
     _wait_for_requests(llm, requests, killed)
     killed.signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     llm.configure(latency_s=0)
     found = world("label", "--latents", LABELLED, "--json").json
-    assert (found["labelled"], found["scored"]) == (4, 4)
+    assert (found["labelled"], found["scored"]) == (3, 3)
     for rows, distinct in (world.rows(query)[0] for query in COUNTS.values()):
         assert rows == distinct
     stats = llm.stats()
@@ -149,9 +151,9 @@ def test_killed_at_any_moment_it_goes_on(requests: int, world: Commands, llm: St
     assert verify(world.ledger) == []
 
 
-def test_interrupted_it_says_so_and_keeps_what_it_has(world: Commands, llm: Stub) -> None:
+def test_interrupted_it_says_so_and_keeps_what_it_has(world: Commands, llm: Stub, background: Start) -> None:
     llm.configure(latency_s=0.05)
-    stopped = start(world.folder, "label", "--latents", LABELLED)
+    stopped = background(world.folder, "label", "--latents", LABELLED)
     _wait_for_requests(llm, 30, stopped)
     stopped.signal(signal.SIGINT)
     assert (stopped.wait(), stopped.out) == (130, "")
@@ -173,8 +175,8 @@ def test_a_lost_outcome_is_taken_from_its_experiment(
         assert world("label", "--latents", LABELLED).code == 130
     assert world.ledger.find(Explanation) == []
     assert world.ledger.find(Experiment)
-    assert world("label", "--latents", LABELLED, "--json").json["scored"] == 4
-    assert world.rows(COUNTS["experiments"]) == [(12, 12)]
+    assert world("label", "--latents", LABELLED, "--json").json["scored"] == 3
+    assert world.rows(COUNTS["experiments"]) == [(9, 9)]
 
 
 def _wait_for_requests(stub: Stub, requests: int, command: Running) -> None:

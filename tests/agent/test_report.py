@@ -56,9 +56,11 @@ def test_a_large_batch_is_a_morning_report(width: int) -> None:
     best, doubtful = text.index("The 10 best"), text.index("The 10 most doubtful")
     assert best < text.index("explanation number 49") < doubtful < text.index("explanation number 0")
     assert "explanation number 20" not in text
-    for part in ("detection", "floor", "median", "Latent … is dead", "900, 901, 902, …", "50 of 60 latents labelled",
-                 "5 failed", "5 not reached", "9 LLM calls, 9 of unknown price", "Stopped early: The budget is spent."):  # fmt: skip
-        assert part in " ".join(text.split())
+    words = " ".join(text.split())
+    for part in ("detection", "floor", "median", "Latent … is dead", "900, 901, 902, …", "50 of 60 latents labelled"):
+        assert part in words
+    for part in ("5 failed", "5 not reached", "9 LLM calls, 9 of unknown price", "Stopped early: The budget is spent."):
+        assert part in words
 
 
 def test_the_two_strongest_examples_come_from_two_documents() -> None:
@@ -95,7 +97,7 @@ def test_words_that_differ_give_way() -> None:
 
 def test_sparkline_bins_from_nought_to_one() -> None:
     line = sparkline([0.0, 0.99, 0.99, 1.0])
-    assert (len(line), line[-1], line[0], set(line[1:-1])) == (20, "█", "▂", {" "})
+    assert (len(line), line[-1], line[0], set(line[1:-1])) == (20, "█", "▃", {" "})
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,8 @@ def test_the_desk_shows_cards_and_takes_verdicts(labelled: Ledger) -> None:
 
 
 def test_the_desk_filters_sorts_and_forgives_typing_errors(labelled: Ledger) -> None:
-    given, screen = sit(labelled, "/week", "/", "s best", "u", "nonsense", "99", "s wrong", "p", "n", "1", "b", "1", "x", "w", "q")
+    board = ("/week", "/", "s best", "u", "nonsense", "99", "s wrong", "p", "n")
+    given, screen = sit(labelled, *board, "1", "b", "1", "x", "w", "q")
     assert given == 0
     assert screen.count("That is none of the commands") == 4
     assert "words week" in screen
@@ -185,7 +186,8 @@ def test_end_of_input_ends_the_sitting(labelled: Ledger) -> None:
 
 
 def test_a_label_without_scores_is_last_of_the_best(labelled: Ledger) -> None:
-    labelled.append(Explanation(latent="model/dictionary/1", text="unscored", method="m", explainer="x", experiment=None))
+    latent = "model/dictionary/1"
+    labelled.append(Explanation(latent=latent, text="unscored", method="m", explainer="x", experiment=None))
     best = select(read(labelled), sort=Sort.BEST)
     assert [label.text for label in best][-1] == "unscored"
 

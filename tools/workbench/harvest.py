@@ -7,6 +7,7 @@ shard.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 
@@ -41,18 +42,20 @@ def harvest(
     Documents are taken from the front of the corpus. Raises UserError when the corpus has no usable document, or
     `folder` holds a harvest of something else.
     """
-    writer = HarvestWriter(folder, _header(subject, corpus, tokens, context), subject.dictionary.n_latents)
     windows = cut_windows(subject, enumerate(corpus.documents), context)
+    first = next(windows, None)
+    if first is None:
+        raise UserError(f"The corpus {corpus.name!r} has no document of two tokens or more: give longer text.")
+    writer = HarvestWriter(folder, _header(subject, corpus, tokens, context), subject.dictionary.n_latents)
+    ahead = chain([first], windows)
     shard, done = 0, 0
-    while done < tokens and (taken := take_tokens(windows, min(SHARD_TOKENS, tokens - done))):
+    while done < tokens and (taken := take_tokens(ahead, min(SHARD_TOKENS, tokens - done))):
         if shard >= writer.shards_done:
             firings, sinks = encode_shard(subject, taken, batch_tokens, partial(_advance, progress, done, tokens))
             writer.write_shard(taken, *firings, sinks=sinks)
         done += sum(len(window.tokens) for window in taken)
         shard += 1
         progress(min(done, tokens), tokens)
-    if not done:
-        raise UserError(f"The corpus {corpus.name!r} has no document of two tokens or more: give longer text.")
     writer.finish()
     return Harvest(folder)
 
