@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sae_lens import StandardSAE, StandardSAEConfig
+from sae_lens import (
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    StandardSAE,
+    StandardSAEConfig,
+)
+from sae_lens.saes.sae import TrainingSAE, TrainStepInput, TrainStepOutput
 from safetensors.torch import load_file, save_file
 
 from store.errors import UserError
@@ -161,6 +169,43 @@ def test_the_shipped_dictionary_beats_its_baselines(
     assert torch.allclose(together, subject.dictionary.encode(lone)[0], atol=1e-4), (
         "inference must not depend on the batch"
     )
+
+
+def test_without_its_threshold_the_shipped_dictionary_is_dense(subject: Subject) -> None:
+    """BatchTopK is only sparse at inference through the threshold it is saved with (2412.06410)."""
+    residual = subject.residual(subject.calibration_tokens)
+    rows = residual[~subject.sinks(residual)]
+    kept = float((subject.dictionary.encode(rows) > 0).sum(-1).float().mean())
+    sae = subject.dictionary.sae
+    relu = ((rows - sae.b_dec) @ sae.W_enc + sae.b_enc > 0).sum(-1).float().mean()
+    assert float(relu) > 5 * kept
+
+
+def matryoshka(widths: list[int]) -> MatryoshkaBatchTopKTrainingSAE:
+    torch.manual_seed(0)
+    config = MatryoshkaBatchTopKTrainingSAEConfig(d_in=D, d_sae=F, k=4, matryoshka_widths=widths)
+    return MatryoshkaBatchTopKTrainingSAE(config)
+
+
+def losses(sae: TrainingSAE, x: torch.Tensor) -> TrainStepOutput:
+    step = TrainStepInput(x, {}, dead_neuron_mask=None, n_training_steps=0, is_logging_step=False)
+    return sae.training_forward_pass(step)
+
+
+def test_a_matryoshka_prefix_teaches_only_its_own_latents() -> None:
+    """The inner loss of width m has no gradient in decoder rows from m on (2503.17547, section 3)."""
+    sae, x = matryoshka([10, F]), torch.randn(64, D)
+    losses(sae, x).losses["inner_mse_loss_10"].backward()
+    assert sae.W_dec.grad is not None
+    assert sae.W_dec.grad[:10].abs().max() > 0
+    assert sae.W_dec.grad[10:].abs().max() == 0
+
+
+def test_a_matryoshka_of_one_width_is_a_batchtopk_sae() -> None:
+    nested, x = matryoshka([F]), torch.randn(64, D)
+    plain = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D, d_sae=F, k=4))
+    plain.load_state_dict(nested.state_dict())
+    assert torch.equal(losses(nested, x).loss, losses(plain, x).loss)
 
 
 def test_moments_equal_numpy() -> None:

@@ -1,6 +1,7 @@
 """Dictionary files that SAELens does not read from disk by itself, as SAELens disk loaders.
 
-A loader takes (path, device, cfg_overrides) and returns (cfg_dict, state_dict) for `SAE.load_from_disk`.
+A loader takes (path, device, cfg_overrides) and returns (cfg_dict, state_dict) for `SAE.load_from_disk`. The version
+in the metadata says that the configuration is of SAELens' present form; without it SAELens rewrites it as an old one.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sae_lens import __version__
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -49,6 +51,7 @@ def gemma_scope(path: str | Path, device: str = "cpu", cfg_overrides: dict[str, 
         "device": device,
         "dtype": "float32",
         "metadata": {
+            "sae_lens_version": __version__,
             "hook_name": f"blocks.{layer.group(1)}.{site}" if layer else None,
             "l0": float(l0.group(1)) if l0 else None,
         },
@@ -85,6 +88,6 @@ def sparsify(path: str | Path, device: str = "cpu", cfg_overrides: dict[str, Any
         "rescale_acts_by_decoder_norm": False,
         "device": device,
         "dtype": "float32",
-        "metadata": {"hook_name": hook},
+        "metadata": {"sae_lens_version": __version__, "hook_name": hook},
     }
     return cfg | (cfg_overrides or {}), state
