@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,10 +58,15 @@ def score(scorer: str, context: Context, **input: object) -> JudgeOutput:
 def failure(name: str, context: Context, **input: object) -> str:
     """The reason that the tool gives."""
     tool = get_tool(name)
-    with pytest.raises(ToolError) as caught:
-        found = tool.function(validate(tool, input), context)
+    checked = validate(tool, input)
+
+    async def call() -> None:
+        found = tool.function(checked, context)
         if tool.is_async:
-            asyncio.run(found)
+            await found
+
+    with pytest.raises(ToolError) as caught:
+        asyncio.run(call())
     return str(caught.value)
 
 

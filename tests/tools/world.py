@@ -127,7 +127,7 @@ Judge = Callable[[str, str, str], float | None]  # (template, explanation, snipp
 
 
 def oracle(template: str, explanation: str, snippet: str) -> float:
-    """Knows what an explanation means and reads: 1 if the snippet, or every marked token of it, is what it describes."""
+    """Knows what an explanation means and reads: is the snippet, or every marked token, what it describes?"""
     words = {word.strip() for word in MEANING[explanation]}
     if "fuzzing" in template:
         marked = [part.partition(">>")[0] for part in snippet.split("<<")[1:]]
@@ -143,7 +143,7 @@ class FakeLLM:
         self.judge, self.reply = judge, reply
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
 
-    async def ask(self, role: Role, template: str, values: Mapping[str, Any], *, schema: Any = None, **_: Any) -> Answer:
+    async def ask(self, role: Role, template: str, values: Mapping[str, Any], schema: Any = None, **_: Any) -> Answer:
         self.asked.append((template, values))
         if role is not Role.JUDGE:
             return Answer("call", self.reply, None, None, False)

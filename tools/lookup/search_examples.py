@@ -103,6 +103,6 @@ def _show(subject: Subject, harvest: Harvest, input: Input, found: list[tuple[Wi
         spans = [bounds(len(w.tokens), p, input.width) for w, p in found]
         shown = [Snippet(w, a, np.zeros(b - a, np.float32)) for w, (a, b) in zip(windows, spans, strict=True)]
     else:
-        shown = snippets(harvest, input.latent, windows, positions, input.width)
+        shown = list(snippets(harvest, input.latent, windows, positions, input.width))
     for snippet, position in zip(shown, positions, strict=True):
         yield Found(example=snippet.example(subject), at=position - snippet.start)

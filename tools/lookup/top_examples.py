@@ -1,6 +1,5 @@
 """The stretches of the harvest on which a latent fires most, on every decile of its firings, and at random."""
 
-import numpy as np
 from pydantic import Field
 
 from store.types import ActivationExample
@@ -43,11 +42,11 @@ def top_examples(input: Input, context: Context) -> Output:
     stats = harvest.stats()
     rng = context.rng("top_examples", input.latent)
     windows = harvest.random_windows(input.random, seed=int(rng.integers(2**31)))
-    positions = [int(rng.integers(1, max(2, len(window.tokens)))) for window in windows]
+    positions = [int(rng.integers(1, len(window.tokens))) for window in windows]
     groups = {
         "top": top(harvest, input.latent, input.top, width=input.width),
         "deciles": spread(harvest, input.latent, input.deciles, None, rng, input.width) if input.deciles else [],
-        "random": snippets(harvest, input.latent, windows, np.array(positions, int), input.width),
+        "random": snippets(harvest, input.latent, windows, positions, input.width),
     }
     return Output(
         latent=str(latent),

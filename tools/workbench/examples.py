@@ -6,7 +6,7 @@ mostly of what comes before it, which is all the model knew; BOS and other sinks
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -98,17 +98,15 @@ def need_firings(harvest: Harvest, latent: int) -> int:
 
 def snippets(
     harvest: Harvest, latent: int, windows: Sequence[Window], positions: Sequence[int] | np.ndarray, width: int = WIDTH
-) -> list[Snippet]:
+) -> Iterator[Snippet]:
     """The latent's snippet around each position (BOS at 0) of each window."""
     firings = harvest.activations(latent, [window.id for window in windows])
-    made = []
     for window, position in zip(windows, positions, strict=True):
         start, end = bounds(len(window.tokens), int(position), width)
         rows = slice(*np.searchsorted(firings.window, [window.id, window.id + 1]))
         dense = np.zeros(len(window.tokens), np.float32)
         dense[firings.position[rows]] = firings.activation[rows]
-        made.append(Snippet(window, start, dense[start:end]))
-    return made
+        yield Snippet(window, start, dense[start:end])
 
 
 def bounds(length: int, position: int, width: int = WIDTH) -> tuple[int, int]:
@@ -158,4 +156,4 @@ def _different(harvest: Harvest, latent: int, peaks: Peaks, n: int, width: int) 
         if text not in seen and len(chosen) < n:
             seen.add(text)
             chosen.append((window, position))
-    return snippets(harvest, latent, [w for w, _ in chosen], [p for _, p in chosen], width)
+    return list(snippets(harvest, latent, [w for w, _ in chosen], [p for _, p in chosen], width))

@@ -28,7 +28,7 @@ Measure = Callable[[Sequence[Sequence[int]]], list[float]]  # contexts without B
 
 
 class Node(Noun):
-    """`token` (-1: any) at this distance before the pivot. `value`: mean activation, as a share of the graph's scale, of
+    """`token` (-1: any) at this distance before the pivot. `value`: mean activation, as share of the graph's scale, of
     the `count` examples whose path ends here (None: none does)."""
 
     token: int

@@ -7,18 +7,18 @@ tokens this latent fires on most; "random". A judge that only recognises the top
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
-import torch
 
 from store.activations import Harvest, Window
-from tools.workbench.examples import Half, Snippet, bounds, half_of, in_half, snippets, windows_of
+from tools.workbench.examples import Half, Snippet, half_of, in_half, snippets, windows_of
 from tools.workbench.subject import Subject
 
 POOL = 2000  # windows that random and similar negatives are drawn from
-NEIGHBOURS = 10
+NEIGHBOURS = 5
 TOP_TOKENS = 3
-TRIES = 6  # candidates looked at for each negative wanted
+TRIES = 50  # candidates looked at for each negative wanted, at most
 
 Place = tuple[Window, int]
 
@@ -46,9 +46,11 @@ def negatives(
     )
     for kind, wanted, places in kinds:
         wanted = min(wanted, n - len(chosen))
-        candidates = _first(places, wanted * TRIES, used)
+        candidates = list(islice(places, wanted * TRIES))
         for snippet in snippets(harvest, latent, [w for w, _ in candidates], [p for _, p in candidates]):
-            if wanted and not snippet.activations.any() and snippet.window.id not in used:
+            if not wanted:
+                break
+            if not snippet.activations.any() and snippet.window.id not in used:
                 used.add(snippet.window.id)
                 chosen.append((kind, snippet))
                 wanted -= 1
@@ -58,14 +60,15 @@ def negatives(
 def decoder_cosines(subject: Subject, latent: int) -> np.ndarray:
     """float32[n_latents]: cosine of every decoder direction with that of `latent`."""
     decoder = subject.dictionary.decoder.float()
-    cosines: np.ndarray = torch.cosine_similarity(decoder, decoder[latent][None], dim=-1).cpu().numpy()
+    norms = decoder.norm(dim=1)
+    cosines: np.ndarray = (decoder @ decoder[latent] / (norms * norms[latent])).cpu().numpy()
     return cosines
 
 
 def neighbour_places(
     subject: Subject, harvest: Harvest, latent: int, half: Half, rng: np.random.Generator
 ) -> Iterator[Place]:
-    """Firings of the ten nearest latents by decoder cosine, one of each in turn."""
+    """Firings of the five nearest latents by decoder cosine, one of each in turn."""
     order = np.argsort(-decoder_cosines(subject, latent))
     nearest = [int(other) for other in order[: NEIGHBOURS + 1] if other != latent]
     turns = []
@@ -86,36 +89,23 @@ def similar_places(harvest: Harvest, latent: int, half: Half, rng: np.random.Gen
         for window, position in zip(windows_of(harvest, peaks.window), peaks.position.tolist(), strict=True)
     )
     wanted = np.array([token for token, _ in fired.most_common(TOP_TOKENS)])
-    for window in _shuffled(pool(harvest, half), rng):
+    windows = pool(harvest, half)
+    for window in (windows[index] for index in rng.permutation(len(windows))):
         hits = np.flatnonzero(np.isin(window.tokens[1:], wanted)) + 1
         if len(hits):
             yield window, int(rng.choice(hits))
 
 
 def random_places(harvest: Harvest, half: Half, rng: np.random.Generator) -> Iterator[Place]:
-    """Uniform positions of the pool's windows, each window a few times."""
+    """Random positions of the pool's windows, long windows sooner: as if tokens were drawn, not documents."""
     windows = pool(harvest, half)
-    for _ in range(TRIES):
-        for window in _shuffled(windows, rng):
-            yield window, int(rng.integers(1, len(window.tokens)))
+    lengths = np.array([len(window.tokens) - 1 for window in windows])
+    order = np.argsort(rng.exponential(size=len(windows)) / lengths)  # Efraimidis & Spirakis 2006
+    for index in order.tolist():
+        yield windows[index], int(rng.integers(1, lengths[index] + 1))
 
 
 @lru_cache(maxsize=4)
 def pool(harvest: Harvest, half: Half) -> list[Window]:
     """The windows of `half` among 2,000 random ones, the same for every latent."""
     return [window for window in harvest.random_windows(POOL, seed=0) if half_of(harvest, window.document) == half]
-
-
-def _shuffled(windows: list[Window], rng: np.random.Generator) -> Iterator[Window]:
-    return (windows[index] for index in rng.permutation(len(windows)))
-
-
-def _first(places: Iterator[Place], n: int, used: set[int]) -> list[Place]:
-    """The first `n` places outside the windows `used`."""
-    found: list[Place] = []
-    for window, position in places:
-        if len(found) >= n:
-            break
-        if window.id not in used and bounds(len(window.tokens), position)[1] > 1:
-            found.append((window, position))
-    return found

@@ -91,6 +91,8 @@ class Subject:
 
     def token_strings(self, tokens: Sequence[int] | np.ndarray) -> list[str]:
         """What each token reads as on its own, spaces and line breaks included."""
+        if not len(tokens):
+            return []  # the tokenizer would give [""]
         strings: list[str] = self.tokenizer.batch_decode([[int(t)] for t in tokens], clean_up_tokenization_spaces=False)
         return strings
 

@@ -36,10 +36,12 @@ def pieces(subject: Subject, tokens: Sequence[int] | np.ndarray) -> list[str]:
 def mark(strings: Sequence[str], marked: Collection[int]) -> str:
     """The text with each marked token between << and >>, its blank margins left outside.
 
-    A marked token that reads as "" marks the next one that does not: the character it is part of.
+    A marked token that reads as "" marks the next one that does not: the character it is part of. A << or >> of the
+    text itself is spaced out, lest it be read as a mark.
     """
     text, pending = [], False
-    for index, string in enumerate(strings):
+    for index, own in enumerate(strings):
+        string = own.replace(OPEN, "< <").replace(CLOSE, "> >")
         pending = pending or index in marked
         if pending and string:
             body = string.strip() or string
