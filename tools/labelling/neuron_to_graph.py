@@ -1,6 +1,7 @@
 """Explains a latent without an LLM: the shortest contexts that make it fire, merged into a trie."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from pydantic import Field
@@ -8,7 +9,7 @@ from pydantic import Field
 from tools.workbench.context import Context
 from tools.workbench.examples import BEFORE, Snippet, need_firings, spread, top
 from tools.workbench.graph import ANY, BACK, MASKS, Measure, as_json, merge, minimal_path, paths_of
-from tools.workbench.negatives import pool
+from tools.workbench.negatives import random_places
 from tools.workbench.registry import ToolError, ToolInput, tool
 from tools.workbench.results import ExplanationOutput
 
@@ -52,8 +53,8 @@ def neuron_to_graph(input: Input, context: Context) -> Output:
             f"{MIN_WINDOWS}: harvest more text."
         )
     measure = last_activation(context, input.latent)
-    text = [int(token) for window in pool(harvest, "explain") for token in window.tokens[1:]]
-    common = [text[i] for i in rng.integers(len(text), size=MASK_CANDIDATES)]
+    places = islice(random_places(harvest, "explain", rng), MASK_CANDIDATES)
+    common = [int(window.tokens[position]) for window, position in places]
     paths = []
     for snippet in shown:
         tokens = before_peak(snippet)

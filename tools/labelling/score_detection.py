@@ -24,7 +24,7 @@ class Output(JudgeOutput):
 async def score_detection(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell where the latent fires (AUROC, chance 0.5).
 
-    Judged snippets come from documents that the explainer did not see. Source: Paulo et al. 2410.13928, section 4.
+    Judged snippets come from documents that the explainer did not see. Source: Paulo et al. 2410.13928.
     """
     latent = context.subject.latent(input.latent)
     items = await asyncio.to_thread(detection_items, context, input)

@@ -27,7 +27,7 @@ class Output(JudgeOutput):
 async def score_fuzzing(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell right marks from wrong (AUROC, chance 0.5).
 
-    Stricter than detection: it asks which tokens, not only which text. Source: Paulo et al. 2410.13928, section 4.
+    Stricter than detection: it asks which tokens, not only which text. Source: Paulo et al. 2410.13928.
     """
     latent = context.subject.latent(input.latent)
     items = await asyncio.to_thread(fuzzing_items, context, input)

@@ -16,7 +16,7 @@ from tools.workbench.results import ScoreOutput
 from tools.workbench.stats import BOOTSTRAPS, CONFIDENCE
 
 MIN_WINDOWS = 5
-FIRES = 0.5  # of the graph's scale: firing, as predicted and in truth (Foote et al. 2304.12918, section 4)
+FIRES = 0.5  # of the graph's scale: firing, as predicted and in truth (Foote et al. 2304.12918)
 
 
 class Input(ToolInput):

@@ -24,7 +24,7 @@ BACK = 24  # tokens before the pivot that are looked at
 
 ANY = -1  # wildcard
 
-Measure = Callable[[Sequence[Sequence[int]]], list[float]]  # contexts without BOS -> activation on their last
+Measure = Callable[[Sequence[Sequence[int]]], list[float]]  # contexts (no BOS) -> activation on each last token
 
 
 class Node(Noun):
@@ -56,7 +56,7 @@ def prune(context: Sequence[int], measure: Measure, keep: float = KEEP) -> tuple
     """The shortest end of `context` (its last token the pivot) that keeps `keep` of the whole's activation, and its
     activation; None when the whole does not fire.
 
-    Source: section 3.1 of the paper; every length is measured in one batch, where the paper cuts until it fails.
+    Every length is measured in one batch, where the paper cuts until it fails.
     """
     ends = [list(context[-length:]) for length in range(1, len(context) + 1)]
     activations = measure(ends)
