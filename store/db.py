@@ -50,11 +50,7 @@ class Store:
                 with self._turn(exclusive=True) as connection:
                     migrate(connection, self.path, self._scripts)
                     connection.begin()
-                    try:
-                        yield connection
-                    except BaseException:
-                        connection.rollback()
-                        raise
+                    yield connection
                     connection.commit()
                     committed = True
             except duckdb.Error as error:
@@ -68,10 +64,11 @@ class Store:
         """A read-only connection. A store that does not exist yet reads as an empty one, and nothing is written."""
         with ExitStack() as stack:
             if not self.path.exists():
-                engine = stack.enter_context(self._engine())
-                connection = stack.enter_context(_attached(engine, ":memory:", read_only=False))
+                connection = stack.enter_context(self._engine())
+                _attach(connection, ":memory:", read_only=False)
                 migrate(connection, self.path, self._scripts)
                 connection.execute("BEGIN TRANSACTION READ ONLY")
+                stack.callback(_detach, connection)
                 stack.callback(connection.rollback)
             else:
                 connection = stack.enter_context(self._turn(exclusive=False))
@@ -93,8 +90,10 @@ class Store:
             try:
                 with self._lock.hold(exclusive, deadline):
                     if exclusive and not self.path.exists():
-                        with appearing(self.path) as unfinished, _attached(engine, unfinished, False) as connection:
-                            migrate(connection, self.path, self._scripts)
+                        with appearing(self.path) as unfinished:
+                            _attach(engine, unfinished, read_only=False)
+                            migrate(engine, self.path, self._scripts)
+                            _detach(engine)
                     with self._open(engine, not exclusive, deadline) as connection:
                         yield connection
             except LockTimeout:
@@ -102,8 +101,14 @@ class Store:
 
     @contextmanager
     def _engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """An instance of DuckDB without a file: starting one takes longer than all the rest, so they are kept."""
-        engine = self._idle.pop() if self._idle else duckdb.connect(":memory:", config=CONFIG)
+        """An instance of DuckDB without a file: starting one takes longer than all the rest, so they are kept.
+
+        One that saw an exception is closed, which rolls back what it had begun.
+        """
+        try:
+            engine = self._idle.pop()
+        except IndexError:
+            engine = duckdb.connect(":memory:", config=CONFIG)
         try:
             yield engine
         except BaseException:
@@ -115,36 +120,37 @@ class Store:
     def _open(
         self, engine: duckdb.DuckDBPyConnection, read_only: bool, deadline: float
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        with ExitStack() as stack:
-            while True:
-                try:
-                    connection = stack.enter_context(_attached(engine, self.path, read_only))
-                    break
-                except duckdb.IOException as error:
-                    if HELD.search(str(error)):
-                        if time.monotonic() >= deadline:
-                            raise self._busy(engine) from None
-                        time.sleep(POLL_S)
-                    elif "not a valid DuckDB database" in str(error):
-                        raise UserError(
-                            f"{self.path} is not a DuckDB file; move it away or name another workspace"
-                        ) from None
-                    elif DISK_FULL.search(str(error)):
-                        raise
-                    else:
-                        reason = str(error).splitlines()[0]
-                        raise UserError(
-                            f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace"
-                        ) from error
-            yield connection
+        while not self._let_in(engine, read_only):
+            if time.monotonic() >= deadline:
+                raise self._busy(engine)
+            time.sleep(POLL_S)
+        yield engine
+        _detach(engine)
+
+    def _let_in(self, engine: duckdb.DuckDBPyConnection, read_only: bool) -> bool:
+        """Attach the file; False while a program that knows no turns holds it."""
+        try:
+            _attach(engine, self.path, read_only)
+        except duckdb.IOException as error:
+            reason = str(error).splitlines()[0]
+            if HELD.search(reason):
+                return False
+            if DISK_FULL.search(reason):
+                raise
+            if "not a valid DuckDB database" in reason:
+                raise UserError(f"{self.path} is not a DuckDB file; move it away or name another workspace") from None
+            raise UserError(
+                f"the store {self.path} cannot be opened ({reason}); repair it or name another workspace"
+            ) from error
+        return True
 
     def _busy(self, engine: duckdb.DuckDBPyConnection) -> StoreBusy:
         """Ask DuckDB, which knows who holds the file."""
         holder = "another process"
         try:
             if self.path.exists():
-                with _attached(engine, self.path, read_only=False):
-                    pass
+                _attach(engine, self.path, read_only=False)
+                _detach(engine)
         except duckdb.IOException as error:
             if held := HELD.search(str(error)):
                 holder = f"process {held['pid']} ({_command(held['pid']) or held['program']})"
@@ -156,14 +162,13 @@ class Store:
         )
 
 
-@contextmanager
-def _attached(
-    engine: duckdb.DuckDBPyConnection, path: Path | str, read_only: bool
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def _attach(engine: duckdb.DuckDBPyConnection, path: Path | str, read_only: bool) -> None:
     quoted = str(path).replace("'", "''")
     engine.execute(f"ATTACH '{quoted}' AS ledger" + (" (READ_ONLY)" if read_only else ""))
     engine.execute("USE ledger")
-    yield engine
+
+
+def _detach(engine: duckdb.DuckDBPyConnection) -> None:
     engine.execute("USE memory")
     engine.execute("DETACH ledger")
 
