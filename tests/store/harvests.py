@@ -8,6 +8,7 @@ import numpy as np
 from store.activations import HarvestWriter, Window
 
 N_LATENTS, PER_TOKEN, CONTEXT, VOCABULARY = 4608, 32, 256, 49152
+F, TOKENS, SHARDS = 40, 4096, 3  # a small harvest: 48 windows
 HEADER = {"subject": "synthetic", "seed": 0, "dtype": "float32"}
 
 
@@ -34,6 +35,11 @@ def shard(number: int, n_tokens: int = 65_536, n_latents: int = N_LATENTS, per_t
     return windows, latent.astype(np.int32), window, position, activation
 
 
+def small(number: int):
+    """A shard of the small harvest."""
+    return shard(number, n_tokens=TOKENS, n_latents=F, per_token=6)
+
+
 def write(folder: Path, shards: Iterator, n_latents: int = N_LATENTS) -> HarvestWriter:
     """Write what is still missing of `shards` and finish."""
     writer = HarvestWriter(folder, HEADER, n_latents)
@@ -43,3 +49,7 @@ def write(folder: Path, shards: Iterator, n_latents: int = N_LATENTS) -> Harvest
             writer.write_shard(*arguments, sinks=len(arguments[0]))
     writer.finish()
     return writer
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
