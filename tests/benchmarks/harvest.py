@@ -25,7 +25,7 @@ from tools.workbench.harvest import SHARD_TOKENS, encode_shard, harvest
 from tools.workbench.subject import Subject
 
 K = 32
-SHARDS = 6
+SHARDS = 4
 
 
 def subject_with_k(dtype: str) -> Subject:
