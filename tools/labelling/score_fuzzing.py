@@ -6,7 +6,7 @@ import numpy as np
 
 from tools.workbench.context import Context
 from tools.workbench.examples import Snippet
-from tools.workbench.judging import Item, JudgeInput, JudgeOutput, judged, scored_windows
+from tools.workbench.judging import Item, JudgeInput, JudgeOutput, how_many, judged, scored_windows
 from tools.workbench.registry import tool
 from tools.workbench.texts import mark, pieces
 
@@ -38,8 +38,9 @@ def fuzzing_items(context: Context, input: JudgeInput) -> list[Item]:
     """One item for each snippet, its tokens marked: the positives rightly; half of the negatives the same snippets."""
     positive, elsewhere = scored_windows(context, input)
     rng = context.rng("marks", input.latent)
-    same = [("same", snippet) for snippet in positive[: input.negatives // 2]]
-    chosen = [elsewhere[i] for i in rng.permutation(len(elsewhere))[: input.negatives - len(same)]]
+    n_negative = how_many(context, input)[1]
+    same = [("same", snippet) for snippet in positive[: n_negative // 2]]
+    chosen = [elsewhere[i] for i in rng.permutation(len(elsewhere))[: n_negative - len(same)]]
     items = [_item(context, snippet, snippet.firing, True, "firing") for snippet in positive]
     for turn, (kind, snippet) in enumerate(same + chosen):
         like = positive[turn % len(positive)]  # as many wrong marks as this positive has right ones

@@ -29,6 +29,7 @@ CANDIDATES = 5  # log-probabilities asked for: what every endpoint that sends an
 LIST = 8  # snippets in one call of the list form
 MIN_POSITIVES = 8  # firing windows a score needs
 MIN_NEGATIVES = 8
+CAPABLE_ITEMS, SMALL_ITEMS = 20, 12  # of each side, unless asked for: small judges run where a call takes a second
 CHANCE = 0.5  # AUROC of a judge that knows nothing
 
 
@@ -39,8 +40,8 @@ class JudgeInput(ToolInput):
     text: str = Field(min_length=1, description="the explanation")
     shown_documents: tuple[int, ...] = Field((), description="documents the explanation was written from")
     floor_text: str | None = Field(None, description="another latent's explanation, scored on the same items")
-    positives: int = Field(20, ge=MIN_POSITIVES, le=500)
-    negatives: int = Field(20, ge=MIN_NEGATIVES, le=500)
+    positives: int | None = Field(None, ge=MIN_POSITIVES, le=500, description="None: 20 for a capable judge, 12 else")
+    negatives: int | None = Field(None, ge=MIN_NEGATIVES, le=500, description="None: as many as positives")
     batched: bool = Field(False, description="several snippets a call; only for judges marked capable")
 
 
@@ -67,6 +68,13 @@ class Verdicts(BaseModel):
     verdicts: list[Annotated[int, Field(ge=0, le=1)]]
 
 
+def how_many(context: Context, input: JudgeInput) -> tuple[int, int]:
+    """How many positives and negatives to judge."""
+    capable = context.llm is not None and context.llm.endpoints[Role.JUDGE].capable
+    positives = input.positives or (CAPABLE_ITEMS if capable else SMALL_ITEMS)
+    return positives, input.negatives or positives
+
+
 def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], list[tuple[str, Snippet]]]:
     """Snippets of the scoring half: where the latent fires, of every strength, and (kind, snippet) where it does not.
 
@@ -75,7 +83,8 @@ def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], 
     context.subject.check_latent(input.latent)
     harvest = context.need_harvest()
     need_firings(harvest, input.latent)
-    positive = spread(harvest, input.latent, input.positives, "score", context.rng("positives", input.latent))
+    n_positive, n_negative = how_many(context, input)
+    positive = spread(harvest, input.latent, n_positive, "score", context.rng("positives", input.latent))
     if len(positive) < MIN_POSITIVES:
         raise ToolError(
             f"Latent {input.latent} fires in {len(positive)} different windows of the scoring half, and a score needs "
@@ -83,7 +92,7 @@ def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], 
         )
     rng = context.rng("negatives", input.latent)
     taken = [snippet.window for snippet in positive]
-    negative = negatives(context.subject, harvest, input.latent, input.negatives, "score", rng, taken)
+    negative = negatives(context.subject, harvest, input.latent, n_negative, "score", rng, taken)
     if len(negative) < MIN_NEGATIVES:
         raise ToolError(
             f"Latent {input.latent} fires on so much text that only {len(negative)} windows without it were found, "
