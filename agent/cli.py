@@ -246,7 +246,9 @@ def _list(names: str) -> list[str]:
 
 def _sentence(error: UserError) -> str:
     text = " ".join(str(error).split())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+    if text.partition(" ")[0].isalpha():  # not a file's name
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _interrupted() -> int:

@@ -67,12 +67,12 @@ def meter(title: str) -> Iterator[Advance]:
 
 
 def _plain_meter(title: str) -> Advance:
-    said = time.monotonic()
+    said = -PLAIN_EVERY_S
 
     def advance(done: int, total: int, note: str = "") -> None:
         nonlocal said
         if time.monotonic() - said >= PLAIN_EVERY_S:
-            said = time.monotonic()
+            said = -PLAIN_EVERY_S
             say(f"{title}: {done:,} of {total:,}" + (f", {note}" if note else ""))
 
     return advance

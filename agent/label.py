@@ -53,13 +53,14 @@ def label_latents(
     measures = tool_names(list(scorers), "score_", "scorer")
     if not methods:
         raise UserError("There is nothing to do: name at least one --explainer.")
+    earlier = Earlier(session.ledger)
+    subject, s = session.subject, session.settings
     for index in named or ():
-        session.subject.check_latent(index)
-    s = session.settings
+        subject.check_latent(index)
     llm = session.llm(Budget(s.max_usd, s.max_calls, s.max_hours))
-    context = session.context(session.harvest(), llm)
-    counts = context.need_harvest().stats().count
-    chosen = named if named is not None else drawn(counts, sample or 0, context.rng("sample"))
+    harvest = session.harvest()
+    context = session.context(harvest, llm)
+    chosen = named if named is not None else drawn(harvest.stats().count, sample or 0, context.rng("sample"))
     if sample is not None and len(chosen) < sample:
         say(f"Only {len(chosen):,} latents fire in this harvest; labelling them all.")
 
@@ -67,7 +68,7 @@ def label_latents(
 
     async def batch() -> Batch:
         with meter("labelling") as advance:
-            labeller = Labeller(context, chosen, methods, measures, in_flight, retry_failed, advance)
+            labeller = Labeller(context, earlier, chosen, methods, measures, in_flight, retry_failed, advance)
             try:
                 return await labeller.run()
             finally:
@@ -82,6 +83,7 @@ class Labeller:
     def __init__(
         self,
         context: "Context",
+        earlier: Earlier,
         latents: Sequence[int],
         methods: Sequence[str],
         scorers: Sequence[str],
@@ -97,7 +99,7 @@ class Labeller:
         self.retry_failed = retry_failed
         self.advance = advance
         self.batch = Batch(asked=len(latents))
-        self.earlier = Earlier(context.ledger)
+        self.earlier = earlier
         self.in_flight = in_flight
         order = context.rng("circle").permutation(len(latents)).tolist()
         self._circle = [latents[place] for place in order]

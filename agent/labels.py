@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from store.ledger import Ledger
 from store.types import LatentId, Score
+
+if TYPE_CHECKING:
+    from store.ledger import Ledger
 
 
 class Sort(StrEnum):
@@ -72,7 +74,7 @@ def base(score: Score) -> float:
     return max(score.chance, score.floor if score.floor is not None else score.chance)
 
 
-def read(ledger: Ledger) -> list[Label]:
+def read(ledger: "Ledger") -> list[Label]:
     """Of every latent, method and explainer the latest label, by latent."""
     scores: dict[str, dict[str, Score]] = {}
     for score in ledger.find(Score):

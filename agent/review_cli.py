@@ -11,7 +11,6 @@ from rich.text import Text
 from agent import options as o
 from agent.console import emit
 from agent.labels import Sort, read, select
-from agent.session import open_session
 from agent.settings import Settings, load
 from store.errors import UserError
 from store.types import Verdict
@@ -41,6 +40,7 @@ def review(
         return
     from agent.desk import Desk
     from agent.report import scoreboard
+    from agent.session import open_session
 
     if verdict not in (None, "none", *Verdict):
         raise UserError(f"There is no verdict {verdict!r}: name {', '.join(Verdict)} or none.")
@@ -96,6 +96,7 @@ def rewrite(
 def _verdict(settings: Settings, id: str, verdict: Verdict, note: str, text: str | None, json: bool) -> None:
     from agent.report import mark
     from agent.review import decide
+    from agent.session import open_session
 
     with open_session(settings) as session:
         review = decide(session.ledger, id, verdict, _name(settings), note, text)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.console import meter, say
+from agent.console import meter
 from agent.settings import ROLES, Settings
 from store.errors import UserError
 from store.ids import content_hash
@@ -99,8 +99,7 @@ class Session:
         tokens, subject, corpus = self.settings.tokens, self.subject, self.corpus
         content = content_hash([subject.fingerprint, corpus.hash, tokens])[:8]
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{subject.dictionary.name}-{corpus.name}-{tokens}-{content}")
-        say(f"Harvesting {tokens:,} tokens of {corpus.name} with {subject.name} up to {subject.hook}.")
-        with meter("harvesting, tokens") as advance:
+        with meter(f"harvesting {corpus.name}, tokens") as advance:
             return harvest(subject, corpus, tokens, self.workspace / "activations" / name, advance)
 
     def llm(self, budget: "Budget | None" = None) -> "LLM":

@@ -2,7 +2,7 @@
 
 import asyncio
 import json as jsons
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -12,11 +12,13 @@ from rich.text import Text
 
 from agent import options as o
 from agent.console import emit
-from agent.session import Session, open_session
 from agent.settings import load
 from agent.show import clean
 from store.errors import UserError
-from store.types import Experiment
+
+if TYPE_CHECKING:
+    from agent.session import Session
+    from store.types import Experiment
 
 tool_app = typer.Typer(help="The tools: list them, show what they take and give, call one.", no_args_is_help=True)
 
@@ -81,6 +83,7 @@ def call(
 ) -> None:
     """Run one tool and print its experiment as JSON; it is in the ledger."""
     settings = load(locals())
+    from agent.session import open_session
     from tools.workbench.registry import get_tool
     from tools.workbench.run import validate
 
@@ -112,6 +115,9 @@ def replay(
 ) -> None:
     """Run an experiment again and compare; a difference ends with exit code 1."""
     settings = load(locals())
+    from agent.session import open_session
+    from store.types import Experiment
+
     with open_session(settings) as session:
         first = session.ledger.resolve(id)
         if not isinstance(first, Experiment):
@@ -151,7 +157,7 @@ def differences(first: Any, again: Any, path: str = "output") -> list[str]:
     return [f"{path}: {jsons.dumps(first)[:80]} became {jsons.dumps(again)[:80]}"]
 
 
-async def _run(session: Session, name: str, input: dict[str, Any]) -> Experiment:
+async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experiment":
     from tools.workbench.registry import get_tool
     from tools.workbench.run import run
 

@@ -71,8 +71,8 @@ class LLM:
         self.endpoints = dict(endpoints)
         self.budget = budget or Budget()
         self._ledger = ledger
-        self._cache = ReplyCache(cache)
         self._clients = {role: client(endpoint) for role, endpoint in self.endpoints.items()}
+        self._cache = ReplyCache(cache)
         self._slots = asyncio.Semaphore(concurrency)
         self._gate = Gate(requests_per_minute)
         self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

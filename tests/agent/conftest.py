@@ -36,8 +36,8 @@ class Outcome:
         assert (self.code, self.out) == (2, ""), self
         lines = [line for line in self.err.splitlines() if line.strip()]
         assert len(lines) == 1, self.err
-        assert lines[0][0].isupper() or not lines[0][0].isalpha()
-        assert lines[0].endswith((".", "?"))
+        assert lines[0][0].isupper() or not lines[0].split()[0].isalpha()
+        assert lines[0].endswith((".", "?", "!"))
         return lines[0]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.tools.world import PlantedSubject, documents, plant
 from tools.dictionaries import load
 
+ROOT = str(Path(__file__).resolve().parents[2])
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.agent.planted_cli", "agent.cli", "agent.label", "prompts.ask", "rich.progress"])
 
@@ -64,6 +65,7 @@ def start(folder: Path, *arguments: object, largest_file: int | None = None) -> 
 
     No file it writes may grow past `largest_file` bytes: what a full disk is like.
     """
+    os.environ["PYTHONPATH"] = ROOT  # Python 3.11's server does not take over sys.path
     words = [str(argument) for argument in arguments]
     process = _context.Process(target=_command, args=(folder, dict(os.environ), words, largest_file))
     process.start()

@@ -11,7 +11,7 @@ from store.types import Experiment, Explanation, LLMCall, Score
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running, planted_text
 from tests.stub_llm import Stub
-from tests.tools.world import ANIMAL, COLOUR
+from tests.tools.world import ANIMAL, COLOUR, N_LATENTS
 from tools.workbench.subject import Subject
 
 
@@ -43,7 +43,7 @@ def refused(run: Commands) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--latents", "99999"), "name one from 0 to 8"),
+        (("--latents", "99999"), f"name one from 0 to {N_LATENTS - 1}"),
         (("--latents", "3-1"), "'3-1' names no latents"),
         (("--latents", "three"), "'three' names no latents"),
         (("--latents", "0-99999999999"), "names no latents"),
@@ -73,7 +73,7 @@ def test_label(options: tuple[str, ...], said: str, world: Commands, llm: Stub, 
         (("call", "latent_profile", '{"latent": 1, "colour": 2}'), "colour: Extra inputs"),
         (("call", "latent_profile", "latent=1"), "not JSON"),
         (("call", "latent_profile", "[1]"), "not a JSON object"),
-        (("call", "latent_profile", '{"latent": 99999}'), "name one from 0 to 8"),
+        (("call", "latent_profile", '{"latent": 99999}'), f"name one from 0 to {N_LATENTS - 1}"),
         (("schema", "nothing"), "no tool 'nothing'"),
     ],
 )
@@ -119,7 +119,7 @@ def test_dictionary_that_does_not_fit(
     config = StandardSAEConfig(d_in=width, d_sae=32, metadata=SAEMetadata(model_name="m", hook_name=hook))
     sae = StandardSAE(config)
     torch.nn.init.constant_(sae.b_dec, 300.0)
-    sae.save_inference_model(run.folder / "other")
+    sae.save_model(run.folder / "other")
     assert said in refused("harvest", "--dictionary", "other")
 
 
@@ -222,7 +222,7 @@ def test_store_of_a_newer_schema(world: Commands, llm: Stub, refused: Callable[.
 
 
 def test_store_that_is_not_duckdb(world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
-    (world.workspace / "store.duckdb").write_bytes(b"SQLite format 3\0" + bytes(8192))
+    (world.workspace / "store.duckdb").write_bytes(b"my notes " * 1000)
     for command in (("review",), ("sql", "SELECT 1"), ("verify",), ("label", "--latents", COLOUR)):
         assert "is not a DuckDB file" in refused(*command)
 
