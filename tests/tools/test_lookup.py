@@ -74,6 +74,18 @@ def test_deciles_hold_every_strength(context: Context) -> None:
     assert any(example.peak == 0 for example in output.random)
 
 
+def test_repetitions_are_shown_only_when_nothing_else_is_left(tmp_path: Path) -> None:
+    same = [["<s>", " ba", " be", " bi", " bo", " bu", " blue", f" {word}"] for word in ("da", "de", "di", "do")]
+    other = ["<s>", " fa", " fe", " fi", " fo", " fu", " red", " da"]
+    repeated = planted_context(tmp_path, texts=[*same, same[0], other])
+    two = call("top_examples", repeated, latent=COLOUR, top=2, deciles=0, random=0).top
+    assert [example.tokens[5] for example in two] == [" blue", " red"], "the weaker, but another context"
+    every = call("top_examples", repeated, latent=COLOUR, top=100, deciles=100, random=0)
+    for examples in (every.top, every.deciles):
+        assert sorted(example.document for example in examples)[1:] == [1, 2, 3, 5], "of two equal texts one is shown"
+        assert [e.peak for e in examples] == sorted((e.peak for e in examples), reverse=True)
+
+
 @pytest.mark.parametrize("latent", [COLOUR, DENSE])
 def test_sinks_are_in_no_output(context: Context, latent: int) -> None:
     output = call("top_examples", context, latent=latent, top=50, deciles=50, random=50)

@@ -23,6 +23,7 @@ from tools.workbench.texts import pieces
 WIDTH = 32  # tokens of a snippet
 BEFORE = 3 / 4  # share of a snippet that comes before its token
 FIRING = 0.3  # of the snippet's peak: what a token must reach to be shown as firing (Delphi's threshold)
+NEAR = 6  # tokens up to the peak by which two snippets are told apart
 KEPT_WINDOWS = 65_536  # windows held in memory: 64 MiB of tokens at a context of 256
 
 Half = Literal["explain", "score"]
@@ -118,7 +119,7 @@ def bounds(length: int, position: int, width: int = WIDTH) -> tuple[int, int]:
 def top(harvest: Harvest, latent: int, n: int, half: Half | None = None, width: int = WIDTH) -> list[Snippet]:
     """Up to `n` different snippets around the highest peaks, at most one a window, highest first."""
     peaks = in_half(harvest, harvest.peaks(latent, "top"), half)
-    return _different(harvest, latent, peaks, n, width)
+    return _varied(harvest, latent, peaks, [range(len(peaks.window))] * n, width)
 
 
 def spread(
@@ -129,9 +130,8 @@ def spread(
     The uniform sample of firings is cut into `n` strata by activation (deciles, if `n` is 10); one is drawn from each.
     """
     peaks = in_half(harvest, harvest.peaks(latent, "sample"), half)
-    strata = [stratum for stratum in np.array_split(np.arange(len(peaks.window)), n) if len(stratum)]
-    first = [int(rng.choice(stratum)) for stratum in strata]
-    return _different(harvest, latent, _rows(peaks, first), n, width)
+    strata = np.array_split(np.arange(len(peaks.window)), n)
+    return _varied(harvest, latent, peaks, [rng.permutation(stratum).tolist() for stratum in strata], width)
 
 
 def in_half(harvest: Harvest, peaks: Peaks, half: Half | None) -> Peaks:
@@ -146,14 +146,23 @@ def _rows(peaks: Peaks, rows: list[int]) -> Peaks:
     return Peaks(peaks.window[rows], peaks.position[rows], peaks.activation[rows])
 
 
-def _different(harvest: Harvest, latent: int, peaks: Peaks, n: int, width: int) -> list[Snippet]:
-    """The first `n` snippets at these peaks that differ in their tokens: corpora repeat themselves."""
-    windows, seen = windows_of(harvest, peaks.window), set()
-    chosen: list[tuple[Window, int]] = []
-    for window, position in zip(windows, peaks.position.tolist(), strict=True):
-        start, end = bounds(len(window.tokens), position, width)
-        text = window.tokens[start:end].tobytes()
-        if text not in seen and len(chosen) < n:
-            seen.add(text)
-            chosen.append((window, position))
-    return list(snippets(harvest, latent, [w for w, _ in chosen], [p for _, p in chosen], width))
+def _varied(
+    harvest: Harvest, latent: int, peaks: Peaks, groups: Sequence[Sequence[int]], width: int
+) -> list[Snippet]:
+    """One snippet of each group of rows, strongest first: corpora repeat themselves, and repetitions teach nothing.
+
+    Taken is the group's first row whose six tokens up to the peak are new, or else whose whole snippet is.
+    """
+    windows, positions = windows_of(harvest, peaks.window), peaks.position.tolist()
+    spans = [bounds(len(w.tokens), p, width) for w, p in zip(windows, positions, strict=True)]
+    whole = [w.tokens[start:end].tobytes() for w, (start, end) in zip(windows, spans, strict=True)]
+    near = [w.tokens[max(1, p - NEAR + 1) : p + 1].tobytes() for w, p in zip(windows, positions, strict=True)]
+    chosen: list[int] = []
+    seen: set[bytes] = set()
+    for group in groups:
+        row = next((r for r in group if near[r] not in seen), next((r for r in group if whole[r] not in seen), None))
+        if row is not None:
+            chosen.append(row)
+            seen |= {near[row], whole[row]}
+    chosen.sort()
+    return list(snippets(harvest, latent, [windows[row] for row in chosen], [positions[row] for row in chosen], width))
