@@ -62,7 +62,7 @@ class Labeller:
         self._explaining: dict[tuple[int, str], asyncio.Task[Label | None]] = {}
         self._explanations: OrderedDict[str, Explanation] = OrderedDict()
         self._labels: dict[tuple[int, str], Label] = {}
-        self._weight = {name: _weight(name) for name in (*methods, *scorers)}
+        self._weight = {name: _weight(name, context) for name in (*methods, *scorers)}
         self._finished = 0  # weight of the runs that are over
         self._asked = 0  # of which the LLM was asked in this batch
         self._known: set[int] = set()
@@ -239,13 +239,16 @@ class Labeller:
             await asyncio.sleep(TICK_S)
 
 
-def _weight(tool: str) -> int:
+def _weight(tool: str, context: "Context") -> int:
     """About how many requests a run of `tool` makes, for the progress bar: two texts are judged on every snippet."""
+    from tools.workbench.judging import JudgeInput, how_many
     from tools.workbench.registry import get_tool
 
-    fields = get_tool(tool).input.model_fields
-    snippets = [fields[side].default for side in ("positives", "negatives") if side in fields]
-    return 2 * sum(snippets) or 1
+    input = get_tool(tool).input
+    if not issubclass(input, JudgeInput):
+        return 1
+    positives, negatives = how_many(context, input.model_validate({"latent": 0, "text": "any"}))
+    return 2 * (positives + negatives)
 
 
 def _same(one: Label, other: Label) -> bool:

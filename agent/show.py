@@ -50,14 +50,15 @@ def highlight(tokens: Sequence[str], activations: Sequence[float], *, colour: bo
     start, end = _around(shown, list(activations).index(peak), cells)
     text = Text(ELLIPSIS if start > 0 else "")
     for token, activation in zip(shown[start:end], activations[start:end], strict=True):
-        if activation <= 0 or peak <= 0:
-            text.append(token)
+        word = token.lstrip(" ") or token
+        text.append(token[: len(token) - len(word)])
+        if activation <= 0:
+            text.append(word)
         elif colour:
-            text.append(token, SHADES[min(int(activation / peak * len(SHADES)), len(SHADES) - 1)])
+            text.append(word, SHADES[min(int(activation / peak * len(SHADES)), len(SHADES) - 1)])
         else:
-            word = token.lstrip(" ")
             left, right = MARKS if activation >= STRONG * peak else WEAK_MARKS
-            text.append(token[: len(token) - len(word)] + left + word + right)
+            text.append(left + word + right)
     text.append(ELLIPSIS if end < len(shown) else "")
     return text
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ def start(folder: Path, *arguments: object, largest_file: int | None = None) -> 
 def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str], largest_file: int | None) -> None:
     from agent.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

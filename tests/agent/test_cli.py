@@ -177,3 +177,45 @@ def test_label_harvests_when_the_workspace_has_none(world: Commands, llm: Stub) 
     found = world("label", "--sample", 1, "--corpus", planted_text(world.folder), "--tokens", 16_000, "--json")
     assert found.code == 0, found.err
     assert len(list((world.workspace / "activations").iterdir())) == 1
+
+
+def test_evaluate_shows_every_figure_beside_its_baselines(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools.dictionaries.evaluate import Evaluation, LossRecovered
+
+    recovered = [LossRecovered(against_zero=value, against_mean=value / 2) for value in (0.98, 0.88, 0.52)]
+    figures = Evaluation(
+        dictionary="planted", subject="world", hook="blocks.0.hook_resid_pre", corpus="text.jsonl", tokens=5000,
+        ev=0.81, ev_pca=0.49, ev_random=0.2, l0=31.1, k=32, dead_share=0.015, density_edges=(1e-6, 1e-3, 1.0),
+        density_histogram=(3, 8), loss_clean=3.1, loss_recovered=recovered[0], loss_recovered_pca=recovered[1],
+        loss_recovered_random=recovered[2], splice_error=1e-7,
+    )  # fmt: skip
+    monkeypatch.setattr("tools.dictionaries.evaluate.evaluate", lambda *_: figures)
+    command = ("dictionary", "evaluate", "--corpus", planted_text(world.folder))
+    found = world(*command, "--json").json
+    assert found.keys() >= {"ev", "ev_pca", "ev_random", "l0", "k", "dead_share", "loss_recovered"}
+    assert found["loss_recovered"]["against_zero"] == 0.98
+    words = world(*command).out
+    for part in ("0.810", "0.490", "0.200", "31.1 (32.0)", "1.5%", "0.980", "0.440", "PCA-32"):
+        assert part in words
+
+
+def test_train_passes_on_what_was_said(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = []
+
+    def train(subject: Any, corpus: Any, plan: Any, folder: Any, progress: Any) -> Any:
+        plans.append(plan)
+        progress(1, 2, "explained variance 0.5")
+        return folder
+
+    monkeypatch.setattr("tools.dictionaries.train.train", train)
+    command = ("train", "sae", "--corpus", planted_text(world.folder), "--k", 8, "--latents", 64, "--seed", 5)
+    assert world(*command, "--json").json == {"folder": "sae"}
+    assert (plans[0].k, plans[0].n_latents, plans[0].seed, plans[0].architecture) == (8, 64, 5, "batchtopk")
+    assert "architecture" in world(*command, "--architecture", "wrong").sentence
+
+
+def test_llm_prints_its_base_url(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prompts.local.serve_in_foreground", lambda announce: announce("http://127.0.0.1:1/v1"))
+    outcome = run("llm", "--json")
+    assert outcome.json == {"base_url": "http://127.0.0.1:1/v1"}
+    assert run("llm").out == "http://127.0.0.1:1/v1\n"

@@ -55,8 +55,8 @@ def test_with_colour_the_text_is_left_alone_and_the_peak_is_darkest() -> None:
     text = highlight([" on", " Monday", " and"], [0.0, 8.0, 2.0], colour=True)
     assert text.plain == "on Monday and"
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
-    assert styles.keys() == {" Monday", " and"}
-    assert styles[" Monday"] != styles[" and"]
+    assert styles.keys() == {"Monday", "and"}
+    assert styles["Monday"] != styles["and"]
 
 
 def test_the_peak_is_shown_however_long_the_text() -> None:
