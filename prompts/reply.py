@@ -14,6 +14,10 @@ Structured = TypeVar("Structured", bound=BaseModel)
 
 FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 FILTERED = "content_filter"
+DECLINED = re.compile(  # how chat models open a refusal in plain words; no explanation of a latent starts so
+    r"\s*(I['’]?m sorry|I am sorry|Sorry,|I apologi[sz]e|I can(no|['’])t|I am unable|I['’]m unable|As an AI)\b",
+    re.IGNORECASE,
+)
 REFUSED = "refusal"
 
 
@@ -108,6 +112,8 @@ def parse(call: LLMCall, schema: type[Structured] | None) -> Structured | None:
     """The structured reply of `call`, None without a schema. Raises Refused or Unparseable."""
     if call.finish_reason in (REFUSED, FILTERED):
         raise Refused(f"{call.model} declined to answer ({call.finish_reason}): {call.reply[:200]!r}")
+    if DECLINED.match(call.reply):
+        raise Refused(f"{call.model} declined to answer: {call.reply[:200]!r}")
     if schema is None:
         if not call.reply.strip() and not call.logprobs:
             raise Unparseable(f"{call.model} sent an empty reply")

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import duckdb
-
 from store.errors import UserError
 
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
@@ -19,7 +17,7 @@ def full_disk_explained(place: Path) -> Iterator[None]:
     """Turn the failure of a write for want of space into one sentence; let every other failure through."""
     try:
         yield
-    except (OSError, duckdb.Error) as error:
+    except Exception as error:  # every library has its own type for it
         if not DISK_FULL.search(str(error)):
             raise
         raise UserError(

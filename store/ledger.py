@@ -109,12 +109,14 @@ class Ledger:
 
     def sql(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of any query, read-only. Raises UserError when DuckDB refuses it."""
-        with self.store.read() as connection:
-            try:
+        if not query.strip(" \t\n;"):
+            raise UserError("the query is empty; give one statement, such as: select * from scoreboard")
+        try:
+            with self.store.read() as connection:
                 cursor = connection.execute(query)
                 return [column[0] for column in cursor.description or ()], cursor.fetchall()
-            except duckdb.Error as error:
-                raise UserError(f"DuckDB refused the query: {' '.join(str(error).split())}") from None
+        except duckdb.Error as error:
+            raise UserError(f"DuckDB refused the query: {' '.join(str(error).split())}") from None
 
     def _select(self, source: str, equals: dict[str, Any], order: str = "") -> list[dict[str, Any]]:
         conditions = " AND ".join(f'"{column}" IS NOT DISTINCT FROM ?' for column in equals)

@@ -18,8 +18,8 @@ SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def slug(name: str) -> str:
-    """`name` as it is spelled inside a `LatentId`: a hub's "owner/model" becomes "owner--model"."""
-    return name.replace("/", "--")
+    """`name` as it is spelled inside a `LatentId`: "owner/model" becomes "owner--model", other signs a dash."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).lstrip("._-") or "unnamed"
 
 
 def now() -> datetime:

@@ -69,13 +69,14 @@ def child(tokens: int, folder: Path, dtype: str) -> None:
     """Harvests and prints peak memory, GB, and what it stored."""
     found = harvest(subject_with_k(dtype), open_corpus("mixed"), tokens, folder)
     activations = sum(int(n) for n in found.stats().count)
-    stored = sum(f.stat().st_size for f in folder.glob("activations-*.parquet"))
+    stored = sum(f.stat().st_size for f in folder.iterdir())
     print(
         json.dumps(
             {
                 "tokens": found.n_tokens,
                 "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
                 "activations": activations,
+                "active_latents_per_token": round(activations / found.n_tokens, 1),
                 "bytes_per_activation": round(stored / activations, 2),
             }
         )

@@ -3,10 +3,12 @@
 import warnings
 from pathlib import Path
 from time import perf_counter
+from zipfile import BadZipFile
 
 import torch
 from sae_lens import SAE
 from sae_lens.loading.pretrained_sae_loaders import sae_lens_disk_loader
+from safetensors import SafetensorError
 from torch import Tensor
 
 from store.errors import UserError
@@ -18,6 +20,7 @@ from tools.workbench.subject import Subject, boot
 
 EMBEDDED_DICTIONARY = "l15-4608"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_DICTIONARY
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, BadZipFile, SafetensorError)
 LOADERS = {SAELENS: sae_lens_disk_loader, SPARSIFY: sparsify, GEMMA_SCOPE: gemma_scope}
 
 
@@ -35,7 +38,7 @@ def load_subject(
     by default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device.
     Raises UserError, in one sentence, for anything unknown or that does not fit together.
     """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = _device(device)
     precision = _dtype(dtype, where)
     loaded = load_dictionary(dictionary, where, precision, hook) if dictionary else None
     folder = embedded.model_folder() if model == embedded.NAME else model
@@ -73,7 +76,7 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
                     f"There is no dictionary {name!r}: name {EMBEDDED_DICTIONARY!r}, a folder, "
                     "or release:id of SAELens' list."
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"Could not load the dictionary {name!r} ({reason}): check the folder or the release:id."
@@ -84,13 +87,16 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
         raise UserError(f"The dictionary {name!r} does not say where it was trained: give its hook point with --hook.")
     if architecture != "topk":
         sae.fold_W_dec_norm()
-    return Dictionary(
-        name=slug(folder.resolve().name if folder.is_dir() else name.replace(":", "--")),
+    loaded = Dictionary(
+        name=slug(name.replace(":", "--")),
         sae=sae.to(dtype=getattr(torch, precision)).requires_grad_(False),
         hook=point,
         stated_l0=getattr(sae.cfg, "k", None) or metadata.k or metadata.l0,
         trained_on=metadata.model_name,
     )
+    if folder.is_dir() and folder != EMBEDDED_FOLDER:  # folders share their last name: average_l0_82 of every layer
+        loaded.name = f"{slug(folder.resolve().name)}-{loaded.fingerprint[:6]}"
+    return loaded
 
 
 def check(subject: Subject) -> tuple[float, float]:
@@ -130,6 +136,19 @@ def explained_variance(x: Tensor, reconstruction: Tensor) -> float:
     """1 - sum |x - x'|^2 / sum |x - mean x|^2 over [n, d] (SAEBench 2503.09532, the corrected formula)."""
     x, reconstruction = x.double(), reconstruction.double()
     return float(1 - (x - reconstruction).pow(2).sum() / (x - x.mean(0)).pow(2).sum())
+
+
+def _device(name: str | None) -> torch.device:
+    """The named device, or CUDA if there is one; UserError when it cannot hold a tensor."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"The device {name!r} cannot be used ({reason}): name cpu, or cuda where there is one."
+        ) from None
+    return device
 
 
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:

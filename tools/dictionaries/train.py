@@ -23,6 +23,7 @@ from sae_lens.saes.sae import SAEMetadata, TrainingSAE
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
+from store.disk import full_disk_explained
 from store.errors import UserError
 from tools.workbench.batches import cut_windows, forward, take_tokens
 from tools.workbench.corpus import Corpus
@@ -48,6 +49,14 @@ class TrainingPlan:
     dead_after: int = 250  # steps without firing
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.tokens < self.batch:
+            raise UserError(f"{self.tokens:,} tokens are less than one step: ask for at least {self.batch:,}.")
+        if not 0 < self.k <= self.n_latents:
+            raise UserError(f"k = {self.k} of {self.n_latents} latents cannot be active: give a k from 1 to the width.")
+        if self.architecture == "matryoshka" and self.n_latents < 16:
+            raise UserError(f"{self.n_latents} latents are too few for Matryoshka's five widths: give at least 16.")
+
     @property
     def steps(self) -> int:
         return self.tokens // self.batch
@@ -62,12 +71,23 @@ def train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, pr
     Killed at any moment and called again with the same arguments, it goes on from the last block of 262,144 tokens.
     Raises UserError when the corpus is too small or `folder` holds another plan's training.
     """
-    header = {"plan": asdict(plan), "corpus": corpus.hash, "subject": subject.name, "hook": subject.hook}
-    _claim(folder, header)
-    if all((folder / name).exists() for name in INFERENCE_FILES):
-        return folder
+    header = {
+        "plan": asdict(plan),
+        "corpus": corpus.hash,
+        "subject": subject.name,
+        "hook": subject.hook,
+        "dtype": str(subject.dtype).removeprefix("torch."),
+    }
+    with full_disk_explained(folder):
+        _claim(folder, header)
+        if not all((folder / name).exists() for name in INFERENCE_FILES):
+            _train(subject, corpus, plan, folder, progress)
+    return folder
+
+
+def _train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, progress: Progress) -> None:
     torch.manual_seed(plan.seed)
-    sae = _new_sae(subject, plan, len(corpus.documents))
+    sae = _new_sae(subject, plan)
     trainer = SAETrainer(_trainer_config(subject, plan), sae, iter(()))
     checkpoint = folder / "checkpoint"
     blocks_done = _resume(trainer, sae, checkpoint)
@@ -106,7 +126,6 @@ def train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, pr
         (finished / name).replace(folder / name)
     shutil.rmtree(finished)
     shutil.rmtree(checkpoint)
-    return folder
 
 
 def _blocks(subject: Subject, corpus: Corpus, skip: int) -> Iterator[Tensor]:
@@ -120,7 +139,7 @@ def _blocks(subject: Subject, corpus: Corpus, skip: int) -> Iterator[Tensor]:
         block += 1
 
 
-def _new_sae(subject: Subject, plan: TrainingPlan, documents: int) -> TrainingSAE:
+def _new_sae(subject: Subject, plan: TrainingPlan) -> TrainingSAE:
     common = {
         "d_in": subject.d_model,
         "d_sae": plan.n_latents,

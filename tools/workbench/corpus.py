@@ -16,8 +16,9 @@ from pathlib import Path
 
 import zstandard
 
+from store.disk import appearing
 from store.errors import UserError
-from store.fetch import cache_dir, fetch_wheel
+from store.fetch import alone, cache_dir, fetch_wheel
 
 SAE_PROBES = (
     "sae-probes==0.4.2",
@@ -131,18 +132,22 @@ def _mixed() -> Iterator[Document]:
     """
     prepared = cache_dir() / "corpora" / "mixed.v1.jsonl"
     if not prepared.exists():
-        unique: dict[str, Document] = {}
-        for document in (*_sae_probes(), *_plone()):
-            unique.setdefault(document.hash, document)
         prepared.parent.mkdir(parents=True, exist_ok=True)
-        part = prepared.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            for _, document in sorted(unique.items()):
-                file.write(json.dumps({"text": document.text, "source": document.source}) + "\n")
-        part.replace(prepared)
+        with alone(prepared.with_suffix(".lock")):
+            if not prepared.exists():
+                _prepare_mixed(prepared)
     with prepared.open(encoding="utf-8") as file:
         for line in file:
             yield Document(**json.loads(line))
+
+
+def _prepare_mixed(place: Path) -> None:
+    unique: dict[str, Document] = {}
+    for document in (*_sae_probes(), *_plone()):
+        unique.setdefault(document.hash, document)
+    with appearing(place) as part, part.open("w", encoding="utf-8") as file:
+        for _, document in sorted(unique.items()):
+            file.write(json.dumps({"text": document.text, "source": document.source}) + "\n")
 
 
 def _sae_probes() -> Iterator[Document]:

