@@ -59,6 +59,13 @@ def test_a_string_longer_than_its_bound_is_no_answer(door: Door):
         door.run(ask)
 
 
+@pytest.mark.parametrize("words", ["I'm sorry, I can't assist with that.", "I\u2019m sorry, but no.", "As an AI, I"])
+def test_a_refusal_in_plain_words_is_no_answer(door: Door, words: str):
+    door.stub.configure(reply=words)
+    with pytest.raises(Refused, match="declined to answer"):
+        door.run(lambda llm: llm.ask(Role.EXPLAINER, "judge_detection", question()))
+
+
 def test_an_empty_reply_without_a_schema_is_no_answer(door: Door):
     door.stub.configure(behaviour="empty")
     with pytest.raises(Unparseable, match="sent an empty reply"):
