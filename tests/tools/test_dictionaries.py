@@ -22,6 +22,7 @@ from tools.dictionaries import train as train_module
 from tools.dictionaries.evaluate import Moments, evaluate
 from tools.dictionaries.load import check, load_dictionary, load_subject
 from tools.dictionaries.train import TrainingPlan, train
+from tools.workbench.batches import cut_windows, take_tokens
 from tools.workbench.corpus import Corpus, Document
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.subject import Subject
@@ -174,14 +175,14 @@ def basis_dictionary(d: int, hook: str, scale: float) -> Dictionary:
 def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 1000)
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 300)
     lossless = evaluate(
-        Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 1.0)), corpus, 2000
+        Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 1.0)), corpus, 600
     )
     assert lossless.ev == pytest.approx(1.0, abs=1e-6)
     assert lossless.loss_recovered.against_zero == pytest.approx(1.0, abs=1e-4)
     assert lossless.loss_recovered.against_mean == pytest.approx(1.0, abs=1e-4)
-    empty = evaluate(Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 0.0)), corpus, 2000)
+    empty = evaluate(Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 0.0)), corpus, 600)
     assert empty.loss_recovered.against_zero == pytest.approx(0.0, abs=1e-6)
     assert empty.ev < 0
 
@@ -189,8 +190,10 @@ def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
 def test_the_shipped_dictionary_beats_its_baselines(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 1000)
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 300)
     found = evaluate(subject, corpus, 4000)
+    read = take_tokens(cut_windows(subject, ((i, d) for i, d in enumerate(corpus.documents) if d.held_out)), 4000)
+    assert found.tokens == sum(len(window.tokens) for window in read) - len(read), "every BOS is a sink"
     assert found.ev > found.ev_pca > found.ev_random
     assert found.loss_recovered.against_mean > found.loss_recovered_random.against_mean
     assert found.splice_error < 1e-4
@@ -273,6 +276,12 @@ def test_training_resumes_to_the_same_weights(
     assert "jumprelu" in trained.sae.cfg.architecture()
     with pytest.raises(UserError, match="holds another training"):
         train(bare, corpus, TrainingPlan(n_latents=32, k=4), tmp_path / "whole", lambda done, total, note: None)
+
+
+def test_training_reads_no_sink(subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_module, "BLOCK_TOKENS", 1024)
+    block = next(train_module._blocks(subject, corpus, 0))
+    assert block.norm(dim=1).max() < 50 * subject.typical_norm
 
 
 def test_training_refuses_a_corpus_that_is_too_small(subject: Subject, tmp_path: Path) -> None:

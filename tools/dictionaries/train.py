@@ -112,7 +112,7 @@ def _train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, p
             trainer.n_training_steps += 1
             if trainer.n_training_steps % 10 == 0:
                 variance = float((output.sae_in - output.sae_in.mean(0)).pow(2).sum(1).mean())
-                explained = 1 - float(output.losses["mse_loss"]) / variance
+                explained = 1 - float(output.losses["mse_loss"].detach()) / variance
                 dead = int(trainer.dead_neurons.sum())
                 progress(trainer.n_training_samples, plan.tokens, f"explained variance {explained:.3f}, dead {dead}")
         blocks_done += 1
