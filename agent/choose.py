@@ -1,19 +1,25 @@
 """Which latents a batch labels, and which tools label them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from prompts.providers import Role
 from store.errors import UserError
 from store.types import LatentId
+
+if TYPE_CHECKING:
+    from tools.workbench.subject import Subject
 
 RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 LARGEST_INDEX = 10**7
 
 
-def indices(latents: str | None, file: Path | None, sample: int | None) -> list[int] | None:
+def latents_named(latents: str | None, file: Path | None, sample: int | None) -> Sequence[int | LatentId] | None:
     """The latents named by `--latents` or `--file`, in order; None when they are to be drawn (`--sample`)."""
     if sum(option is not None for option in (latents, file, sample)) != 1:
         raise UserError("Say which latents: one of --latents 0-999, --sample 8 or --file FILE.")
@@ -33,23 +39,36 @@ def _ranges(text: str) -> list[int]:
     return list(chosen)
 
 
-def _lines(file: Path) -> list[int]:
+def _lines(file: Path) -> list[int | LatentId]:
     """One latent a line, by index or full name; blank lines and lines starting with # are passed over."""
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UserError(f"Could not read {file} ({reason}): give a text file with one latent a line.") from None
-    chosen: dict[int, None] = {}
+    chosen: list[int | LatentId] = []
     for number, line in enumerate(lines, 1):
         word = line.strip()
         if word and not word.startswith("#"):
             try:
-                chosen[int(word) if word.isdecimal() else LatentId.parse(word).index] = None
+                chosen.append(int(word) if word.isdecimal() else LatentId.parse(word))
             except ValueError:
                 raise UserError(f"{file}, line {number}: {word[:60]!r} is no latent; write its index.") from None
     if not chosen:
         raise UserError(f"{file} names no latent: write one index a line.")
+    return chosen
+
+
+def indices(subject: "Subject", named: Sequence[int | LatentId]) -> list[int]:
+    """The different latents of `named` by index; UserError for one that the subject's dictionary does not have."""
+    here = (subject.name, subject.dictionary.name)
+    chosen: dict[int, None] = {}
+    for latent in named:
+        if isinstance(latent, LatentId) and (latent.model, latent.dictionary) != here:
+            raise UserError(f"{latent} is not a latent of {'/'.join(here)}: give its own --model and --dictionary.")
+        index = latent.index if isinstance(latent, LatentId) else latent
+        subject.check_latent(index)
+        chosen[index] = None
     return list(chosen)
 
 
@@ -74,3 +93,11 @@ def tool_names(names: list[str], prefix: str, kind: str) -> list[str]:
             raise UserError(f"There is no {kind} {name!r}: name one or more of {', '.join(menu)}, separated by commas.")
         found.append(full)
     return list(dict.fromkeys(found))
+
+
+def asked_roles(explainers: Sequence[str], scorers: Sequence[str]) -> set[Role]:
+    """The roles whose LLM these tools ask."""
+    from tools.workbench.registry import get_tool
+
+    names = {Role.EXPLAINER: explainers, Role.JUDGE: scorers}
+    return {role for role, tools in names.items() if any(get_tool(name).is_async for name in tools)}

@@ -118,7 +118,8 @@ def harvest(
     }
     emit(found, json, lambda c: c.print(
         f"{found['tokens']:,} tokens in {found['windows']:,} windows; {found['activations']:,} activations of "
-        f"{found['latents']:,} latents, {found['dead']:,} of which never fired.\n{found['folder']}", soft_wrap=True
+        f"{found['latents']:,} latents, {found['dead']:,} of which never fired.\n{found['folder']}", soft_wrap=True,
+        markup=False,
     ))  # fmt: skip
 
 
@@ -147,7 +148,8 @@ def train(
     with open_session(settings) as session:
         finished = train_dictionary(session, folder, {name: value for name, value in plan.items() if value is not None})
     emit({"folder": str(finished)}, json, lambda c: c.print(
-        f"{finished} holds the dictionary; try glossator dictionary evaluate --dictionary {finished}.", soft_wrap=True
+        f"{finished} holds the dictionary; try glossator dictionary evaluate --dictionary {finished}.", soft_wrap=True,
+        markup=False,
     ))  # fmt: skip
 
 
@@ -216,10 +218,14 @@ def verify(workspace: o.Workspace = None, json: o.Json = False) -> None:
 @app.command()
 def llm(json: o.Json = False) -> None:
     """Serve the embedded LLM in the foreground and print its base URL."""
+    from agent.session import use_cache
+    from agent.settings import load
     from prompts.local import serve_in_foreground
 
+    use_cache(load())
+
     def announce(base_url: str) -> None:
-        emit({"base_url": base_url}, json, lambda c: c.print(base_url, soft_wrap=True))
+        emit({"base_url": base_url}, json, lambda c: c.print(base_url, soft_wrap=True, markup=False))
         say("Serving; Ctrl-C ends it.")
 
     serve_in_foreground(announce)

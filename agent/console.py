@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+import re
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from agent.show import clean
 
 PLAIN_EVERY_S = 30.0  # between progress lines where there is no terminal to redraw
+STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # JSON leaves these bare
 QUIET = {
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -42,7 +45,8 @@ def say(message: str) -> None:
 def emit(document: Any, as_json: bool, render: Callable[[Console], None]) -> None:
     """The result of a command on stdout: one JSON document, or what `render` prints for people."""
     if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
+        sys.stdout.write(STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
         sys.stdout.flush()
     else:
         render(Console(highlight=False))
@@ -55,8 +59,8 @@ def meter(title: str) -> Iterator[Advance]:
     if not console.is_terminal:
         yield _plain_meter(title)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[note]}"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TaskProgressColumn(),
+               TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, note="")
         _live.append(console)
@@ -67,13 +71,21 @@ def meter(title: str) -> Iterator[Advance]:
 
 
 def _plain_meter(title: str) -> Advance:
-    said = -PLAIN_EVERY_S
+    said: float | None = None
+    first = started = 0.0  # what an earlier try had done is not this one's speed
 
     def advance(done: int, total: int, note: str = "") -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_EVERY_S:
-            said = -PLAIN_EVERY_S
-            say(f"{title}: {done:,} of {total:,}" + (f", {note}" if note else ""))
+        nonlocal said, first, started
+        now = time.monotonic()
+        if said is None:
+            first, started = done, now
+        elif now - said < PLAIN_EVERY_S:
+            return
+        said = now
+        parts = [f"{title}: {done:,} of {total:,}"]
+        if done > first:
+            parts.append(f"{timedelta(seconds=round((total - done) * (now - started) / (done - first)))} left")
+        say(", ".join([*parts, note] if note else parts))
 
     return advance
 

@@ -1,7 +1,5 @@
 """What earlier runs of a batch left in the ledger, so that nothing is labelled or scored twice."""
 
-from collections import defaultdict
-
 from agent.labels import Label
 from store.ledger import Ledger
 from store.types import Score
@@ -11,13 +9,19 @@ class Earlier:
     """Read once, before a batch starts.
 
     A run is known by its experiment's key: tool, version, subject with harvest, input and seed. An explanation is also
-    known by its explainer and a score by its judge, so another LLM labels anew.
+    known by its explainer and a score by its judge and number of positives, so another LLM labels anew.
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        self._scores: dict[str, dict[tuple[str, str], Score]] = defaultdict(dict)
-        for score in ledger.find(Score):
-            self._scores[score.explanation][score.scorer, score.judge] = score
+        _, sizes = ledger.sql(
+            "SELECT s.id, TRY_CAST(run.input->>'positives' AS INTEGER) "
+            "FROM scores s JOIN experiments run ON run.id = s.experiment"
+        )
+        positives: dict[str, int | None] = dict(sizes)
+        self._scores = {
+            (score.explanation, score.scorer, score.judge, positives[score.id]): score
+            for score in ledger.find(Score)
+        }
         _, explained = ledger.sql(
             "SELECT run.key, e.id, e.latent, e.text, e.method, e.explainer FROM explanations e "
             "JOIN experiments run ON run.id = e.experiment ORDER BY e.created_at"
@@ -42,9 +46,9 @@ class Earlier:
         """The label that this run gave, without its scores."""
         return self._labels.get((key, explainer))
 
-    def score(self, explanation: str, scorer: str, judge: str) -> Score | None:
-        """The latest score of an explanation (its id) by a scorer and judge."""
-        return self._scores[explanation].get((scorer, judge)) if explanation in self._scores else None
+    def score(self, explanation: str, scorer: str, judge: str, positives: int | None) -> Score | None:
+        """The latest score of an explanation (its id) by a scorer and judge on so many positives, if they are asked."""
+        return self._scores.get((explanation, scorer, judge, positives))
 
     def unused(self, key: str) -> str | None:
         """The id of a successful run whose explanation or score did not make it into the ledger: a killed batch's."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.choose import drawn, indices, tool_names
+from agent.choose import asked_roles, drawn, indices, latents_named, tool_names
 from agent.console import meter, say
 from agent.earlier import Earlier
 from agent.labeller import Labeller
@@ -27,19 +27,20 @@ def label_latents(
     retry_failed: bool = False,
 ) -> Batch:
     """Labels the latents that `--latents`, `--sample` or `--file` names; harvests first if the workspace has none."""
-    named = indices(latents, file, sample)
+    named = latents_named(latents, file, sample)
     methods = tool_names(list(explainers), "explain_", "explainer")
     measures = tool_names(list(scorers), "score_", "scorer")
     if not methods:
         raise UserError("There is nothing to do: name at least one --explainer.")
     earlier = Earlier(session.ledger)
     subject, s = session.subject, session.settings
-    for index in named or ():
-        subject.check_latent(index)
-    llm = session.llm(Budget(s.max_usd, s.max_calls, s.max_hours))
+    wanted = indices(subject, named) if named is not None else None
+    budget = Budget(s.max_usd, s.max_calls, s.max_hours)
+    session.check_llm(budget, asked_roles(methods, measures))
     harvest = session.harvest()
+    llm = session.llm(budget)
     context = session.context(harvest, llm)
-    chosen = named if named is not None else drawn(harvest.stats().count, sample or 0, context.rng("sample"))
+    chosen = wanted if wanted is not None else drawn(harvest.stats().count, sample or 0, context.rng("sample"))
     if sample is not None and len(chosen) < sample:
         say(f"Only {len(chosen):,} latents fire in this harvest; labelling them all.")
 

@@ -62,7 +62,9 @@ class Labeller:
         self._explaining: dict[tuple[int, str], asyncio.Task[Label | None]] = {}
         self._explanations: OrderedDict[str, Explanation] = OrderedDict()
         self._labels: dict[tuple[int, str], Label] = {}
-        self._weight = {name: _weight(name, context) for name in (*methods, *scorers)}
+        self._sizes = {name: _sizes(name, context) for name in (*methods, *scorers)}
+        # about how many requests a run makes, for the progress bar: a judge is asked about two texts on every snippet
+        self._weight = {name: 2 * sum(self._sizes[name].values()) or 1 for name in scorers} | dict.fromkeys(methods, 1)
         self._finished = 0  # weight of the runs that are over
         self._asked = 0  # of which the LLM was asked in this batch
         self._known: set[int] = set()
@@ -121,7 +123,7 @@ class Labeller:
         from tools.workbench.results import explanation_of
 
         explainer = self._author(method, Role.EXPLAINER)
-        input = {"latent": latent}
+        input = {"latent": latent, **self._sizes[method]}
         if (label := self.earlier.label(self._key(method, input), explainer)) is not None:
             if latent in self._place:
                 self._known.add(latent)
@@ -138,12 +140,12 @@ class Labeller:
         from tools.workbench.results import documents_shown, score_of
 
         judge = self._author(scorer, Role.JUDGE)
-        score = self.earlier.score(label.id, scorer, judge)
+        score = self.earlier.score(label.id, scorer, judge, self._sizes[scorer].get("positives"))
         if score is None:
             explanation = await self._explanation(label.id)
             input = await self._score_input(label, explanation, scorer)
             if input is not None:
-                input["shown_documents"] = documents_shown(explanation)
+                input |= {"shown_documents": documents_shown(explanation), **self._sizes[scorer]}
                 experiment = await self._run(scorer, label.index, input, judge)
                 if experiment is not None:
                     score = score_of(experiment, explanation)
@@ -239,16 +241,21 @@ class Labeller:
             await asyncio.sleep(TICK_S)
 
 
-def _weight(tool: str, context: "Context") -> int:
-    """About how many requests a run of `tool` makes, for the progress bar: two texts are judged on every snippet."""
+def _sizes(tool: str, context: "Context") -> dict[str, int]:
+    """The numbers that `tool` would take from whether its LLM is capable: stated, they are part of a run's key."""
+    from tools.labelling.explain_latent import CAPABLE_WINDOWS, SMALL_WINDOWS
+    from tools.labelling.explain_latent import Input as ExplainInput
     from tools.workbench.judging import JudgeInput, how_many
     from tools.workbench.registry import get_tool
 
     input = get_tool(tool).input
-    if not issubclass(input, JudgeInput):
-        return 1
-    positives, negatives = how_many(context, input.model_validate({"latent": 0, "text": "any"}))
-    return 2 * (positives + negatives)
+    if issubclass(input, JudgeInput):
+        positives, negatives = how_many(context, input.model_validate({"latent": 0, "text": "any"}))
+        return {"positives": positives, "negatives": negatives}
+    if input is ExplainInput:
+        capable = context.need_llm().endpoints[Role.EXPLAINER].capable
+        return {"windows": CAPABLE_WINDOWS if capable else SMALL_WINDOWS}
+    return {}
 
 
 def _same(one: Label, other: Label) -> bool:

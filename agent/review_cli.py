@@ -37,6 +37,7 @@ def review(
 ) -> None:
     """The labels with their scores; on a terminal, a desk to judge them at."""
     if context.invoked_subcommand:
+        _hand_down(context, context.invoked_subcommand)
         return
     from agent.desk import Desk
     from agent.report import scoreboard
@@ -62,6 +63,15 @@ def review(
             console.print("There are no such labels; glossator label makes some.")
 
     emit([label.document() for label in labels], json, render)
+
+
+def _hand_down(context: typer.Context, command: str) -> None:
+    """Options written before the verdict count as if written after it; UserError for those that pick labels to list."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    for name in sorted(given - {"reviewer", "workspace", "json"}):
+        raise UserError(f"--{name} picks labels to list, and {command} takes one by its id: leave --{name} out.")
+    context.default_map = {command: {name: context.params[name] for name in given}}
 
 
 @review_app.command()

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from store.types import slug
 if TYPE_CHECKING:
     from prompts.ask import LLM
     from prompts.budget import Budget
-    from prompts.providers import Endpoint
+    from prompts.providers import Endpoint, Role
     from store.activations import Harvest
     from tools.workbench.context import Context
     from tools.workbench.corpus import Corpus
@@ -105,9 +105,10 @@ class Session:
     def llm(self, budget: "Budget | None" = None) -> "LLM":
         """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running."""
         from prompts.ask import LLM
+        from prompts.local import embedded_endpoint
         from prompts.providers import Role
 
-        endpoints = {Role(role): self._endpoint(role) for role in ROLES}
+        endpoints = {Role(role): self._endpoint(role) or embedded_endpoint() for role in ROLES}
         s = self.settings
         cache = self.workspace / "replies.sqlite"
         return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget)
@@ -117,14 +118,28 @@ class Session:
 
         return Context(self.subject, self.ledger, harvest, llm, self.settings.seed)
 
-    def _endpoint(self, role: str) -> "Endpoint":
+    def check_llm(self, budget: "Budget", asked: "Collection[Role]") -> None:
+        """Refuses what `llm` would, and a limit in dollars where an `asked` role's price is unknown; opens nothing."""
+        from prompts.local import check_installed
+        from prompts.pricing import dollars
+        from prompts.providers import check
+
+        for role in ROLES:
+            endpoint = self._endpoint(role)
+            if endpoint is None:
+                check_installed()
+                continue
+            check(endpoint)
+            if role in asked:
+                budget.check_price(dollars(endpoint, 1, 1), endpoint.model)
+
+    def _endpoint(self, role: str) -> "Endpoint | None":
+        """The endpoint that is set for `role`; None where that is the embedded LLM."""
         from prompts.providers import Endpoint
 
         given = self.settings.endpoint(role)
         if given.model is None and given.base_url is None:
-            from prompts.local import embedded_endpoint
-
-            return embedded_endpoint()
+            return None
         if given.model is None:
             raise UserError(
                 f"The {role}'s endpoint {given.base_url} has no model: set GLOSSATOR_LLM_MODEL "
@@ -150,11 +165,16 @@ class Session:
                 raise UserError(f"{path} cannot be read; delete {path.parent} and harvest again.") from None
 
 
+def use_cache(settings: Settings) -> None:
+    """Downloads go to the folder of the settings, if they name one; also those of child processes."""
+    if settings.cache is not None:
+        os.environ["GLOSSATOR_CACHE"] = str(settings.cache.expanduser().resolve())
+
+
 @contextmanager
 def open_session(settings: Settings) -> Iterator[Session]:
     """A session whose ledger is flushed at the end. What libraries print meanwhile goes to stderr."""
-    if settings.cache is not None:
-        os.environ["GLOSSATOR_CACHE"] = str(settings.cache.expanduser().resolve())
+    use_cache(settings)
     session = Session(settings)
     with redirect_stdout(sys.stderr):
         try:

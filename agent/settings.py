@@ -1,6 +1,7 @@
 """Every setting, its unit and where its value comes from: flags, then GLOSSATOR_* variables, then glossator.toml."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ FILE = "glossator.toml"
 PREFIX = "GLOSSATOR_"
 ROLES = ("agent", "explainer", "judge")
 MASK = "********"
+SECRET_IN_QUERY = re.compile(r"((?:^|[&;])[^=&;]*(?:key|token)=)[^&;]*", re.IGNORECASE)
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(gt=0)]
@@ -156,9 +158,11 @@ def _fields(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]
 def _shown(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr):
         return MASK
-    if name.endswith("base_url") and isinstance(value, str) and "@" in value:
+    if name.endswith("base_url") and isinstance(value, str) and ("@" in value or "?" in value):
         parts = urlsplit(value)
-        return urlunsplit(parts._replace(netloc=f"{MASK}@{parts.netloc.rpartition('@')[2]}"))
+        user, at, host = parts.netloc.rpartition("@")
+        netloc = f"{MASK}{at}{host}" if user else host
+        return urlunsplit(parts._replace(netloc=netloc, query=SECRET_IN_QUERY.sub(rf"\1{MASK}", parts.query)))
     return str(value) if isinstance(value, Path) else value
 
 

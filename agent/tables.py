@@ -25,10 +25,12 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], format: st
     """A query's result on stdout: a table, CSV with a heading, or a JSON list of objects."""
     if format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_csv(value) for value in row] for row in rows)
+        for row in (columns, *rows):
+            cells = [_csv(value) for value in row]
+            writer.writerow([clean(c) if isinstance(c, str) else c for c in cells] if sys.stdout.isatty() else cells)
         return
-    document = [dict(zip(columns, map(_json, row), strict=True)) for row in rows]
+    names = _distinct(columns)
+    document = [dict(zip(names, map(_json, row), strict=True)) for row in rows]
 
     def render(console: Console) -> None:
         console.print(_table(columns, rows))
@@ -37,11 +39,23 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], format: st
     emit(document, format == "json", render)
 
 
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Names of columns, equal ones numbered: a, a_2."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 1
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names
+
+
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float | Decimal) for row in rows[:20])
-        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(clean(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value), "dim" if value is None else "") for value in row))
     return table

@@ -34,19 +34,22 @@ class Budget:
             raise BudgetSpent(f"The time limit of {self.max_hours:g} hours is reached; run again with more to go on.")
         if self.max_calls is not None and self.calls >= self.max_calls:
             raise BudgetSpent(f"The limit of {self.max_calls} calls is reached; run again with more to go on.")
-        if self.max_usd is not None:
-            if usd is None:
-                raise UserError(
-                    f"The price of {model} is unknown, so a limit in dollars cannot be kept; "
-                    "limit calls or hours, or set the endpoint's prices."
-                )
-            if self.usd + self._reserved + usd > self.max_usd:
-                raise BudgetSpent(
-                    f"The budget of {self.max_usd:g} USD is spent ({self.usd:.4f} USD so far); "
-                    "run again with more to go on."
-                )
+        self.check_price(usd, model)
+        if self.max_usd is not None and self.usd + self._reserved + (usd or 0.0) > self.max_usd:
+            raise BudgetSpent(
+                f"The budget of {self.max_usd:g} USD is spent ({self.usd:.4f} USD so far); "
+                "run again with more to go on."
+            )
         self.calls += 1
         self._reserved += usd or 0.0
+
+    def check_price(self, usd: float | None, model: str) -> None:
+        """UserError when dollars are limited and what a call to `model` costs is unknown (`usd` is None)."""
+        if self.max_usd is not None and usd is None:
+            raise UserError(
+                f"The price of {model} is unknown, so a limit in dollars cannot be kept; "
+                "limit calls or hours, or set the endpoint's prices."
+            )
 
     def settle(self, reserved: float | None, usd: float | None) -> None:
         """Replaces a reservation by what the call did cost (None: unknown)."""

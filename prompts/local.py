@@ -36,14 +36,19 @@ def embedded_endpoint(threads: int | None = None) -> Endpoint:
     return Endpoint(base_url=base_url, model=MODEL, max_tokens=256, timeout_s=600, prices=(0.0, 0.0))
 
 
+def check_installed() -> None:
+    """UserError when the extra that the embedded LLM needs is missing."""
+    if find_spec("xllamacpp") is None:
+        raise UserError("No LLM is configured, the embedded one is not installed; pip install 'glossator[embedded]'.")
+
+
 def ensure_server(threads: int | None = None) -> str:
     """The base URL of the shared server, which stays at least until this process ends.
 
     `threads` counts only when the server has to be started; by default it is chosen from the idle cores.
     UserError when the extra is missing, the download fails or the server does not start.
     """
-    if find_spec("xllamacpp") is None:
-        raise UserError("No LLM is configured, the embedded one is not installed; pip install 'glossator[embedded]'.")
+    check_installed()
     folder = _folder()
     if not _held:
         lock = (folder / "clients.lock").open("a")

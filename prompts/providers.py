@@ -55,14 +55,19 @@ class Endpoint(Noun):
         return text.replace(key, "***") if key else text
 
 
-def client(endpoint: Endpoint) -> AsyncOpenAI:
-    """A client without retries of its own. LLMError when the address or the key cannot be right."""
+def check(endpoint: Endpoint) -> None:
+    """LLMError when the address or the key cannot be right."""
     parts = urlsplit(endpoint.base_url or OPENAI)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise LLMError(f"{endpoint.base_url!r} is not a base URL; write one like http://127.0.0.1:8000/v1.")
     if endpoint.base_url is None and endpoint.api_key is None:
         raise LLMError(f"{OPENAI} needs an API key; set one, or name the base URL of another endpoint.")
-    loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def client(endpoint: Endpoint) -> AsyncOpenAI:
+    """A client without retries of its own. LLMError when `check` finds a fault."""
+    check(endpoint)
+    loopback = urlsplit(endpoint.base_url or OPENAI).hostname in ("localhost", "127.0.0.1", "::1")
     return AsyncOpenAI(
         base_url=endpoint.base_url or OPENAI,
         # never the SDK's default, OPENAI_API_KEY: that key is not for every endpoint

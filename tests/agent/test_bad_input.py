@@ -1,5 +1,6 @@
 """What a user can get wrong: one clear sentence, exit code 2, nothing written."""
 
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,7 @@ def refused(run: Commands) -> Callable[..., str]:
         (("--file", "absent.txt"), "Could not read absent.txt"),
         (("--file", "words.txt"), "words.txt, line 2: 'no latent here'"),
         (("--file", "empty.txt"), "empty.txt names no latent"),
+        (("--file", "foreign.txt"), "other-model/other-dict/7 is not a latent of"),
         (("--latents", "1", "--explainer", "explain_wrong"), "no explainer 'explain_wrong'"),
         (("--latents", "1", "--scorers", "score_wrong"), "no scorer 'score_wrong'"),
         (("--latents", "1", "--explainer", "score_detection"), "no explainer 'score_detection'"),
@@ -62,6 +64,7 @@ def refused(run: Commands) -> Callable[..., str]:
 def test_label(options: tuple[str, ...], said: str, world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
     (world.folder / "words.txt").write_text("1\nno latent here\n")
     (world.folder / "empty.txt").write_text("# nothing\n\n")
+    (world.folder / "foreign.txt").write_text("1\nother-model/other-dict/7\n")
     assert said in refused("label", *options)
 
 
@@ -209,6 +212,26 @@ def test_a_later_failure_keeps_what_was_paid_for(world: Commands, llm: Stub) -> 
     llm.configure(behaviour="401")
     assert world("label", "--latents", f"{COLOUR},{ANIMAL}").code == 2
     assert len(world.ledger.find(LLMCall)) == 30
+
+
+def test_label_is_refused_before_anything_is_made(
+    world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        raise AssertionError("opened too early")
+
+    shutil.rmtree(world.workspace)
+    corpus = planted_text(world.folder)
+    before = sorted(world.folder.rglob("*"))
+    monkeypatch.setattr("prompts.ask.LLM.__init__", opened)
+    assert "There is no corpus" in world("label", "--sample", 1, "--corpus", "absent.txt").sentence
+    monkeypatch.setattr("tools.workbench.harvest.harvest", opened)
+    monkeypatch.delenv("GLOSSATOR_LLM_PRICES")
+    command = ("label", "--sample", 1, "--corpus", corpus)
+    assert "The price of stub is unknown" in world(*command, "--max-usd", 1).sentence
+    monkeypatch.setenv("GLOSSATOR_LLM_BASE_URL", "localhost")
+    assert "not a base URL" in world(*command).sentence
+    assert sorted(world.folder.rglob("*")) == before
 
 
 # -- store, disk, downloads ----------------------------------------------------------------------------------------

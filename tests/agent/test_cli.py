@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from agent.cli import app, main
+from agent.console import meter
 from agent.tool_cli import differences
 from store.errors import UserError
 from tests.agent.conftest import Commands
@@ -152,6 +153,17 @@ def test_sql_in_three_formats(world: Commands, llm: Stub) -> None:
     assert line.startswith(row["latent"])
 
 
+def test_sql_shows_no_steering_and_loses_no_column(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = "SELECT chr(155) || '2J' || chr(8238) || chr(127) AS a, 2 AS a, 'x' AS \"\x1b[31mred\""
+    outcome = run("sql", query, "--json")
+    assert outcome.json == [{"a": "\x9b2J\u202e\x7f", "a_2": 2, "\x1b[31mred": "x"}]
+    assert outcome.out.replace("\n", "").isprintable()
+    assert run("sql", query).out.replace("\n", "").isprintable()
+    assert "\x9b" in run("sql", query, "--format", "csv").out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run("sql", query, "--format", "csv").out == "a,a,red\n,2,x\n"
+
+
 def test_verify_finds_an_altered_row_and_an_altered_file(world: Commands, llm: Stub) -> None:
     world("label", "--latents", COLOUR)
     assert world("verify", "--json").json == {"problems": []}
@@ -219,3 +231,27 @@ def test_llm_prints_its_base_url(run: Commands, monkeypatch: pytest.MonkeyPatch)
     outcome = run("llm", "--json")
     assert outcome.json == {"base_url": "http://127.0.0.1:1/v1"}
     assert run("llm").out == "http://127.0.0.1:1/v1\n"
+    monkeypatch.setenv("GLOSSATOR_SEED", "many")
+    assert "GLOSSATOR_SEED" in run("llm").sentence
+
+
+def test_a_path_is_never_markup(world: Commands) -> None:
+    outcome = world("harvest", "--corpus", planted_text(world.folder), "--tokens", 3000, "--workspace", "a[/b]")
+    assert "a[/b]/activations" in outcome.out
+
+
+def test_plain_progress_comes_now_and_then_with_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("agent.console.time.monotonic", lambda: now[0])
+    with meter("working") as advance:
+        for done in range(0, 120, 10):
+            advance(done, 200, "fine")
+            now[0] += 10
+    assert capsys.readouterr().err.splitlines() == [
+        "working: 0 of 200, fine",
+        "working: 30 of 200, 0:02:50 left, fine",
+        "working: 60 of 200, 0:02:20 left, fine",
+        "working: 90 of 200, 0:01:50 left, fine",
+    ]

@@ -77,6 +77,17 @@ def test_another_llm_labels_anew(world: Commands, llm: Stub, monkeypatch: pytest
     assert len(world.ledger.find(Score)) == 8
 
 
+def test_a_capable_llm_is_asked_anew(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    world("label", "--latents", f"{COLOUR},{ANIMAL}")
+    monkeypatch.setenv("GLOSSATOR_JUDGE_CAPABLE", "true")
+    world("label", "--latents", f"{COLOUR},{ANIMAL}")
+    assert (len(world.ledger.find(Explanation)), len(world.ledger.find(Score))) == (2, 8)
+    monkeypatch.setenv("GLOSSATOR_EXPLAINER_CAPABLE", "true")
+    world("label", "--latents", f"{COLOUR},{ANIMAL}")
+    runs = world.ledger.find(Experiment, tool="explain_latent")
+    assert sorted(run.input["windows"] for run in runs) == [10, 10, 40, 40]
+
+
 def test_one_latent_gets_its_floor_from_a_companion(world: Commands, llm: Stub) -> None:
     found = world("label", "--latents", COLOUR, "--json").json
     assert [label["latent"].rpartition("/")[2] for label in found["labels"]] == [str(COLOUR)]

@@ -106,6 +106,18 @@ def test_a_verdict_is_a_new_row(verdict: str, run: Commands, labelled: Ledger) -
     assert verify(labelled) == []
 
 
+def test_options_before_the_verdict_count_too(run: Commands, labelled: Ledger) -> None:
+    id = id_of(labelled, 7)
+    (run.folder / "elsewhere").mkdir()
+    run.workspace.rename(run.folder / "elsewhere" / "ws")
+    done = run("review", "--reviewer", "Ann", "--workspace", "elsewhere/ws", "--json", "accept", id).json
+    assert done["reviewer"] == "Ann"
+    again = run("review", "--reviewer", "Ann", "--workspace", "elsewhere/ws", "reject", id, "--reviewer", "Bob")
+    assert "by Bob" in again.out
+    assert not run.workspace.exists()
+    assert "leave --words out" in run("review", "--words", "week", "accept", id).sentence
+
+
 def test_a_rewrite_keeps_the_old_and_adds_the_new(run: Commands, labelled: Ledger) -> None:
     id = id_of(labelled, 3)
     run("review", "rewrite", id, "closing  brackets in\x1b[2J code", "--reviewer", "Ada")

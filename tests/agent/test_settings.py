@@ -40,6 +40,21 @@ def test_config_masks_keys_and_says_where_they_came_from(
     assert found["llm.base_url"] == {"value": f"http://{MASK}@host/v1", "source": "glossator.toml"}
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/v1?api_key=secret&region=eu", f"https://host/v1?api_key={MASK}&region=eu"),
+        ("https://host/v1?region=eu&access_token=secret", f"https://host/v1?region=eu&access_token={MASK}"),
+        ("https://host/v1?Key=secret", f"https://host/v1?Key={MASK}"),
+        ("https://me:secret@host/v1?region=eu", f"https://{MASK}@host/v1?region=eu"),
+        ("https://host/v1", "https://host/v1"),
+    ],
+)
+def test_secrets_in_an_address_are_masked(url: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOSSATOR_LLM_BASE_URL", url)
+    assert next(origin.value for origin in origins(load()) if origin.name == "llm.base_url") == shown
+
+
 def test_every_setting_says_what_it_means() -> None:
     assert all(origin.description for origin in origins(Settings()))
 
