@@ -13,8 +13,8 @@ from agent.session import Session
 from prompts.budget import Budget
 from store.errors import UserError
 
-SPARE_LATENTS = 4  # latents in flight beside those that keep the LLM busy: some wait for the store or compute
-REQUESTS_PER_LATENT = 8  # in flight, to keep the LLM busy; a scorer has dozens ready at once
+SPARE_LATENTS = 2  # being scored beside those that keep the LLM busy: some compute, or wait for their last verdicts
+REQUESTS_PER_LATENT = 16  # in flight; a scorer has dozens ready at once
 
 
 def label_latents(

@@ -1,6 +1,7 @@
 """The pipeline of a batch: many latents in flight, each explained, scored and recorded.
 
-    1. Latents stand in a circle in an order drawn by the seed; a few workers walk it.
+    1. Latents stand in a circle in an order drawn by the seed; a few workers walk it. Explanations are written some
+       latents ahead, so that whenever a scorer is done the next one's questions are ready: the LLM never waits.
     2. A latent is explained once by each method. Its experiment is in the ledger before its explanation.
     3. Each explanation is scored by every scorer, beside the floor: the explanation of the next latent of the circle
        that has a different one. The order being fixed, a second run asks the same questions, which the reply cache
@@ -22,18 +23,19 @@ from agent.report import Batch
 from prompts.errors import BudgetSpent
 from prompts.providers import Role
 from store.errors import UserError
-from store.types import Experiment, Explanation, Score, experiment_key
+from store.types import Experiment, Explanation, Fact, Score, experiment_key
 
 if TYPE_CHECKING:
     from tools.workbench.context import Context
 
+AHEAD = 2  # latents explained ahead for each one that is being scored
 COMPANIONS = 3  # latents outside the batch that may be explained for a floor when the batch has no other explanation
 KEPT_EXPLANATIONS = 512  # with their evidence, in memory
 TICK_S = 0.5
 
 
 class Labeller:
-    """One batch over `latents` (indices), `in_flight` of them at a time; see the top of this file."""
+    """One batch over `latents` (indices), `in_flight` of them being scored at a time; see the top of this file."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Labeller:
         self._sizes = {name: _sizes(name, context) for name in (*methods, *scorers)}
         # about how many requests a run makes, for the progress bar: a judge is asked about two texts on every snippet
         self._weight = {name: 2 * sum(self._sizes[name].values()) or 1 for name in scorers} | dict.fromkeys(methods, 1)
+        self._recording: list[asyncio.Task[None]] = []
         self._finished = 0  # weight of the runs that are over
         self._asked = 0  # of which the LLM was asked in this batch
         self._known: set[int] = set()
@@ -86,6 +89,7 @@ class Labeller:
             self.batch.stopped = str(first)
         finally:
             ticker.cancel()
+            await asyncio.gather(*self._recording)
         budget = self.llm.budget
         self.batch.calls, self.batch.usd, self.batch.unpriced = budget.calls, budget.usd, budget.unpriced
         self.batch.seconds = time.monotonic() - started
@@ -100,6 +104,10 @@ class Labeller:
             limit = self.llm.budget.max_hours
             if limit is not None and self.llm.budget.hours >= limit:
                 raise BudgetSpent(f"The time limit of {limit:g} hours is reached; run again with more to go on.")
+            place = self._place[latent]
+            for soon in self._circle[place : place + 1 + AHEAD * self.in_flight]:
+                for method in self.methods:
+                    self._explained(soon, method)
             for method in self.methods:
                 await self._label(latent, method)
 
@@ -113,11 +121,11 @@ class Labeller:
         scores = await asyncio.gather(*(self._score(label, scorer) for scorer in self.scorers))
         self._labels[latent, method] = replace(label, scores=by_scorer(filter(None, scores)))
 
-    async def _explained(self, latent: int, method: str) -> Label | None:
-        """The latent's label, made once; None when it failed."""
+    def _explained(self, latent: int, method: str) -> asyncio.Task[Label | None]:
+        """The latent's label, begun once; None when it fails."""
         if (latent, method) not in self._explaining:
             self._explaining[latent, method] = self._group.create_task(self._explain(latent, method))
-        return await self._explaining[latent, method]
+        return self._explaining[latent, method]
 
     async def _explain(self, latent: int, method: str) -> Label | None:
         from tools.workbench.results import explanation_of
@@ -132,7 +140,7 @@ class Labeller:
         if experiment is None:
             return None
         explanation = explanation_of(experiment)
-        await self.context.ledger.record(explanation)
+        self._record(explanation)
         self._keep(explanation)
         return Label(explanation.id, explanation.latent, explanation.text, explanation.method, explanation.explainer)
 
@@ -149,7 +157,7 @@ class Labeller:
                 experiment = await self._run(scorer, label.index, input, judge)
                 if experiment is not None:
                     score = score_of(experiment, explanation)
-                    await self.context.ledger.record(score)
+                    self._record(score)
         self._finished += self._weight[scorer]
         return score
 
@@ -214,6 +222,10 @@ class Labeller:
         from tools.workbench.registry import get_tool
 
         return self.llm.endpoints[role].model if get_tool(tool).is_async else "none"
+
+    def _record(self, fact: Fact) -> None:
+        """Hands `fact` to the ledger, which commits in order, without waiting; the batch ends when all are committed."""
+        self._recording.append(asyncio.create_task(self.context.ledger.record(fact)))
 
     def _keep(self, explanation: Explanation) -> None:
         self._explanations[explanation.id] = explanation

@@ -1,6 +1,6 @@
 """The rate at which `glossator label` uses an LLM, beside the bare client's, against one stub in one run.
 
-    python -m tests.benchmarks.label [--latents 24] [--in-flight 32] [--latency 0.2] [--tokens 100000] [--workspace W]
+    python -m tests.benchmarks.label [--latents 40] [--in-flight 32] [--latency 0.2] [--tokens 100000] [--workspace W]
 
 The subject, its harvest (the workspace's, or made now), the examples, the prompts, the store and the reply cache are
 real; only the LLM is a stub that answers after a fixed time. Bare client and batch take turns, twice; loading and
@@ -24,7 +24,7 @@ from tests.stub_llm import Stub
 
 
 def measure(
-    latents: int = 24,
+    latents: int = 40,
     in_flight: int = 32,
     latency_s: float = 0.2,
     tokens: int = 100_000,
@@ -61,7 +61,7 @@ def _reuse(session: Session, other: Session) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--latents", type=int, default=24)
+    parser.add_argument("--latents", type=int, default=40)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--latency", type=float, default=0.2, help="seconds the stub takes for each reply")
     parser.add_argument("--tokens", type=int, default=100_000, help="size of the harvest, where there is none")

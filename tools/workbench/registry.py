@@ -8,6 +8,7 @@ same input may give another output.
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar, get_type_hints
@@ -76,11 +77,16 @@ def tool(version: int) -> Callable[[F], F]:
 
 def tools() -> dict[str, Tool]:
     """Every tool by name; imports the families on first use."""
+    _import_families()
+    return dict(sorted(_tools.items()))
+
+
+@cache
+def _import_families() -> None:
     for family in FAMILIES:
         package = import_module(f"tools.{family}")
         for module in iter_modules(package.__path__):
             import_module(f"tools.{family}.{module.name}")
-    return dict(sorted(_tools.items()))
 
 
 def get_tool(name: str) -> Tool:
