@@ -224,7 +224,7 @@ class Labeller:
         return self.llm.endpoints[role].model if get_tool(tool).is_async else "none"
 
     def _record(self, fact: Fact) -> None:
-        """Hands `fact` to the ledger, which commits in order, without waiting; the batch ends when all are committed."""
+        """Hands `fact` to the ledger, which commits in order, without waiting; the batch ends when all are in it."""
         self._recording.append(asyncio.create_task(self.context.ledger.record(fact)))
 
     def _keep(self, explanation: Explanation) -> None:

@@ -118,8 +118,11 @@ class LLM:
             except NoAnswer as failure:
                 return failure
 
-        tasks = [asyncio.ensure_future(one(item)) for item in values]
+        tasks: list[asyncio.Task[Answer | NoAnswer]] = []
         try:
+            for item in values:
+                tasks.append(asyncio.create_task(one(item)))
+                await asyncio.sleep(0)  # begun one by one: rendering a long list must not keep replies waiting
             return await asyncio.gather(*tasks)
         except BaseException:
             for task in tasks:
