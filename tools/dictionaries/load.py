@@ -103,7 +103,7 @@ def check(subject: Subject) -> tuple[float, float]:
     """Explained variance and L0 on 2,048 tokens, sinks masked; refuses a dictionary that does not fit the model.
 
     Raises UserError when the widths differ, the explained variance is negative, or L0 is off its stated value by more
-    than a factor of 2: wrong layer, wrong site, missing BOS or normalisation all show up so (METHODS of Gemma Scope,
+    than a factor of 2: wrong layer, wrong site, missing BOS or normalisation all show up so (Gemma Scope,
     2408.05147, and the massive activations of 2402.17762).
     """
     dictionary = subject.dictionary
