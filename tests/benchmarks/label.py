@@ -1,6 +1,6 @@
 """The rate at which `glossator label` uses an LLM, beside the bare client's, against one stub in one run.
 
-    python -m tests.benchmarks.label [--latents 40] [--in-flight 32] [--latency 0.2] [--tokens 100000] [--workspace W]
+    python -m tests.benchmarks.label [--latents 64] [--in-flight 32] [--latency 0.2] [--tokens 100000] [--workspace W]
 
 The subject, its harvest (the workspace's, or made now), the examples, the prompts, the store and the reply cache are
 real; only the LLM is a stub that answers after a fixed time. Bare client and batch take turns, twice; loading and
@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from agent.console import quiet_libraries
 from agent.label import label_latents
 from agent.session import Session, open_session
 from agent.settings import load
@@ -24,7 +25,7 @@ from tests.stub_llm import Stub
 
 
 def measure(
-    latents: int = 40,
+    latents: int = 64,
     in_flight: int = 32,
     latency_s: float = 0.2,
     tokens: int = 100_000,
@@ -34,6 +35,7 @@ def measure(
     """Requests a second of the bare client and of the batch, and their ratio."""
     rates: dict[str, list[float]] = {"bare": [], "label": []}
     calls: list[int] = []
+    quiet_libraries()
     with Stub(latency_s=latency_s, behaviour="words") as stub, tempfile.TemporaryDirectory() as scratch:
         os.environ["GLOSSATOR_LLM_BASE_URL"], os.environ["GLOSSATOR_LLM_MODEL"] = stub.base_url, "stub"
         flags = {"concurrency": in_flight, "tokens": None if workspace else tokens}
@@ -61,7 +63,7 @@ def _reuse(session: Session, other: Session) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--latents", type=int, default=40)
+    parser.add_argument("--latents", type=int, default=64)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--latency", type=float, default=0.2, help="seconds the stub takes for each reply")
     parser.add_argument("--tokens", type=int, default=100_000, help="size of the harvest, where there is none")
