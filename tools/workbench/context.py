@@ -12,7 +12,7 @@ from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
 
-@dataclass
+@dataclass(eq=False)
 class Context:
     """One investigation's surroundings, built by `agent.session`."""
 

@@ -6,8 +6,10 @@ leans to one answer loses nothing. Where an endpoint sends no log-probabilities 
 
 import asyncio
 import math
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -31,6 +33,8 @@ MIN_POSITIVES = 8  # firing windows a score needs
 MIN_NEGATIVES = 8
 CAPABLE_ITEMS, SMALL_ITEMS = 20, 12  # of each side, unless asked for: small judges run where a call takes a second
 CHANCE = 0.5  # AUROC of a judge that knows nothing
+
+_choosing = threading.Lock()  # one latent at a time is ready soonest, and its second scorer finds it done
 
 
 class JudgeInput(ToolInput):
@@ -83,22 +87,31 @@ def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], 
     context.subject.check_latent(input.latent)
     harvest = context.need_harvest()
     need_firings(harvest, input.latent)
-    n_positive, n_negative = how_many(context, input)
-    positive = spread(harvest, input.latent, n_positive, "score", context.rng("positives", input.latent))
+    with _choosing:
+        positive, negative = _chosen(context, harvest, context.seed, input.latent, *how_many(context, input))
+    windows = [snippet.window for snippet in (*positive, *(snippet for _, snippet in negative))]
+    refuse_shown(harvest, windows, input.shown_documents)
+    return positive, negative
+
+
+@lru_cache(maxsize=16)
+def _chosen(
+    context: Context, harvest: Harvest, seed: int, latent: int, n_positive: int, n_negative: int
+) -> tuple[list[Snippet], list[tuple[str, Snippet]]]:
+    positive = spread(harvest, latent, n_positive, "score", context.rng("positives", latent))
     if len(positive) < MIN_POSITIVES:
         raise ToolError(
-            f"Latent {input.latent} fires in {len(positive)} different windows of the scoring half, and a score needs "
+            f"Latent {latent} fires in {len(positive)} different windows of the scoring half, and a score needs "
             f"{MIN_POSITIVES}: harvest more text."
         )
-    rng = context.rng("negatives", input.latent)
     taken = [snippet.window for snippet in positive]
-    negative = negatives(context.subject, harvest, input.latent, n_negative, "score", rng, taken)
+    rng = context.rng("negatives", latent)
+    negative = negatives(context.subject, harvest, latent, n_negative, "score", rng, taken)
     if len(negative) < MIN_NEGATIVES:
         raise ToolError(
-            f"Latent {input.latent} fires on so much text that only {len(negative)} windows without it were found, "
+            f"Latent {latent} fires on so much text that only {len(negative)} windows without it were found, "
             f"and a score needs {MIN_NEGATIVES}: it is too dense to be told apart."
         )
-    refuse_shown(harvest, taken + [snippet.window for _, snippet in negative], input.shown_documents)
     return positive, negative
 
 
