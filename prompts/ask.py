@@ -120,15 +120,13 @@ class LLM:
 
         tasks: list[asyncio.Task[Answer | NoAnswer]] = []
         try:
-            for item in values:
-                tasks.append(asyncio.create_task(one(item)))
-                await asyncio.sleep(0)  # begun one by one: rendering a long list must not keep replies waiting
-            return await asyncio.gather(*tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+            async with asyncio.TaskGroup() as group:  # the first error stops the beginning of further ones, too
+                for item in values:
+                    tasks.append(group.create_task(one(item)))
+                    await asyncio.sleep(0)  # begun one by one: rendering a long list must not keep replies waiting
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def aclose(self, grace_s: float = 30.0) -> None:
         """Closes, after waiting up to `grace_s` for replies on their way that cost money."""
