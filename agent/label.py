@@ -38,7 +38,7 @@ def label_latents(
     budget = Budget(s.max_usd, s.max_calls, s.max_hours)
     session.check_llm(budget, asked_roles(methods, measures))
     harvest = session.harvest()
-    llm = session.llm(budget)
+    llm = session.llm(budget, ask_again=retry_failed)
     context = session.context(harvest, llm)
     chosen = wanted if wanted is not None else drawn(harvest.stats().count, sample or 0, context.rng("sample"))
     if sample is not None and len(chosen) < sample:

@@ -102,7 +102,7 @@ class Session:
         with meter(f"harvesting {corpus.name}, tokens") as advance:
             return harvest(subject, corpus, tokens, self.workspace / "activations" / name, advance)
 
-    def llm(self, budget: "Budget | None" = None) -> "LLM":
+    def llm(self, budget: "Budget | None" = None, ask_again: bool = False) -> "LLM":
         """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running."""
         from prompts.ask import LLM
         from prompts.local import embedded_endpoint
@@ -111,7 +111,7 @@ class Session:
         endpoints = {Role(role): self._endpoint(role) or embedded_endpoint() for role in ROLES}
         s = self.settings
         cache = self.workspace / "replies.sqlite"
-        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget)
+        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget, ask_again)
 
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
@@ -135,14 +135,14 @@ class Session:
 
     def _endpoint(self, role: str) -> "Endpoint | None":
         """The endpoint that is set for `role`; None where that is the embedded LLM."""
-        from prompts.providers import Endpoint
+        from prompts.providers import Endpoint, shown
 
         given = self.settings.endpoint(role)
         if given.model is None and given.base_url is None:
             return None
         if given.model is None:
             raise UserError(
-                f"The {role}'s endpoint {given.base_url} has no model: set GLOSSATOR_LLM_MODEL "
+                f"The {role}'s endpoint {shown(given.base_url or '')} has no model: set GLOSSATOR_LLM_MODEL "
                 f"or GLOSSATOR_{role.upper()}_MODEL to a model it serves."
             )
         values = given.model_dump(exclude_none=True)

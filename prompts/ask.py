@@ -22,7 +22,7 @@ from prompts.errors import LLMError, NoAnswer
 from prompts.limits import Gate
 from prompts.pricing import dollars
 from prompts.providers import Endpoint, Role, client
-from prompts.reply import parse, response_format
+from prompts.reply import parse, response_format, usable
 from prompts.transport import complete
 from store.ids import content_hash
 from store.ledger import Ledger
@@ -40,6 +40,7 @@ class Answer:
     parsed: BaseModel | None
     logprobs: dict[str, float] | None  # first reply token: candidate -> log-probability, nats
     cached: bool
+    cut: bool = False  # at max_tokens
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class _Request:
 class LLM:
     """The endpoints of one session (one event loop). Close with `aclose`.
 
-    `concurrency` bounds the requests in flight, `requests_per_minute` those started, over all roles.
+    `concurrency` bounds the requests in flight, `requests_per_minute` those started, over all roles. With `ask_again`
+    a cached reply that cannot be used (a refusal, an unreadable one) is asked for anew.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class LLM:
         concurrency: int = 8,
         requests_per_minute: int | None = None,
         budget: Budget | None = None,
+        ask_again: bool = False,
     ) -> None:
         self.endpoints = dict(endpoints)
         self.budget = budget or Budget()
         self._ledger = ledger
+        self._ask_again = ask_again
         self._clients = {role: client(endpoint) for role, endpoint in self.endpoints.items()}
         self._cache = ReplyCache(cache)
         self._slots = asyncio.Semaphore(concurrency)
@@ -95,8 +99,12 @@ class LLM:
         """
         request = self._render(role, template, values, schema, top_logprobs, max_tokens)
         call, cached = await self._reply(request)
+        if cached and self._ask_again and not usable(call, schema):
+            self._cache.forget(request.hash)
+            call, cached = await self._reply(request)
         await self._ledger.record(call)
-        return Answer(call.id, call.reply, parse(call, schema), call.logprobs, cached)
+        cut = call.finish_reason == "length"
+        return Answer(call.id, call.reply, parse(call, schema), call.logprobs, cached, cut)
 
     async def ask_many(
         self,

@@ -38,6 +38,13 @@ class ReplyCache:
         except sqlite3.Error as error:
             raise self._broken(error) from error
 
+    def forget(self, request: str) -> None:
+        """Drops the reply to this request, so that it will be sent again."""
+        try:
+            self._db.execute("DELETE FROM replies WHERE request = ?", (request,))
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
     def close(self) -> None:
         self._db.close()
 

@@ -40,10 +40,8 @@ class Endpoint(Noun):
 
     @property
     def url(self) -> str:
-        """The base URL as shown to people: without user, password and query."""
-        parts = urlsplit(self.base_url or OPENAI)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+        """The base URL as shown to people."""
+        return shown(self.base_url or OPENAI)
 
     @property
     def free(self) -> bool:
@@ -55,11 +53,20 @@ class Endpoint(Noun):
         return text.replace(key, "***") if key else text
 
 
+def shown(base_url: str) -> str:
+    """`base_url` without user, password and query."""
+    parts = urlsplit(base_url)
+    if not parts.netloc:
+        return base_url
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+
+
 def check(endpoint: Endpoint) -> None:
     """LLMError when the address or the key cannot be right."""
     parts = urlsplit(endpoint.base_url or OPENAI)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LLMError(f"{endpoint.base_url!r} is not a base URL; write one like http://127.0.0.1:8000/v1.")
+        raise LLMError(f"{endpoint.url!r} is not a base URL; write one like http://127.0.0.1:8000/v1.")
     if endpoint.base_url is None and endpoint.api_key is None:
         raise LLMError(f"{OPENAI} needs an API key; set one, or name the base URL of another endpoint.")
 

@@ -129,3 +129,12 @@ def parse(call: LLMCall, schema: type[Structured] | None) -> Structured | None:
             f"the reply of {call.model} does not fit {schema.__name__} ({where}: {first['msg']}{cut}): "
             f"{call.reply[:200]!r}"
         ) from error
+
+
+def usable(call: LLMCall, schema: type[BaseModel] | None) -> bool:
+    """Whether `parse` accepts the reply."""
+    try:
+        parse(call, schema)
+    except (Refused, Unparseable):
+        return False
+    return True

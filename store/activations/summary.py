@@ -94,12 +94,16 @@ class Summary:
         )
 
     def samples(self) -> pa.Table:
-        tables = []
-        for kind, best in (("top", self.top), ("sample", self.sample)):
-            latent = (best.key >> np.uint64(32)).astype(np.int32) + self.first
-            columns = [latent, [kind] * len(latent), *best.columns]
-            tables.append(pa.table(columns, schema=SAMPLE_SCHEMA))
-        return pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("latent", "kind", "window")])
+        """The rows of samples.parquet, sorted by latent, kind and window."""
+        both = (self.sample, self.top)
+        latent, window, position, activation = (
+            np.concatenate(column) for column in zip(*(best.rows() for best in both), strict=True)
+        )
+        kind = np.repeat(np.arange(2, dtype=np.int8), [len(best.key) for best in both])
+        order = np.lexsort((window, kind, latent))
+        kinds = pa.array(["sample", "top"]).take(pa.array(kind[order]))
+        columns = [latent[order] + self.first, kinds, window[order], position[order], activation[order]]
+        return pa.table(columns, schema=SAMPLE_SCHEMA)
 
 
 class _Smallest:
@@ -114,6 +118,10 @@ class _Smallest:
             np.empty(0, np.float32),
         )
         self.limit = np.full(n, 0xFFFFFFFF, np.uint32)  # ranks from here on have no chance
+
+    def rows(self) -> tuple[Int32s, Int32s, Int16s, Float32s]:
+        """Latent, window, position and activation of what is kept."""
+        return (self.key >> np.uint64(32)).astype(np.int32), *self.columns
 
     def add(self, latent: Int32s, rank: npt.NDArray[np.uint32], firings: Firings, chosen: npt.NDArray[np.intp]) -> None:
         """Add the `chosen` ones of `firings`, which come after all earlier ones by window."""

@@ -113,8 +113,10 @@ def test_a_failure_is_tried_again_only_when_asked(world: Commands, llm: Stub) ->
     runs = len(world.ledger.find(Experiment, tool="explain_latent"))
     world("label", "--latents", COLOUR)
     assert len(world.ledger.find(Experiment, tool="explain_latent")) == runs
-    world("label", "--latents", COLOUR, "--retry-failed")
-    assert len(world.ledger.find(Experiment, tool="explain_latent")) > runs
+    llm.configure(behaviour="words")
+    again = world("label", "--latents", COLOUR, "--retry-failed", "--json").json
+    assert again["failures"] == []  # the empty reply in the cache was not taken for an answer
+    assert again["labels"][0]["explanation"]
 
 
 def test_a_graph_is_scored_by_its_predictions_beside_words(world: Commands, llm: Stub) -> None:

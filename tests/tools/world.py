@@ -138,15 +138,17 @@ def oracle(template: str, explanation: str, snippet: str) -> float:
 class FakeLLM:
     """An LLM whose judge is a function of template, explanation and snippet, and whose explainer says `reply`."""
 
-    def __init__(self, judge: Judge = oracle, reply: str = "colours", capable: bool = False) -> None:
+    def __init__(
+        self, judge: Judge = oracle, reply: str = "colours", capable: bool = False, cut: bool = False
+    ) -> None:
         self.endpoints = {role: Endpoint(model="fake", capable=capable) for role in Role}
-        self.judge, self.reply = judge, reply
+        self.judge, self.reply, self.cut = judge, reply, cut
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
 
     async def ask(self, role: Role, template: str, values: Mapping[str, Any], schema: Any = None, **_: Any) -> Answer:
         self.asked.append((template, values))
         if role is not Role.JUDGE:
-            return Answer("call", self.reply, None, None, False)
+            return Answer("call", self.reply, None, None, False, self.cut)
         if "snippets" in values:
             margins = [self.judge(template, values["explanation"], snippet) for snippet in values["snippets"]]
             return Answer("call", "", schema(verdicts=[int((m or 0) > 0) for m in margins]), None, False)

@@ -13,7 +13,7 @@ from tools.workbench.context import Context
 from tools.workbench.examples import need_firings
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
-from tools.workbench.results import ExplanationOutput
+from tools.workbench.results import ExplanationOutput, one_line
 from tools.workbench.unembed import direct_effect, random_direction
 
 PROMPT = 24  # tokens of a prompt, BOS included
@@ -82,7 +82,7 @@ async def explain_by_output(input: Input, context: Context) -> Output:
         raise ToolError(f"{explainer.model} gave no explanation: {failure}") from None
     return Output(
         latent=str(latent),
-        text=" ".join(answer.text.split()),
+        text=one_line(answer, explainer.model),
         explainer=explainer.model,
         direct_promoted=direct["promoted"],
         direct_suppressed=direct["suppressed"],

@@ -10,7 +10,7 @@ from prompts.providers import Role
 from tools.workbench.context import Context
 from tools.workbench.examples import WIDTH, Snippet, need_firings, spread, top
 from tools.workbench.registry import ToolError, ToolInput, tool
-from tools.workbench.results import ExplanationOutput
+from tools.workbench.results import ExplanationOutput, one_line
 from tools.workbench.texts import mark, pieces
 
 MIN_WINDOWS = 5  # different windows an explanation must rest on
@@ -18,7 +18,7 @@ CAPABLE_WINDOWS, SMALL_WINDOWS = 40, 10
 SMALL_WIDTH = 24  # tokens of a snippet for a small LLM, which loses the thread in longer ones
 TOP_SHARE = 0.4  # of the windows that are the strongest; the others come from firings of every strength
 NAMED_TOKENS = 10
-SMALL_REPLY = 48  # tokens
+SMALL_REPLY = 64  # tokens
 
 
 class Input(ToolInput):
@@ -62,7 +62,7 @@ async def explain_latent(input: Input, context: Context) -> Output:
         raise ToolError(f"{explainer.model} gave no explanation: {failure}") from None
     return Output(
         latent=str(latent),
-        text=" ".join(answer.text.split()),
+        text=one_line(answer, explainer.model),
         explainer=explainer.model,
         evidence=tuple(snippet.example(context.subject) for snippet in shown),
         activating_tokens=tuple(tokens),

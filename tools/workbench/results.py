@@ -4,8 +4,9 @@ from typing import Any
 
 from pydantic import Field
 
+from prompts.ask import Answer
 from store.types import ActivationExample, Experiment, Explanation, Score
-from tools.workbench.registry import ToolOutput
+from tools.workbench.registry import ToolError, ToolOutput
 
 
 class ExplanationOutput(ToolOutput):
@@ -30,6 +31,14 @@ class ScoreOutput(ToolOutput):
     floor: float | None
     n: int = Field(description="judged items that `value` rests on")
     unparsed: int = Field(description="items without a readable verdict; left out, never counted as wrong")
+
+
+def one_line(answer: Answer, explainer: str) -> str:
+    """An explainer's words. ToolError when they were cut off: half a sentence is no explanation."""
+    text = " ".join(answer.text.split())
+    if answer.cut:
+        raise ToolError(f"{explainer} gave no explanation that ends within its limit of tokens: {text[:200]!r}.")
+    return text
 
 
 def explanation_of(experiment: Experiment) -> Explanation:
