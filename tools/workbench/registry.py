@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from store.errors import UserError
 
-FAMILIES = ("lookup", "labelling")
+FAMILIES = ("lookup", "labelling", "steering")
 
 
 class ToolInput(BaseModel):
