@@ -71,7 +71,7 @@ def estimate(input: Input, context: Context) -> float:
 
 @tool(version=1, estimate=estimate)
 def sae_ts_vector(input: Input, context: Context) -> Output:
-    """Learns what steering does to the latents of the text, and solves for a vector that raises this one and few others.
+    """Learns what steering does to a text's latents, and solves for a vector that raises this one and few others.
 
     Slow: it steers with many vectors first. Compare its ratio with the decoder direction's, which is the plain choice.
     Source: SAE-Targeted Steering, Chalnev et al. 2411.02193.
@@ -134,7 +134,8 @@ def sae_ts_vector(input: Input, context: Context) -> Output:
     verdict = (
         f"raises the latent by {found.target:+.3g} for {found.others:.3g} of change in all others, ratio "
         f"{found.ratio:.3g}, {better} its decoder direction's {controls.decoder.ratio:.3g}; controls at most "
-        f"{idle:.3g}: {'clear' if clear else 'not clear'} of them. The fit's R2 is {linear.r2:.2f}, {shuffled:.2f} when shuffled"
+        f"{idle:.3g}: {'clear' if clear else 'not clear'} of them. "
+        f"The fit's R2 is {linear.r2:.2f}, {shuffled:.2f} when shuffled"
     )
     cosine = float(torch.nn.functional.cosine_similarity(unit, decoder[input.latent].cpu(), dim=0))
     return Output(

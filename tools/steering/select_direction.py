@@ -182,8 +182,8 @@ def select_direction(input: Input, context: Context) -> Output:
     reason = _reason([candidate for candidate, _ in graded], chosen[0] if chosen else None)
     verdict = (
         f"{reason}. Ablating layer {bypass[0].layer}'s direction changes the log-odds on showing prompts by "
-        f"{lost:+.3g} (controls at most {idle_lost:.3g}), adding layer {layer}'s those on the others by {gained:+.3g} (controls at "
-        f"most {idle_gained:.3g}): {'clear' if clear else 'not clear'} of the controls"
+        f"{lost:+.3g} (controls at most {idle_lost:.3g}), adding layer {layer}'s those on the others by "
+        f"{gained:+.3g} (controls at most {idle_gained:.3g}): {'clear' if clear else 'not clear'} of the controls"
     )
     return Output(
         direction=context.directions.save(chosen[1]) if chosen else None,

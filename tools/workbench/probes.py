@@ -11,7 +11,7 @@ Method = Literal["mean_difference", "logistic", "pca", "kmeans"]
 SUPERVISED = ("mean_difference", "logistic")
 SHUFFLES = 5
 RANDOMS = 20
-L2 = 0.1  # inverse strength of the logistic probe's penalty, on standardised activations
+L2 = 0.1  # inverse strength of the logistic probe's penalty, on activations of standard deviation 1
 
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -101,7 +101,7 @@ def _logistic(x: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float, f
     """Unit vector, slope and centre: log-odds = slope * (x @ vector - centre)."""
     from sklearn.linear_model import LogisticRegression
 
-    scale = x.std(0) + 1e-6 * float(x.std()) + 1e-12
+    scale = float((x - x.mean(0)).std()) or 1.0  # one for all coordinates: their basis has no say
     model = LogisticRegression(C=L2, max_iter=2000).fit((x - x.mean(0)) / scale, positive)
     weights = model.coef_[0] / scale
     slope = float(np.linalg.norm(weights)) or 1.0
