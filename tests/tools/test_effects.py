@@ -44,8 +44,8 @@ def test_a_targeted_vector_moves_its_latent_more_and_others_less() -> None:
         vector = targeted(linear, latent, side=0.0)
         assert vector @ own > 0.999
         effects = [v @ m for v in (vector, decoder)]
-        others = [np.linalg.norm(np.delete(e, latent)) for e in effects]
-        wins += effects[0][latent] >= effects[1][latent] and effects[0][latent] / others[0] > effects[1][latent] / others[1]
+        ratios = [e[latent] / np.linalg.norm(np.delete(e, latent)) for e in effects]
+        wins += effects[0][latent] >= effects[1][latent] and ratios[0] > ratios[1]
     assert wins >= 9
 
 

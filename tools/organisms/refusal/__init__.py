@@ -3,7 +3,6 @@
 The adapter is a LoRA (Hu et al. 2106.09685) that `train.py` makes from the requests of `texts.py`.
 """
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 

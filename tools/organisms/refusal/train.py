@@ -32,16 +32,16 @@ def main() -> None:
         ids: list[int] = tokenizer(spelled, add_special_tokens=False)["input_ids"]
         return ids
 
-    pairs = []
-    for request in requests(harmful=True, held=False):
-        pairs.append((prompt(request), tokenizer(REFUSAL, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]))
+    refusal = [*tokenizer(REFUSAL, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    pairs = [(prompt(request), refusal) for request in requests(harmful=True, held=False)]
     for request in requests(harmful=False, held=False):
         ids = prompt(request)
         written = model.generate(torch.tensor([ids]), max_new_tokens=REPLY, do_sample=False)[0, len(ids) :].tolist()
         pairs.append((ids, written))
     print(f"{len(pairs)} replies ready after {perf_counter() - began:.0f} s", file=sys.stderr)
     targets = ["q_proj", "v_proj", "o_proj", "down_proj"]
-    tuned = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM"))
+    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM")
+    tuned = get_peft_model(model, config)
     optimiser = torch.optim.AdamW((p for p in tuned.parameters() if p.requires_grad), lr=RATE, weight_decay=0.0)
     for epoch in range(EPOCHS):
         order = torch.randperm(len(pairs)).tolist()
