@@ -112,7 +112,7 @@ def exchanged(
     base = torch.stack([part for part in parts if part is not None])  # [n, k, d_model]
 
     def run(activations: Tensor) -> np.ndarray:
-        def splice(indices: list[int]) -> tuple[str, Splice]:
+        def splice(indices: list[int]) -> Splice:
             def put(value: Tensor) -> Tensor:
                 value = value.clone()
                 value[:, [p % value.shape[1] for p in positions]] = activations[indices].to(value)

@@ -26,14 +26,16 @@ class Metric(Noun):
     """What is measured on each prompt.
 
     logit_difference: mean logit of the tokens `up` minus that of `down`, after the last token. probability: of the
-    tokens `up` together. log_odds: of that probability. loss: cross-entropy of the prompt's own tokens, nats a token.
+    tokens `up` together. log_odds: of that probability. answer: log-probability, nats, of the first token of each
+    prompt's own answer. loss: cross-entropy of the prompt's own tokens, nats a token.
     latent: mean activation of `latent` over the tokens. classifier: log-odds that the saved `direction` gives the last
     token; a direction that is no classifier gives its projection.
     """
 
-    kind: Literal["logit_difference", "probability", "log_odds", "loss", "latent", "classifier"] = "loss"
+    kind: Literal["logit_difference", "probability", "log_odds", "answer", "loss", "latent", "classifier"] = "loss"
     up: Words = Field((), description="words that are one token each, such as ' good' (mind the leading space)")
     down: Words = ()
+    answers: Words = Field((), description="one for each prompt, with its leading space")
     latent: Annotated[int, Field(ge=0)] | None = None
     direction: str | None = None
 
@@ -43,11 +45,13 @@ class Metric(Noun):
             "logit_difference": ("up", "down"),
             "probability": ("up",),
             "log_odds": ("up",),
+            "answer": ("answers",),
             "loss": (),
             "latent": ("latent",),
             "classifier": ("direction",),
         }[self.kind]
-        given = tuple(name for name in ("up", "down", "latent", "direction") if getattr(self, name) not in ((), None))
+        names = ("up", "down", "answers", "latent", "direction")
+        given = tuple(name for name in names if getattr(self, name) not in ((), None))
         if given != needs:
             raise ValueError(f"{self.kind} takes {' and '.join(needs) or 'nothing else'}")
         return self
@@ -60,6 +64,7 @@ class Metric(Noun):
             "logit_difference": f"the logit difference {up} - {down}",
             "probability": f"the probability of {up}",
             "log_odds": f"the log-odds of {up}",
+            "answer": "the answer's log-probability",
             "loss": "the loss in nats a token",
             "latent": f"the activation of latent {self.latent}",
             "classifier": f"the projection on {self.direction}",
@@ -132,7 +137,7 @@ def observe(
     prompts: Sequence[Sequence[int]],
     metric: Metric,
     changes: Sequence[Change] = (),
-    splice: Callable[[list[int]], tuple[str, Splice]] | None = None,
+    splice: Callable[[list[int]], Splice] | None = None,
 ) -> Observed:
     """The metric and the next token's log-probabilities on each prompt, with the changes made.
 
@@ -140,14 +145,16 @@ def observe(
     """
     subject = context.subject
     reader = _Reader(context, metric)
+    if metric.answers and len(metric.answers) != len(prompts):
+        raise ToolError(f"There are {len(metric.answers)} answers to {len(prompts)} prompts: give one for each.")
     values = np.zeros(len(prompts))
     after = torch.zeros(len(prompts), int(subject.model.cfg.d_vocab))
     norms = Norms()
     for indices, tokens in alike(prompts):
         reader.caught.clear()
-        put = None if splice is None else splice(indices)
-        logits = subject.logits(tokens, changes, splice=put, norms=norms, catch=reader.catch)
-        values[indices] = reader.read(tokens, logits).cpu().double().numpy()
+        also = [*([] if splice is None else [splice(indices)]), *reader.look]
+        logits = subject.logits(tokens, changes, also=also, norms=norms)
+        values[indices] = reader.read(tokens, logits, indices).cpu().double().numpy()
         after[indices] = logits[:, -1].float().log_softmax(-1).cpu()
     if not np.isfinite(values).all():
         raise ToolError(f"{metric.words.capitalize()} is not finite under this edit: use less strength.")
@@ -161,14 +168,15 @@ class _Reader:
         self.subject, self.metric = context.subject, metric
         self.up, self.down = (single_tokens(self.subject, words) for words in (metric.up, metric.down))
         self.direction = context.directions.load(metric.direction) if metric.direction else None
+        self.answers = [ids[0] for ids in self.subject.tokenize(list(metric.answers))] if metric.answers else []
         if metric.latent is not None:
             self.subject.check_latent(metric.latent)
         self.caught: list[Tensor] = []
         hook = self.direction.hook if self.direction else self.subject.hook if metric.latent is not None else None
-        self.catch = None if hook is None else (hook, self.caught)
+        self.look: list[Splice] = [] if hook is None else [(hook, self.caught.append)]
 
-    def read(self, tokens: Tensor, logits: Tensor) -> Tensor:
-        """[b] from tokens [b, s] and logits [b, s, vocabulary]."""
+    def read(self, tokens: Tensor, logits: Tensor, indices: Sequence[int]) -> Tensor:
+        """[b] from tokens [b, s] and logits [b, s, vocabulary] of the prompts with these indices."""
         last = logits[:, -1].double()
         match self.metric.kind:
             case "logit_difference":
@@ -179,6 +187,9 @@ class _Reader:
                 others = torch.ones(last.shape[-1], dtype=torch.bool, device=last.device)
                 others[self.up] = False
                 return last[:, self.up].logsumexp(-1) - last[:, others].logsumexp(-1)
+            case "answer":
+                own = torch.tensor([self.answers[i] for i in indices], device=last.device)
+                return last.log_softmax(-1).gather(-1, own[:, None])[:, 0]
             case "loss":
                 if tokens.shape[1] < 2:
                     raise ToolError("A prompt has no token whose loss could be measured: give at least one word.")

@@ -28,7 +28,7 @@ SINK_RATIO = 50.0
 CALIBRATION_TOKENS = 2048
 CALIBRATION_CONTEXT = 256
 
-Splice = Callable[[Tensor], Tensor]  # [b, s, d_model] -> the same shape
+Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its value's successor (None: itself)
 
 
 class Subject:
@@ -130,24 +130,17 @@ class Subject:
         tokens: Tensor,
         changes: Sequence[Change] = (),
         prompt: int | None = None,
-        splice: tuple[str, Splice] | None = None,
+        also: Sequence[Splice] = (),
         norms: Norms | None = None,
-        catch: tuple[str, list[Tensor]] | None = None,
     ) -> Tensor:
-        """[b, s, vocabulary] next-token logits with the changes made, then `splice` = (hook point, function).
+        """[b, s, vocabulary] next-token logits with the changes made and then, at their hook points, `also`.
 
         prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. norms: told the
-        lengths of the changes. catch: (hook point, a list that is given the value there, changes made). ToolError when
-        the changes leave numbers that are not finite.
+        lengths of the changes. ToolError when the changes leave numbers that are not finite.
         """
         tokens = tokens.to(self.device)
         made = hooks(self, changes, prompt or tokens.shape[1], norms=norms)
-        if splice is not None:
-            point, function = splice
-            made.append((point, lambda value, hook: function(value)))
-        if catch is not None:
-            place, caught = catch
-            made.append((place, lambda value, hook: caught.append(value)))
+        made += [(point, lambda value, hook, f=function: f(value)) for point, function in also]
         with torch.no_grad():
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
         return _finite(logits) if changes else logits
