@@ -1,0 +1,1 @@
+"""Model organisms: models whose truth is known because it was put there."""
