@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from prompts import template as templates
 from prompts.budget import Budget
 from prompts.cache import ReplyCache
-from prompts.errors import LLMError, NoAnswer
+from prompts.errors import LLMError, NoAnswer, Rejected
 from prompts.limits import Gate
 from prompts.pricing import dollars
 from prompts.providers import Endpoint, Role, client
@@ -28,6 +28,7 @@ from store.ids import content_hash
 from store.ledger import Ledger
 from store.types import LLMCall
 
+MOST_REJECTIONS = 8  # in a row that fail their item only
 CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
 
 
@@ -81,6 +82,7 @@ class LLM:
         self._gate = Gate(requests_per_minute)
         self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sending: dict[asyncio.Task[LLMCall], Endpoint] = {}
+        self._rejections: dict[Role, int] = {}  # in a row, since the role's endpoint first answered
 
     async def ask(
         self,
@@ -184,6 +186,12 @@ class LLM:
                 sending.add_done_callback(self._sent)
                 return await asyncio.shield(sending), False
 
+    def _rejected(self, role: Role, failure: Rejected) -> None:
+        """LLMError when it is not this one request that is at fault: nothing was answered yet, or many are refused."""
+        self._rejections[role] = self._rejections.get(role, MOST_REJECTIONS) + 1
+        if self._rejections[role] > MOST_REJECTIONS:
+            raise LLMError(str(failure)) from failure
+
     def _sent(self, task: asyncio.Task[LLMCall]) -> None:
         del self._sending[task]
         if not task.cancelled():
@@ -201,9 +209,12 @@ class LLM:
                 {"model": endpoint.model, "messages": request.messages, **request.parameters},
                 self._gate,
             )
-        except BaseException:
+        except BaseException as failure:
             self.budget.release(at_most)
+            if isinstance(failure, Rejected):
+                self._rejected(request.role, failure)
             raise
+        self._rejections[request.role] = 0
         usage = completion.usage
         usd = dollars(endpoint, usage.prompt_tokens, usage.completion_tokens, completion.cached_tokens)
         self.budget.settle(at_most, usd)

@@ -12,7 +12,7 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import ValidationError
 
-from prompts.errors import LLMError, Refused, TooLong
+from prompts.errors import LLMError, Refused, Rejected, TooLong
 from prompts.limits import Gate
 from prompts.providers import Endpoint
 from prompts.reply import Completion
@@ -37,7 +37,7 @@ class _Transient(Exception):
 async def complete(
     client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, Any], gate: Gate
 ) -> tuple[Completion, float]:
-    """The completion and the seconds of the attempt that brought it. Raises LLMError, Refused or TooLong."""
+    """The completion and the seconds of the attempt that brought it. Raises LLMError, Refused, Rejected or TooLong."""
     for attempt in range(endpoint.retries + 1):
         await gate.passage()
         started = time.monotonic()
@@ -126,7 +126,8 @@ def _status_failure(endpoint: Endpoint, error: openai.APIStatusError) -> Excepti
             f"{url} answers with an error of its own ({status}: {said}); check the server's log",
             _retry_after_s(error.response.headers),
         )
-    return LLMError(f"{url} refused the request for model {endpoint.model!r} ({status}: {said}).")
+    sentence = f"{url} refused the request for model {endpoint.model!r} ({status}: {said})."
+    return Rejected(sentence) if status in (400, 413, 422) else LLMError(sentence)
 
 
 def _codes(body: object) -> set[str]:
