@@ -15,7 +15,7 @@ from store.types import LatentId
 if TYPE_CHECKING:
     from tools.workbench.subject import Subject
 
-RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 LARGEST_INDEX = 10**7
 
 
@@ -34,7 +34,7 @@ def _ranges(text: str) -> list[int]:
         match = RANGE.fullmatch(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last <= LARGEST_INDEX:
-            raise UserError(f"{part!r} names no latents: write indices and ranges such as 0-999 or 3,17,40-44.")
+            raise UserError(f"{part[:60]!r} names no latents: write indices and ranges such as 0-999 or 3,17,40-44.")
         chosen.update(dict.fromkeys(range(first, last + 1)))
     return list(chosen)
 
@@ -51,7 +51,7 @@ def _lines(file: Path) -> list[int | LatentId]:
         word = line.strip()
         if word and not word.startswith("#"):
             try:
-                chosen.append(int(word) if word.isdecimal() else LatentId.parse(word))
+                chosen.append(int(word) if RANGE.fullmatch(word) and "-" not in word else LatentId.parse(word))
             except ValueError:
                 raise UserError(f"{file}, line {number}: {word[:60]!r} is no latent; write its index.") from None
     if not chosen:

@@ -3,6 +3,7 @@
 from agent.labels import Label
 from store.ledger import Ledger
 from store.types import Score
+from tools.workbench.results import blamed
 
 
 class Earlier:
@@ -54,6 +55,7 @@ class Earlier:
         """The id of a successful run whose explanation or score did not make it into the ledger: a killed batch's."""
         return self._unused.get(key)
 
-    def failure(self, key: str) -> str | None:
-        """Why this run failed, unless it succeeded later."""
-        return self._failed.get(key)
+    def failure(self, key: str, author: str) -> str | None:
+        """Why this run failed, unless it succeeded later, or an LLM was to blame and it was not `author`."""
+        reason = self._failed.get(key)
+        return reason if reason is not None and blamed(reason) in (None, author) else None

@@ -1,7 +1,9 @@
 """The overnight batch, from the command line's words to its outcome. Killed at any time, the same command goes on."""
 
 import asyncio
-from collections.abc import Sequence
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.choose import asked_roles, drawn, indices, latents_named, tool_names
@@ -32,7 +34,7 @@ def label_latents(
     measures = tool_names(list(scorers), "score_", "scorer")
     if not methods:
         raise UserError("There is nothing to do: name at least one --explainer.")
-    earlier = Earlier(session.ledger)
+    session.ledger.sql("SELECT 1")  # a store that cannot be used is refused before anything is made
     subject, s = session.subject, session.settings
     wanted = indices(subject, named) if named is not None else None
     budget = Budget(s.max_usd, s.max_calls, s.max_hours)
@@ -48,10 +50,25 @@ def label_latents(
 
     async def batch() -> Batch:
         with meter("labelling, requests") as advance:
+            earlier = Earlier(session.ledger)
             labeller = Labeller(context, earlier, chosen, methods, measures, in_flight, retry_failed, advance)
             try:
                 return await labeller.run()
             finally:
                 await llm.aclose()
 
-    return asyncio.run(batch())
+    with _alone(session.workspace):
+        return asyncio.run(batch())
+
+
+@contextmanager
+def _alone(workspace: Path) -> Iterator[None]:
+    """One batch at a time: two would not see each other's replies, and pay for them twice."""
+    with (workspace / "label.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another glossator label is at work in {workspace}: wait for it, or use another --workspace."
+            ) from None
+        yield

@@ -200,7 +200,7 @@ class Labeller:
             output = experiment.output if experiment else None
             if output is None or author not in (output.get("explainer"), output.get("judge")):
                 experiment = None
-        reason = None if self.retry_failed or experiment else self.earlier.failure(key)
+        reason = None if self.retry_failed or experiment else self.earlier.failure(key, author)
         if experiment is None and reason is None:
             experiment = await run(tool, input, self.context)
             self._asked += self._weight[tool]

@@ -52,13 +52,12 @@ class Session:
         s = self.settings
         return load_subject(s.model, s.dictionary, s.hook, s.device, s.dtype or self._settled_dtype())
 
-    @cached_property
-    def bare_subject(self) -> "Subject":
-        """The model alone, to train a dictionary at the hook point of the settings."""
+    def bare_subject(self, dtype: str | None = None) -> "Subject":
+        """The model alone, to train a dictionary at the hook point of the settings; `dtype` where they name none."""
         from tools.dictionaries.load import load_subject
 
         s = self.settings
-        return load_subject(s.model, None, s.hook, s.device, s.dtype)
+        return load_subject(s.model, None, s.hook, s.device, s.dtype or dtype)
 
     @cached_property
     def corpus(self) -> "Corpus":
@@ -71,7 +70,7 @@ class Session:
         return self.find_harvest() or self.make_harvest()
 
     def find_harvest(self) -> "Harvest | None":
-        """The largest finished harvest of the subject; of the corpus asked for, if one was asked for."""
+        """The finished harvest of the subject that holds most tokens; of the corpus asked for, if one was asked for."""
         from store.activations import Harvest
 
         wanted: dict[str, Any] = {"subject": self.subject.fingerprint}
@@ -80,7 +79,7 @@ class Session:
         if "tokens" in self.settings.model_fields_set:
             wanted["tokens"] = self.settings.tokens
         found = [
-            (manifest["header"].get("tokens", 0), folder)
+            (sum(shard["n_tokens"] for shard in manifest["shards"]), folder)
             for folder, manifest in self._manifests()
             if manifest.get("complete") and wanted.items() <= manifest["header"].items()
         ]

@@ -28,6 +28,7 @@ SECRET_IN_QUERY = re.compile(r"((?:^|[&;])[^=&;]*(?:key|token)=)[^&;]*", re.IGNO
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(gt=0)]
 Dollars = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what the store can hold
 
 
 class EndpointSettings(BaseModel):
@@ -81,7 +82,7 @@ class Settings(BaseSettings):
     max_hours: Amount | None = Field(default=None, description="limit of one run, hours")
     store_wait_s: Amount = Field(default=30.0, description="longest wait for a turn at the store, seconds")
     reviewer: str | None = Field(default=None, min_length=1, description="your name on reviews, else the system's")
-    seed: int = Field(default=0, description="seed of every random choice")
+    seed: Seed = Field(default=0, description="seed of every random choice")
     llm: EndpointSettings = Field(default=EndpointSettings(), description="endpoint of every role")
     agent: EndpointSettings = Field(default=EndpointSettings(), description="endpoint of the agent")
     explainer: EndpointSettings = Field(default=EndpointSettings(), description="endpoint of the explainer")

@@ -17,14 +17,14 @@ from store.errors import UserError
 
 def train_dictionary(session: Session, folder: Path, plan: dict[str, Any]) -> Path:
     """Trains a dictionary of the session's model at its hook point into `folder`; `plan` overrules TrainingPlan."""
-    from tools.dictionaries.train import TrainingPlan, train
+    from tools.dictionaries.train import TrainingPlan, begun_dtype, train
 
     try:
         checked = TypeAdapter(TrainingPlan).validate_python({**plan, "seed": session.settings.seed})
     except ValidationError as error:
         fault = error.errors()[0]
         raise UserError(f"The option --{fault['loc'][0]} is wrong: {fault['msg']}.") from None
-    subject, corpus = session.bare_subject, session.corpus
+    subject, corpus = session.bare_subject(begun_dtype(folder)), session.corpus
     say(f"Training {checked.n_latents:,} latents on {checked.tokens:,} tokens of {corpus.name} at {subject.hook}.")
     with meter("training, tokens") as advance:
         return train(subject, corpus, checked, folder, advance)

@@ -20,7 +20,7 @@ from prompts import template as templates
 from prompts.actions import Act, Action, as_one_object, as_tools, read_acts
 from prompts.budget import Budget
 from prompts.cache import ReplyCache
-from prompts.errors import LLMError, NoAnswer
+from prompts.errors import LLMError, NoAnswer, Rejected
 from prompts.limits import Gate
 from prompts.pricing import dollars
 from prompts.providers import Endpoint, Role, client
@@ -31,6 +31,7 @@ from store.ledger import Ledger
 from store.types import LLMCall
 
 ACT_TOKENS = 1024  # room for an act's arguments
+MOST_REJECTIONS = 8  # in a row that fail their item only
 CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
 
 
@@ -100,6 +101,7 @@ class LLM:
         self._gate = Gate(requests_per_minute)
         self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sending: dict[asyncio.Task[LLMCall], Endpoint] = {}
+        self._rejections: dict[Role, int] = {}  # in a row, since the role's endpoint first answered
 
     async def ask(
         self,
@@ -240,6 +242,12 @@ class LLM:
             )
         return found[0]
 
+    def _rejected(self, role: Role, failure: Rejected) -> None:
+        """LLMError when it is not this one request that is at fault: nothing was answered yet, or many are refused."""
+        self._rejections[role] = self._rejections.get(role, MOST_REJECTIONS) + 1
+        if self._rejections[role] > MOST_REJECTIONS:
+            raise LLMError(str(failure)) from failure
+
     def _sent(self, task: asyncio.Task[LLMCall]) -> None:
         del self._sending[task]
         if not task.cancelled():
@@ -259,9 +267,12 @@ class LLM:
                 self._gate,
                 request.on_text,
             )
-        except BaseException:
+        except BaseException as failure:
             self.budget.release(at_most)
+            if isinstance(failure, Rejected):
+                self._rejected(request.role, failure)
             raise
+        self._rejections[request.role] = 0
         usage = completion.usage
         usd = dollars(endpoint, usage.prompt_tokens, usage.completion_tokens, completion.cached_tokens)
         self.budget.settle(at_most, usd, usage.prompt_tokens + usage.completion_tokens)

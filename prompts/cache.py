@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+from store.disk import make_folder
 from store.errors import UserError
 from store.types import LLMCall
 
@@ -15,7 +16,7 @@ class ReplyCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")

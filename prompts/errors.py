@@ -29,5 +29,9 @@ class Unparseable(NoAnswer):
     """The reply is recorded, and it is empty or does not fit the schema."""
 
 
+class Rejected(NoAnswer):
+    """The endpoint refused this request as such (400, 413 or 422)."""
+
+
 class TooLong(NoAnswer):
     """The rendered prompt does not fit the model's context; nothing was paid."""

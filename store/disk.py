@@ -26,6 +26,15 @@ def full_disk_explained(place: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, unless they are there. Raises UserError when that cannot be."""
+    try:
+        with full_disk_explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made ({error.strerror}); name another one") from None
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A path to write to; when the body ends it becomes `path`, durably and in one step, and when it raises it goes."""

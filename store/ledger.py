@@ -15,6 +15,7 @@ from store.rows import derived, fetch_rows, from_row, to_table
 from store.types import FACTS, Fact
 
 F = TypeVar("F", bound=Fact)
+QUESTIONS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)  # SHOW and DESCRIBE are SELECTs
 
 
 class Ledger:
@@ -90,17 +91,6 @@ class Ledger:
         assert fact is not None, "rows never go away"
         return fact
 
-    def experiment_keys(self, tool: str | None = None) -> dict[str, str]:
-        """Key to id (the latest) of every experiment that succeeded, of one tool or of all."""
-        with self.store.read() as connection:
-            return dict(
-                connection.execute(
-                    "SELECT key, id FROM experiments WHERE error IS NULL AND tool = coalesce(?, tool) "
-                    "ORDER BY created_at",
-                    [tool],
-                ).fetchall()
-            )
-
     def view(self, name: str, **filters: Any) -> list[dict[str, Any]]:
         """The rows of a view whose columns equal `filters`, as dictionaries, in the view's order."""
         if name not in view_names():
@@ -108,12 +98,18 @@ class Ledger:
         return self._select(name, filters)
 
     def sql(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of any query, read-only. Raises UserError when DuckDB refuses it."""
+        """Column names and rows of one query. Raises UserError when DuckDB refuses it or it is not one SELECT."""
         if not query.strip(" \t\n;"):
             raise UserError("the query is empty; give one statement, such as: select * from scoreboard")
         try:
             with self.store.read() as connection:
-                cursor = connection.execute(query)
+                statements = connection.extract_statements(query)
+                if len(statements) != 1 or statements[0].type not in QUESTIONS:
+                    raise UserError(
+                        "the store is only asked here: give one SELECT, and redirect what `glossator sql --format csv` "
+                        "prints to keep it"
+                    )
+                cursor = connection.execute(statements[0])
                 return [column[0] for column in cursor.description or ()], cursor.fetchall()
         except duckdb.Error as error:
             raise UserError(f"DuckDB refused the query: {' '.join(str(error).split())}") from None

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from store.ids import content_hash
 from store.ledger import Ledger
 from store.rows import derived, fetch_rows, from_row
 from store.support import Evidence
@@ -87,6 +88,8 @@ def _fault(noun: type[Fact], row: dict[str, Any]) -> str | None:
     for column in derived(noun):
         if getattr(fact, column) != row[column]:
             return f"was altered: its content gives the {column} {getattr(fact, column)}, not {row[column]}"
+    if isinstance(fact, LLMCall) and fact.request != content_hash([fact.model, fact.parameters, fact.messages]):
+        return "names another request than its model, parameters and messages give"
     return None
 
 
@@ -112,7 +115,15 @@ def _dangling(ledger: Ledger) -> list[Problem]:
             Problem(where=f"{noun.table}/{id}", what=f"names the {column} {name}, which is not in {target.table}")
             for id, name in found
         ]
-    return problems
+    with ledger.store.read() as connection:
+        calls = connection.execute(
+            "SELECT id, output->>'call' AS call FROM experiments WHERE call IS NOT NULL "
+            "AND call NOT IN (SELECT id FROM llm_calls) ORDER BY id"
+        ).fetchall()
+    return problems + [
+        Problem(where=f"experiments/{id}", what=f"names the call {call}, which is not in llm_calls")
+        for id, call in calls
+    ]
 
 
 def _misjudged(ledger: Ledger) -> list[Problem]:

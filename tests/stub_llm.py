@@ -170,6 +170,8 @@ class Server:
                 return send(writer, 500, failure("out of memory"), "retry-after-ms: 20\r\n")
             case "too_long":
                 return send(writer, 400, failure("too many tokens", "context_length_exceeded"))
+            case "400":
+                return send(writer, 400, failure("invalid request"))
             case "html":
                 return send(writer, 200, "<!doctype html><title>Sign in</title>", kind="text/html")
             case "invalid_json":

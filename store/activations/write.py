@@ -28,7 +28,7 @@ from store.activations.layout import (
 )
 from store.activations.summary import Summary
 from store.activations.table import SortedTable
-from store.disk import appearing, full_disk_explained
+from store.disk import appearing, full_disk_explained, make_folder
 from store.errors import UserError
 from store.ids import canonical_json
 
@@ -46,8 +46,8 @@ class HarvestWriter:
 
     def __init__(self, folder: Path, header: dict[str, Any], n_latents: int) -> None:
         self.folder = folder
+        make_folder(folder)
         with full_disk_explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / "writer.lock").open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

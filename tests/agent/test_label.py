@@ -1,5 +1,6 @@
 """The batch: what it writes, that it goes on where it was killed, that it keeps to its budget, how it reads."""
 
+import fcntl
 import signal
 import time
 from collections.abc import Callable
@@ -75,6 +76,24 @@ def test_another_llm_labels_anew(world: Commands, llm: Stub, monkeypatch: pytest
     assert {e.explainer for e in world.ledger.find(Explanation)} == {"stub", "another"}
     assert len(world.ledger.find(Explanation)) == 4
     assert len(world.ledger.find(Score)) == 8
+
+
+def test_another_llm_is_asked_where_one_failed(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm.configure(behaviour="refusal")
+    assert len(world("label", "--latents", f"{COLOUR},{DEAD}", "--json").json["failures"]) == 2
+    llm.configure(behaviour="words")
+    monkeypatch.setenv("GLOSSATOR_LLM_MODEL", "another")
+    found = world("label", "--latents", f"{COLOUR},{DEAD}", "--json").json
+    assert [label["explainer"] for label in found["labels"]] == ["another"]
+    assert [failure["latent"].rpartition("/")[2] for failure in found["failures"]] == [str(DEAD)]
+
+
+def test_one_batch_at_a_time(world: Commands, llm: Stub) -> None:
+    with (world.workspace / "label.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "Another glossator label is at work" in world("label", "--latents", COLOUR).sentence
+    assert llm.stats()["requests"] == 0
+    assert world("label", "--latents", COLOUR).code == 0
 
 
 def test_a_capable_llm_is_asked_anew(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from prompts.ask import LLM, Answer
-from prompts.errors import LLMError, TooLong
+from prompts.errors import LLMError, Rejected, TooLong
 from prompts.providers import Endpoint, Role, client
 from tests.prompts.conftest import Door, question
 
@@ -117,6 +117,21 @@ def test_a_prompt_that_is_too_long_fails_its_item_only(door: Door):
     answers = door.run(lambda llm: llm.ask_many(Role.JUDGE, "judge_detection", values), concurrency=1)
     assert isinstance(answers[0], TooLong)
     assert isinstance(answers[1], Answer)
+
+
+def test_a_rejected_prompt_fails_its_item_only_once_others_were_answered(door: Door):
+    door.stub.script("ok", "400")
+    values = [question(i) for i in range(3)]
+    answers = door.run(lambda llm: llm.ask_many(Role.JUDGE, "judge_detection", values), concurrency=1)
+    assert [type(answer) for answer in answers] == [Answer, Rejected, Answer]
+    door.stub.reset()
+    door.stub.configure(behaviour="400")
+    with pytest.raises(LLMError, match="400"):
+        door.run(lambda llm: llm.ask(Role.JUDGE, "judge_detection", question(5)))
+    door.stub.script("ok")
+    more = [question(i) for i in range(10, 40)]
+    with pytest.raises(LLMError, match="400"):
+        door.run(lambda llm: llm.ask_many(Role.JUDGE, "judge_detection", more), concurrency=1)
 
 
 def test_an_endpoint_error_ends_the_batch_and_keeps_what_was_paid(door: Door):

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from store.ids import content_hash
 from store.types import (
     ActivationExample,
     Comparison,
@@ -43,7 +44,6 @@ def llm_call(**changes) -> LLMCall:
         "role": "judge",
         "template": "judge_detection.v1",
         "template_hash": "beef",
-        "request": "cafe",
         "model": "qwen",
         "parameters": {"temperature": 0.0, "max_tokens": 1, "seed": None, "deep": {"list": [1, 2.5, "x"]}},
         "messages": ({"role": "user", "content": AWKWARD},),
@@ -52,7 +52,9 @@ def llm_call(**changes) -> LLMCall:
         "completion_tokens": 1,
         "seconds": 0.25,
     }
-    return LLMCall(**{**values, **changes})
+    values |= changes
+    request = content_hash([values["model"], values["parameters"], values["messages"]])
+    return LLMCall(**{"request": request, **values})
 
 
 def every_noun() -> list[Fact]:

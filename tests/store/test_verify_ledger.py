@@ -6,7 +6,7 @@ import pytest
 from store.ledger import Ledger
 from store.types import FACTS, Hypothesis, Score
 from store.verify import BATCH_ROWS, REFERENCES, verify
-from tests.store.examples import every_noun, experiment, explanation, score
+from tests.store.examples import every_noun, experiment, explanation, llm_call, score
 
 
 @pytest.fixture
@@ -87,6 +87,13 @@ def test_a_row_that_was_taken_away_is_missed(ledger, deleted, dangling):
     problems = verify(ledger)
     assert {problem.where.split("/")[0] for problem in problems} == dangling
     assert all(f"which is not in {deleted.split()[0]}" in problem.what for problem in problems)
+
+
+def test_a_call_that_is_not_what_it_says_is_found(ledger):
+    ledger.append(llm_call(request="lie"), experiment(output={"call": "nowhere"}))
+    call, run = verify(ledger)
+    assert "another request" in call.what
+    assert "names the call nowhere" in run.what
 
 
 def test_a_reference_to_nothing_is_found_even_if_the_row_is_intact(ledger):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from store.errors import UserError
 from tools.dictionaries import train as train_module
-from tools.dictionaries.evaluate import Moments, evaluate
+from tools.dictionaries.evaluate import Moments, _splice, evaluate
 from tools.dictionaries.load import check, load_dictionary, load_subject
 from tools.dictionaries.train import TrainingPlan, train
 from tools.workbench.batches import cut_windows, take_tokens
@@ -276,6 +276,13 @@ def test_training_resumes_to_the_same_weights(
     assert "jumprelu" in trained.sae.cfg.architecture()
     with pytest.raises(UserError, match="holds another training"):
         train(bare, corpus, TrainingPlan(n_latents=32, k=4), tmp_path / "whole", lambda done, total, note: None)
+
+
+def test_sinks_are_not_spliced() -> None:
+    value = torch.randn(1, 3, 4)
+    spliced = _splice(torch.zeros_like, torch.tensor([[False, True, False]]))(value)
+    assert torch.equal(spliced[:, [0, 2]], value[:, [0, 2]])
+    assert not spliced[:, 1].any()
 
 
 def test_training_reads_no_sink(subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.tools.world import BANK, COLOUR, COLOURS, EXCEPT, ID, WORDS, fires, planted_context
 from tools.labelling.neuron_to_graph import last_activation
@@ -99,6 +100,13 @@ def test_measuring_a_context_alone_equals_the_rule(context: Context) -> None:
     contexts = [ids("all except"), ids("except"), ids("ba be bi all except"), ids("all")]
     truth = [fires(["<s>", *(WORDS[t] for t in c)])[-1, EXCEPT] for c in contexts]
     assert measure(contexts) == truth == [8.0, 0.0, 8.0, 0.0]
+
+
+def test_a_context_that_ends_on_a_sink_measures_nothing(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_with_colour = [[ID[COLOURS[0]]]]
+    assert last_activation(context, COLOUR)(ends_with_colour)[0] > 0
+    monkeypatch.setattr(context.subject, "sinks", lambda residual: torch.ones(residual.shape[:2], dtype=torch.bool))
+    assert last_activation(context, COLOUR)(ends_with_colour) == [0.0]
 
 
 def test_prune_and_saliency_by_hand() -> None:

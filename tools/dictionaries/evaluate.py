@@ -6,7 +6,6 @@ flatters: a random dictionary scores well above 0, so its figure stands beside.
 """
 
 from collections.abc import Callable
-from itertools import islice
 
 import numpy as np
 import torch
@@ -98,7 +97,7 @@ def evaluate(
         progress(min(total, done // 2), total)
     n = moments.n
     ev = {name: 1 - error / moments.total_variance for name, error in errors.items()}
-    losses = _losses(subject, list(islice(windows, 0, None)), moments.mean, baselines)
+    losses = _losses(subject, windows, moments.mean, baselines)
     density = counts.double() / n
     histogram, _ = np.histogram(density[density > 0].numpy(), bins=[0.0, *HISTOGRAM_EDGES[1:]])
     progress(total, total)

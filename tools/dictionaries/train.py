@@ -23,7 +23,7 @@ from sae_lens.saes.sae import SAEMetadata, TrainingSAE
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-from store.disk import full_disk_explained
+from store.disk import full_disk_explained, make_folder
 from store.errors import UserError
 from tools.workbench.batches import cut_windows, forward, take_tokens
 from tools.workbench.corpus import Corpus
@@ -62,6 +62,7 @@ class TrainingPlan:
         return self.tokens // self.batch
 
 
+CLAIM = "training.json"  # what is trained here, so that nothing else goes on with it
 Progress = Callable[[int, int, str], None]  # (tokens done, tokens in all, what the loss says)
 
 
@@ -175,10 +176,16 @@ def _trainer_config(subject: Subject, plan: TrainingPlan) -> SAETrainerConfig:
     )
 
 
+def begun_dtype(folder: Path) -> str | None:
+    """The dtype of the training that was begun in `folder`: a later timing must not choose another one."""
+    claim = folder / CLAIM
+    return str(json.loads(claim.read_text())["dtype"]) if claim.is_file() else None
+
+
 def _claim(folder: Path, header: Mapping[str, object]) -> None:
     """Makes `folder` this training's own, or refuses when it is another's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    claim = folder / "training.json"
+    make_folder(folder)
+    claim = folder / CLAIM
     if claim.exists() and json.loads(claim.read_text()) != json.loads(json.dumps(header)):
         raise UserError(
             f"{folder} holds another training ({claim.name} differs): name another folder or delete this one."

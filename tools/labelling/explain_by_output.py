@@ -16,7 +16,7 @@ from tools.workbench.edits import Edit
 from tools.workbench.examples import need_firings
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
-from tools.workbench.results import ExplanationOutput, one_line
+from tools.workbench.results import ExplanationOutput, llm_failed, one_line
 from tools.workbench.unembed import direct_effect
 
 PROMPT = 24  # tokens of a prompt, BOS included
@@ -82,7 +82,7 @@ async def explain_by_output(input: Input, context: Context) -> Output:
             Role.EXPLAINER, "explain_by_output", values, max_tokens=None if explainer.capable else SMALL_REPLY
         )
     except NoAnswer as failure:
-        raise ToolError(f"{explainer.model} gave no explanation: {failure}") from None
+        raise llm_failed(explainer.model, f"explanation: {failure}") from None
     return Output(
         latent=str(latent),
         text=one_line(answer, explainer.model),

@@ -10,7 +10,7 @@ from prompts.providers import Role
 from tools.workbench.context import Context
 from tools.workbench.examples import WIDTH, Snippet, need_firings, spread, top
 from tools.workbench.registry import ToolError, ToolInput, tool
-from tools.workbench.results import ExplanationOutput, one_line
+from tools.workbench.results import ExplanationOutput, llm_failed, one_line
 from tools.workbench.texts import mark, pieces
 
 MIN_WINDOWS = 5  # different windows an explanation must rest on
@@ -59,7 +59,7 @@ async def explain_latent(input: Input, context: Context) -> Output:
             max_tokens=None if explainer.capable else SMALL_REPLY,
         )
     except NoAnswer as failure:
-        raise ToolError(f"{explainer.model} gave no explanation: {failure}") from None
+        raise llm_failed(explainer.model, f"explanation: {failure}") from None
     return Output(
         latent=str(latent),
         text=one_line(answer, explainer.model),

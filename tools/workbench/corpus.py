@@ -33,6 +33,7 @@ PLONE = (
 LANGUAGES = ("de", "fr", "es", "it", "pt_BR", "nl", "uk", "sv", "ru", "ja", "zh_CN", "eu")
 SOURCE_CHARACTERS = 4_000_000  # at most this many from one source, so that none rules the mixture
 TEXT_SUFFIXES = (".txt", ".md", ".py", ".jsonl", ".csv")
+SURROGATE = re.compile("[\ud800-\udfff]")
 MESSAGE = re.compile(r'^msgstr(?:\[\d\])? ((?:".*"\n?)+)', re.MULTILINE)
 
 csv.field_size_limit(2**31 - 1)
@@ -58,7 +59,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order; `hash` names their content."""
+    """Documents in a fixed order, no text twice; `hash` names their content."""
 
     name: str
     documents: tuple[Document, ...]
@@ -84,7 +85,7 @@ def open_corpus(name: str) -> Corpus:
 
 
 def _corpus(name: str, documents: Iterable[Document]) -> Corpus:
-    kept = tuple(d for d in documents if d.text.strip())
+    kept = tuple({d.hash: d for d in documents if d.text.strip()}.values())
     if not kept:
         raise UserError(
             f"The corpus {name!r} holds no text: give files ending in {', '.join(TEXT_SUFFIXES)} that are not empty."
@@ -98,7 +99,7 @@ def _corpus(name: str, documents: Iterable[Document]) -> Corpus:
 def _read(path: Path) -> Iterator[Document]:
     """Documents of one file: a line's "text" in .jsonl, a row's "text" or "prompt" in .csv, else the whole file."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
     except OSError as error:
@@ -109,10 +110,13 @@ def _read(path: Path) -> Iterator[Document]:
     if path.suffix == ".jsonl":
         try:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise UserError(f"{path} is not JSON lines ({error}): write one object with a 'text' a line.") from None
     elif path.suffix == ".csv":
-        rows = list(csv.DictReader(io.StringIO(text)))
+        try:
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise UserError(f"{path} is not CSV ({error}): write rows with a column 'text' or 'prompt'.") from None
     else:
         rows = [{"text": text}]
     for number, row in enumerate(rows, 1):
@@ -121,6 +125,8 @@ def _read(path: Path) -> Iterator[Document]:
             raise UserError(
                 f"{path}, row {number}, has no 'text': give each row a 'text' (or 'prompt') that is a string."
             )
+        if not value.isascii() and SURROGATE.search(value):
+            raise UserError(f"{path}, row {number}, holds half a character (a lone surrogate): correct its text.")
         yield Document(value, path.name)
 
 

@@ -24,7 +24,7 @@ from tools.workbench.context import Context
 from tools.workbench.examples import Snippet, half_of, need_firings, spread
 from tools.workbench.negatives import negatives
 from tools.workbench.registry import ToolError, ToolInput
-from tools.workbench.results import ScoreOutput
+from tools.workbench.results import ScoreOutput, llm_failed
 from tools.workbench.stats import auroc, auroc_interval
 
 CANDIDATES = 5  # log-probabilities asked for: what every endpoint that sends any allows
@@ -140,7 +140,7 @@ async def judged(context: Context, input: JudgeInput, template: str, items: Sequ
     margins = await asyncio.gather(*(_margins(llm, template, text, items, input.batched) for text in texts))
     positive, negative = _sides(items, margins[0])
     if not positive or not negative:
-        raise ToolError(f"{judge.model} gave no readable verdict on one side of the items: name another judge.")
+        raise llm_failed(judge.model, "readable verdict on one side of the items: name another judge.")
     interval = auroc_interval(positive, negative, context.rng("bootstrap"))
     floor_sides = _sides(items, margins[1]) if len(margins) > 1 else ([], [])
     verdicts = zip(items, margins[0], margins[-1] if len(margins) > 1 else [None] * len(items), strict=True)

@@ -35,8 +35,9 @@ def read_text(subject: Subject, text: str) -> TextReading:
     if not text:
         raise ToolError("A text is empty: give at least one token of text.")
     tokens = subject.to_tokens(text)
-    if tokens.shape[1] > LONGEST:
-        raise ToolError(f"A text has {tokens.shape[1]:,} tokens and at most {LONGEST:,} are read: give shorter texts.")
+    longest = min(LONGEST, int(subject.model.cfg.n_ctx))
+    if tokens.shape[1] > longest:
+        raise ToolError(f"A text has {tokens.shape[1]:,} tokens and at most {longest:,} are read: give shorter texts.")
     residual = subject.residual(tokens)
     sinks = subject.sinks(residual)[0, 1:]
     return TextReading(subject, tuple(pieces(subject, tokens[0, 1:].tolist())), residual[0, 1:], sinks)

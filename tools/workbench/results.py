@@ -1,5 +1,6 @@
 """What the labelling tools return, and the ledger's nouns made from it."""
 
+import re
 from typing import Any
 
 from pydantic import Field
@@ -33,11 +34,22 @@ class ScoreOutput(ToolOutput):
     unparsed: int = Field(description="items without a readable verdict; left out, never counted as wrong")
 
 
+def llm_failed(model: str, how: str) -> ToolError:
+    """The failure of a run whose LLM gave nothing to use; `how` goes on "gave no"."""
+    return ToolError(f"{model} gave no {how}")
+
+
+def blamed(error: str) -> str | None:
+    """The LLM that a failed run's error blames; None when it was not the LLM."""
+    match = re.match(r"(.+?) gave no ", error)
+    return match[1] if match else None
+
+
 def one_line(answer: Answer, explainer: str) -> str:
     """An explainer's words. ToolError when they were cut off: half a sentence is no explanation."""
     text = " ".join(answer.text.split())
     if answer.cut:
-        raise ToolError(f"{explainer} gave no explanation that ends within its limit of tokens: {text[:200]!r}.")
+        raise llm_failed(explainer, f"explanation that ends within its limit of tokens: {text[:200]!r}.")
     return text
 
 

@@ -1,5 +1,6 @@
 """The one way a tool is run: validate, time, call, append the experiment to the ledger."""
 
+import json
 from time import perf_counter
 from typing import Any
 
@@ -52,6 +53,10 @@ def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
     if isinstance(input, tool.input):
         return input
     raw = input.model_dump() if isinstance(input, ToolInput) else input
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{tool.name} cannot take half a character (a lone surrogate): correct the text.") from None
     try:
         return tool.input.model_validate(raw)
     except ValidationError as error:

@@ -46,6 +46,7 @@ def mark(strings: Sequence[str], marked: Collection[int]) -> str:
         if pending and string:
             body = string.strip() or string
             before, _, after = string.partition(body)
+            body = f"{' ' * body.startswith('<')}{body}{' ' * body.endswith('>')}"
             text.append(f"{before}{OPEN}{body}{CLOSE}{after}")
             pending = False
         else:
