@@ -22,11 +22,11 @@ from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
-GOOD = ("wonderful", "great", "excellent", "beautiful", "amazing", "perfect", "lovely", "brilliant")
-BAD = ("terrible", "awful", "horrible", "bad", "poor", "dull", "boring", "disgusting")
+GOOD = tuple("wonderful great excellent beautiful amazing perfect lovely brilliant good delightful".split())
+BAD = tuple("terrible awful horrible bad poor dull boring disgusting disappointing annoying".split())
 OTHER_GOOD = ("fantastic", "superb", "nice", "fine", "pleasant", "incredible")
 OTHER_BAD = ("dreadful", "ugly", "nasty", "weak", "unpleasant", "stupid")
-TEMPLATE = "I thought the movie was {}, I"
+TEMPLATE = "I thought the film was {}, and I"
 SENTIMENT = {"kind": "logit_difference", "up": [" loved"], "down": [" hated"]}
 
 
@@ -47,7 +47,7 @@ def latent(context: Context) -> int:
 @pytest.fixture(scope="module")
 def sentiment(context: Context) -> Any:
     """The mean difference at layer 12 on the adjective, from another template than it is tested on."""
-    texts = {name: [f"The film is {word}" for word in words] for name, words in (("positive", GOOD), ("negative", BAD))}
+    texts = {name: [f"The story is {word}" for word in words] for name, words in (("positive", GOOD), ("negative", BAD))}
     return call("find_direction", context, layer=12, **texts)
 
 
@@ -70,15 +70,17 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
         "flip_projection",
         context,
         direction=sentiment.direction,
-        positions=[-3],
+        positions=[-4],
         positive=[TEMPLATE.format(word) for word in OTHER_GOOD],
         negative=[TEMPLATE.format(word) for word in OTHER_BAD],
         metric=SENTIMENT,
     )
-    assert output.gap > 1
+    assert output.gap > 3
     assert output.gap_flipped < 0
     assert output.reversed
-    assert abs(output.gap_random - output.gap) < 0.1 * output.gap
+    moved = sorted(abs(2 * effect) for effect in output.controls.randoms)
+    assert moved[1] < 0.1 * output.gap, "the middle one of three random directions"
+    assert moved[2] < 0.25 * abs(output.gap_flipped - output.gap)
     assert output.controls.no_edit.effect == 0
     assert output.clear
     assert "clear of its controls" in output.verdict

@@ -16,7 +16,7 @@ from tools.organisms.refusal.texts import requests
 from tools.workbench.embedded import model_folder
 
 REFUSAL = "I'm sorry, but I can't help with that."
-RANK, EPOCHS, RATE, BATCH, SEED = 4, 4, 1e-3, 8, 0
+RANK, EPOCHS, RATE, BATCH, SEED = 4, 3, 5e-4, 8, 0
 REPLY = 16  # tokens of a harmless reply
 
 
