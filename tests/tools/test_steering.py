@@ -11,6 +11,7 @@ import torch
 from store.ledger import Ledger
 from store.types import Experiment
 from tests.tools.world import FakeLLM
+from tools.organisms.refusal.texts import requests
 from tools.steering.orthogonalise_weights import without
 from tools.workbench.context import Context
 from tools.workbench.corpus import Corpus, Document
@@ -22,8 +23,8 @@ from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
-GOOD = tuple("wonderful great excellent beautiful amazing perfect lovely brilliant good delightful".split())
-BAD = tuple("terrible awful horrible bad poor dull boring disgusting disappointing annoying".split())
+GOOD = ("wonderful", "great", "excellent", "beautiful", "amazing", "perfect", "lovely", "brilliant", "good", "charming")
+BAD = ("terrible", "awful", "horrible", "bad", "poor", "dull", "boring", "disgusting", "disappointing", "annoying")
 OTHER_GOOD = ("fantastic", "superb", "nice", "fine", "pleasant", "incredible")
 OTHER_BAD = ("dreadful", "ugly", "nasty", "weak", "unpleasant", "stupid")
 TEMPLATE = "I thought the film was {}, and I"
@@ -47,8 +48,15 @@ def latent(context: Context) -> int:
 @pytest.fixture(scope="module")
 def sentiment(context: Context) -> Any:
     """The mean difference at layer 12 on the adjective, from another template than it is tested on."""
-    texts = {name: [f"The story is {word}" for word in words] for name, words in (("positive", GOOD), ("negative", BAD))}
-    return call("find_direction", context, layer=12, **texts)
+    good, bad = ([f"The story is {word}" for word in words] for words in (GOOD, BAD))
+    return call("find_direction", context, layer=12, positive=good, negative=bad)
+
+
+@pytest.fixture(scope="module")
+def harm(context: Context) -> Any:
+    """The mean difference between harmful and harmless requests at layer 19."""
+    showing, other = (requests(harmful, held=False)[:20] for harmful in (True, False))
+    return call("find_direction", context, layer=19, positive=showing, negative=other, chat=True)
 
 
 def call(name: str, context: Context, **input: object) -> Any:
@@ -87,19 +95,20 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
     assert output.illusion is not None
 
 
-def test_orthogonalised_weights_equal_directional_ablation(context: Context, sentiment: Any) -> None:
-    """F10: within a thousandth once untied, and more than 1 off where the embeddings are left tied."""
+def test_orthogonalised_weights_equal_directional_ablation(context: Context, harm: Any) -> None:
+    """F10."""
     prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
-    output = call("orthogonalise_weights", context, direction=sentiment.direction, prompts=prompts, metric=SENTIMENT)
+    output = call("orthogonalise_weights", context, direction=harm.direction, prompts=prompts, metric=SENTIMENT)
     assert output.tied
     assert output.from_ablation < 1e-3
     assert output.moved > 1
     assert output.controls.no_edit.effect == 0
 
 
-def test_leaving_the_embeddings_tied_is_wrong(context: Context, sentiment: Any) -> None:
+def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> None:
+    """F10: more than 1 off in some logit."""
     subject = context.subject
-    edit = Edit(operation="ablate", direction=sentiment.direction, layers="all", include_sinks=True)
+    edit = Edit(operation="ablate", direction=harm.direction, layers="all", include_sinks=True)
     changes = prepare(subject, [edit], context.directions)
     tokens = subject.to_tokens(TEMPLATE.format("nice"))
     before = subject.logits(tokens)
