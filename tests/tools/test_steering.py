@@ -136,8 +136,8 @@ def test_steering_writes_other_text_and_its_controls_are_there(context: Context,
 def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentiment: Any) -> None:
     prompts = [TEMPLATE.format(word) for word in ("okay", "long", "short", "new")]
     target = {"direction": sentiment.direction}
-    output = call("dose_response", context, target=target, costs=[0.1, 0.4], prompts=prompts, metric=SENTIMENT)
-    for dose, cost in zip(output.doses, (0.1, 0.4), strict=True):
+    output = call("dose_response", context, target=target, costs=[0.01, 0.04], prompts=prompts, metric=SENTIMENT)
+    for dose, cost in zip(output.doses, (0.01, 0.04), strict=True):
         assert dose.cost == pytest.approx(cost, rel=0.1)
     assert output.doses[1].effect.effect > output.doses[0].effect.effect > 0
     assert output.curve.slope > 0
