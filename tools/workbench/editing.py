@@ -81,7 +81,8 @@ class Change:
                     wanted = torch.where(now > 0, wanted, now)
             case _:
                 wanted = self.centre + self.strength * (now - self.centre)
-        return (wanted - now)[..., None] * write
+        moved: Tensor = (wanted - now)[..., None] * write
+        return moved
 
     def _head(self, value: Tensor) -> Tensor:
         """value: [b, s, heads, d_head]. Along another direction, a change as long as the head's."""
