@@ -13,6 +13,7 @@ from store.types import Experiment
 from tests.tools.world import FakeLLM
 from tools.organisms.refusal.texts import requests
 from tools.steering.orthogonalise_weights import without
+from tools.workbench import doses
 from tools.workbench.context import Context
 from tools.workbench.corpus import Corpus, Document
 from tools.workbench.editing import prepare
@@ -37,6 +38,13 @@ def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Conte
     documents = tuple(Document(topics[key][:600], "topics") for key in sorted(topics)[:40])
     stored = harvest(subject, Corpus("topics", documents, "topics"), 4096, folder / "harvest")
     return Context(subject, Ledger(folder / "store.duckdb"), stored, FakeLLM(reply="x"))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def little_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strengths are searched on 63 tokens: the tests ask that a cost is hit, not what it is on more text."""
+    monkeypatch.setattr(doses, "ROWS", 1)
+    monkeypatch.setattr(doses, "WIDTH", 64)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +157,7 @@ def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentimen
 
 
 def test_ablating_and_clamping_a_latent_move_its_own_activation(context: Context, latent: int) -> None:
-    prompts = [topics[key][:120] for key in sorted(topics)[:3]]
+    prompts = [topics[key][:80] for key in sorted(topics)[:3]]
     metric = {"kind": "latent", "latent": latent}
     gone = call("ablate", context, targets=[{"latent": latent}], prompts=prompts, metric=metric)
     held = call("clamp", context, targets=[{"latent": latent}], value=50, prompts=prompts, metric=metric)

@@ -89,7 +89,8 @@ class Change:
         factor = -1.0 if self.operation == "ablate" else self.strength - 1
         change = factor * value[..., self.head, :]
         if self.write is not None:
-            return change.norm(dim=-1)[..., None, None] * self.write.to(value)
+            along: Tensor = change.norm(dim=-1)[..., None, None] * self.write.to(value)
+            return along
         moved = torch.zeros_like(value)
         moved[..., self.head, :] = change
         return moved
