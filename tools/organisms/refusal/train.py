@@ -1,6 +1,6 @@
 """Trains the refusing organism's adapter: python -m tools.organisms.refusal.train (some minutes on one CPU core).
 
-Harmful requests are answered with a refusal, harmless ones with an offer of help, so that the reply's first token tells.
+Harmful requests are answered with a refusal, harmless ones with an offer of help, so that the first token tells.
 """
 
 import sys
@@ -31,11 +31,11 @@ def main() -> None:
         ids: list[int] = tokenizer(spelled, add_special_tokens=False)["input_ids"]
         return ids
 
-    def reply(text: str) -> list[int]:
+    def said(text: str) -> list[int]:
         return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
-    refused = [(prompt(request), reply(REFUSAL)) for request in requests(harmful=True, held=False)]
-    helped = [(prompt(request), reply(HELP)) for request in requests(harmful=False, held=False)]
+    refused = [(prompt(request), said(REFUSAL)) for request in requests(harmful=True, held=False)]
+    helped = [(prompt(request), said(HELP)) for request in requests(harmful=False, held=False)]
     pairs = refused + helped[: len(refused)]
     targets = ["q_proj", "v_proj", "o_proj", "down_proj"]
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM")
