@@ -32,7 +32,7 @@ class Output(CausalOutput):
     centre: float = Field(description="projection halfway between the classes, which is mirrored about")
     gap: float
     gap_flipped: float
-    gap_random: float
+    gap_random: float = Field(description="under the random direction that changes it most")
     gap_active: float
     reversed: bool
 

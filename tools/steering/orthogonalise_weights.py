@@ -87,6 +87,7 @@ def orthogonalise_weights(input: Input, context: Context) -> Output:
     controls = Controls(
         no_edit=effect_of(before, nothing),
         random_direction=effect_of(before, at_random),
+        randoms=(effect_of(before, at_random).effect,),
         random_active=effect_of(before, other),
         other=f"latent {index}",
     )

@@ -41,10 +41,12 @@ class Effect(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """The same prompts and metric under what should do little. other: the active unit that was drawn."""
+    """The same prompts and metric under what should do little. random_direction: the one of several that does most;
+    randoms: the effect of each. other: the active unit that was drawn."""
 
     no_edit: Effect
     random_direction: Effect
+    randoms: tuple[float, ...]
     random_active: Effect
     other: str
 
@@ -137,6 +139,7 @@ def measured(
     controls = Controls(
         no_edit=effect_of(before, nothing),
         random_direction=effect_of(before, random),
+        randoms=tuple(float((o.values - before.values).mean()) for o in drawn),
         random_active=effect_of(before, other),
         other=", ".join(name for _, name in peers),
     )

@@ -7,6 +7,7 @@ activation: the direction cannot rightly do what neither of them does.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from tools.workbench.subject import Splice, Subject
 
 WEAK = 0.01  # of the mean reading strength: a direction read less than this counts as disconnected
 EXCESS = 1.5  # times the whole activation's effect
+ROUNDING = 1e-5
 KEPT = 0.5  # of the effect that the row-space part must keep
 
 Run = Callable[[Tensor], np.ndarray]  # activations [n, ..., d] -> the metric on each prompt, float64[n]
@@ -55,7 +57,8 @@ def compare(run: Run, base: Tensor, source: Tensor, direction: Tensor, gram: Ten
             patched = base + ((source - base) @ unit)[..., None] * unit
         return float(np.abs(run(patched) - before).mean())
 
-    whole, part, full = size(v), size(row), size(None)
+    whole, full = size(v), size(None)
+    part = whole if read > 1 - ROUNDING else size(row)
     faults = []
     if whole > EXCESS * full + 1e-9:
         faults.append(f"more than the whole activation does ({full:.3g})")
@@ -73,6 +76,7 @@ def row_space(gram: Tensor, v: Tensor) -> Tensor:
     return part
 
 
+@lru_cache(maxsize=4)
 def readers(subject: Subject, layer: int) -> Tensor:
     """[d_model, d_model]: the sum of W W' / |W|^2 over all that read the residual stream entering `layer` or later.
 

@@ -9,7 +9,7 @@ from tools.workbench.stats import Interval, auroc, auroc_interval
 
 Method = Literal["mean_difference", "logistic", "pca", "kmeans"]
 SUPERVISED = ("mean_difference", "logistic")
-SHUFFLES = 5
+SHUFFLES = 20
 RANDOMS = 20
 L2 = 0.1  # inverse strength of the logistic probe's penalty, on activations of standard deviation 1
 
@@ -30,8 +30,8 @@ class Held(NamedTuple):
 
     own: Interval
     logistic: float  # a probe on the whole activation
-    shuffled: float  # the same method on shuffled labels, mean of five
-    random: float  # random directions, the median of twenty, each turned the better way
+    shuffled: float  # the same method on shuffled labels, mean of twenty
+    random: float  # random directions, the median of twenty, each turned as the training texts say
     coordinate: float  # the best single coordinate of the activation on the training texts
 
 
@@ -85,14 +85,14 @@ def held_out(
     for _ in range(SHUFFLES):
         labels = rng.permutation(positive)
         shuffled.append(score(fit(method, x, labels, 0).vector))
-    random = [score(vector) for vector in rng.normal(size=(RANDOMS, d))]
+    random = [score(vector * np.sign(_gap(x @ vector, positive))) for vector in rng.normal(size=(RANDOMS, d))]
     gap = x[positive].mean(0) - x[~positive].mean(0)
     best = int(np.argmax(np.abs(gap) / (x.std(0) + 1e-9)))
     return Held(
         own=auroc_interval(projections[test[1]], projections[~test[1]], rng),
         logistic=score(_logistic(x, positive)[0]),
         shuffled=float(np.mean(shuffled)),
-        random=float(np.median([max(r, 1 - r) for r in random])),
+        random=float(np.median(random)),
         coordinate=score(np.eye(d)[best] * np.sign(gap[best])),
     )
 

@@ -83,6 +83,8 @@ class Subject:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without BOS."""
+        if not texts:
+            return []
         encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return encoded
 
