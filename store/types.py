@@ -274,6 +274,27 @@ class Review(Fact):
         return self
 
 
+class Claim(Noun):
+    """One sentence of a conclusion with the ids of the experiments it rests on.
+
+    `hypothesis` and `stance` say what it holds of which hypothesis (both None for a plain observation); `conjecture`
+    is set by code on a sentence without evidence; `author` is "code" where the LLM did not write it.
+    """
+
+    sentence: Annotated[str, Field(min_length=1)]
+    evidence: tuple[str, ...] = ()
+    hypothesis: str | None = None
+    stance: Literal["for", "against"] | None = None
+    conjecture: bool = False
+    author: Literal["llm", "code"] = "llm"
+
+    @model_validator(mode="after")
+    def _conjecture_marked(self) -> Self:
+        if self.conjecture == bool(self.evidence):
+            raise ValueError("a claim without evidence, and only such a claim, is a conjecture")
+        return self
+
+
 class Problem(Noun):
     """A fault that `verify` found: where (a row of a table, or a file) and what is wrong there."""
 
