@@ -1,0 +1,214 @@
+"""The conversation on a terminal: a prompt that stays while an investigation runs, and all that happens above it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from prompt_toolkit import ANSI, PromptSession
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import FileHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.patch_stdout import patch_stdout
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from agent.commands import COMMANDS, ids, known_latents
+from agent.completion import ChatCompleter
+from agent.events import Event
+from agent.investigate import investigate
+from agent.limits import Limits
+from agent.session import Session
+from agent.show import plain
+from agent.transcript import Transcript, call_panel
+from store.errors import UserError
+
+PROMPT = "❯ "
+REDRAWS_PER_S = 8  # while something runs
+MENU_ROWS = 6  # kept free below the prompt while a command is typed
+HISTORY = "chat-history"
+
+Investigate = Callable[[Session, str | None, str, Limits, Any], AsyncGenerator[Event, None]]
+
+
+class Chat:
+    """One sitting on `thread`; it ends when the person leaves, and the thread can be taken up again."""
+
+    def __init__(
+        self,
+        session: Session,
+        thread: str,
+        limits: Limits,
+        console: Console,
+        prepare: Callable[[], None],
+        investigate: Investigate = investigate,
+    ) -> None:
+        self.session = session
+        self.thread = thread
+        self.limits = limits
+        self.console = console
+        self.transcript = Transcript(console)
+        self.unfinished = False  # an investigation was stopped, and can go on
+        self.leaving = False
+        self._prepare = prepare
+        self._investigate = investigate
+        self._task: asyncio.Task[None] | None = None
+        self._warned = False  # one Ctrl-C has been pressed: the next one leaves
+        self._opened = 0  # tool calls opened by Ctrl-O, counted from the last one
+
+    @property
+    def running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def talk(self) -> None:
+        """Reads and answers until the person leaves."""
+        self.session.workspace.mkdir(parents=True, exist_ok=True)
+        self._prompt = self._made_prompt()
+        try:
+            while not self.leaving:
+                with patch_stdout():
+                    try:
+                        line = await self._prompt.prompt_async()
+                    except EOFError:
+                        break
+                self._warned, self._opened = False, 0
+                await self._hear(line.strip())
+        finally:
+            await self._stop()
+
+    async def print(self, *renderables: RenderableType) -> None:
+        """Prints above the prompt."""
+        if renderables:
+            await run_in_terminal(lambda: [self.console.print(each) for each in renderables])
+
+    async def ask(self, question: str | None, answer: bool | None = None) -> None:
+        """Investigates `question`; None goes on with what was stopped, or waits for an `answer` to its approval."""
+        await self.work(self._follow(question, answer))
+
+    async def work(self, job: Coroutine[Any, Any, None]) -> None:
+        """Begins `job` beside the prompt; Ctrl-C stops it. UserError while another one runs."""
+        if self.running:
+            job.close()
+            raise UserError("Something is running: wait for it, or stop it with Ctrl-C.")
+        try:
+            self._prepare()
+        except BaseException:
+            job.close()
+            raise
+        self._task = asyncio.create_task(self._attended(job))
+        self._task.add_done_callback(self._ended)
+
+    async def _hear(self, line: str) -> None:
+        try:
+            if line.startswith("/"):
+                name, _, argument = line.partition(" ")
+                if name not in COMMANDS:
+                    raise UserError(f"There is no command {name}: /help lists them.")
+                await COMMANDS[name].run(self, argument.strip())
+            elif line:
+                await self.ask(line)
+            elif self.unfinished and not self.running:
+                await self.ask(None)
+        except UserError as error:
+            await self.print(complaint(error))
+
+    async def _follow(self, question: str | None, answer: bool | None) -> None:
+        self.unfinished, self.transcript.waiting = True, None
+        events = self._investigate(self.session, question, self.thread, self.limits, answer)
+        async with aclosing(events):
+            async for event in events:
+                await self.print(*self.transcript.take(event))
+        self.unfinished = not self.transcript.concluded and self.transcript.waiting is None
+
+    async def _attended(self, job: Coroutine[Any, Any, None]) -> None:
+        redrawing = asyncio.create_task(self._redraw())
+        try:
+            await job
+        except asyncio.CancelledError:
+            await self.print(*self.transcript.stopped(), Text("Stopped. Enter goes on with it.", "yellow"))
+        except UserError as error:
+            await self.print(*self.transcript.stopped(), complaint(error))
+        finally:
+            redrawing.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A bug ends the conversation, with its traceback."""
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._prompt.app.exit(exception=bug)
+
+    async def _redraw(self) -> None:
+        while True:
+            self._prompt.app.invalidate()
+            await asyncio.sleep(1 / REDRAWS_PER_S)
+
+    async def _stop(self) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _made_prompt(self) -> PromptSession[str]:
+        prompt: PromptSession[str] = PromptSession(
+            self._message,
+            history=FileHistory(str(self.session.workspace / HISTORY)),
+            completer=ChatCompleter(
+                {name: command.help for name, command in COMMANDS.items()},
+                lambda command: ids(self, command),
+                lambda: known_latents(self),
+            ),
+            complete_while_typing=Condition(lambda: prompt.default_buffer.text.startswith("/")),
+            complete_in_thread=True,
+            reserve_space_for_menu=MENU_ROWS,
+            key_bindings=self._keys(),
+        )
+        return prompt
+
+    def _message(self) -> ANSI:
+        """What stands above the cursor: what streams, what runs, what was spent."""
+        if self._prompt.app.is_done:
+            return ANSI(PROMPT)
+        lines = [*self.transcript.live(), self.transcript.status()] if self.running else []
+        with self.console.capture() as drawn:
+            for line in lines:
+                self.console.print(line, soft_wrap=True)
+        return ANSI(drawn.get() + PROMPT)
+
+    def _keys(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        @keys.add("c-c")
+        @keys.add(Keys.SIGINT)
+        def interrupt(event: KeyPressEvent) -> None:
+            """Stops what runs, or clears the line; a second one leaves."""
+            buffer = event.current_buffer
+            if self._warned:
+                event.app.exit(exception=EOFError)
+            elif self.running and self._task is not None:
+                self._warned = True
+                self._task.cancel()
+            elif buffer.text:
+                buffer.reset()
+            else:
+                self._warned = True
+                event.app.create_background_task(self.print(Text("Ctrl-C again leaves.", "dim")))
+
+        @keys.add("c-o")
+        def open_call(event: KeyPressEvent) -> None:
+            """Opens the last tool call; again, the one before it."""
+            calls = self.transcript.calls
+            if self._opened < len(calls):
+                self._opened += 1
+                panel = call_panel(calls[-self._opened], self.console)
+                event.app.create_background_task(self.print(panel))
+
+        @keys.add("escape", "enter")
+        def newline(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        return keys
+
+
+def complaint(error: UserError) -> Text:
+    """What a person can put right, in one sentence."""
+    return Text(plain(str(error)).plain, "yellow")

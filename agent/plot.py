@@ -1,0 +1,93 @@
+"""Small charts out of characters: bars, and curves with their intervals."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from agent.show import ELLIPSIS, plain
+
+EIGHTHS = " ▏▎▍▌▋▊▉"
+UP, DOWN = "green", "red"
+LABEL_CELLS = 24
+ROWS, COLUMNS = 8, 56  # of a curve
+POINT, LINE, SPREAD, ZERO = "●", "·", "│", "┈"
+
+Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
+
+
+def bars(rows: Sequence[tuple[str, float]], width: int) -> Text:
+    """One line a row: label, value, and a bar from zero, red below it. `width` in cells; empty without rows."""
+    if not rows:
+        return Text()
+    labels = [_fitted(label, min(LABEL_CELLS, width // 3)) for label, _ in rows]
+    values = [number(value) for _, value in rows]
+    wide, long = max(map(cell_len, labels)), max(map(len, values))
+    most, cells = max(abs(value) for _, value in rows) or 1.0, max(1, width - wide - long - 3)
+    lines = [
+        Text.assemble(
+            label + " " * (wide - cell_len(label)),
+            (f" {shown:>{long}} ", "bold"),
+            (_bar(abs(value) / most * cells), UP if value >= 0 else DOWN),
+        )
+        for label, shown, (_, value) in zip(labels, values, rows, strict=True)
+    ]
+    return Text("\n").join(lines)
+
+
+def curve(points: Sequence[Point], width: int, x_name: str = "", y_name: str = "") -> Text:
+    """The points joined by straight lines, intervals as strokes, zero as a dashed line. Empty below two points."""
+    ordered = sorted(points)
+    if len(ordered) < 2 or ordered[0][0] == ordered[-1][0]:
+        return Text()
+    ends = [y for _, *ys in ordered for y in ys if y is not None]
+    low, high = min(ends), max(ends)
+    high = high if high > low else low + 1.0
+    marks = [number(high), number(low)]
+    margin = max(map(len, marks)) + 1
+    cells = max(8, min(COLUMNS, width - margin - 2))
+    left, right = ordered[0][0], ordered[-1][0]
+
+    def column(x: float) -> int:
+        return round((x - left) / (right - left) * (cells - 1))
+
+    def row(y: float) -> int:
+        return round((high - y) / (high - low) * (ROWS - 1))
+
+    grid = [[" "] * cells for _ in range(ROWS)]
+    if low < 0 < high:
+        grid[row(0.0)] = [ZERO] * cells
+    for x, _, bottom, top in ordered:
+        if bottom is not None and top is not None:
+            for r in range(row(top), row(bottom) + 1):
+                grid[r][column(x)] = SPREAD
+    for (x1, y1, *_), (x2, y2, *_) in pairwise(ordered):
+        for c in range(column(x1), column(x2) + 1):
+            share = (c - column(x1)) / max(1, column(x2) - column(x1))
+            r = row(y1 + share * (y2 - y1))
+            grid[r][c] = grid[r][c] if grid[r][c] == SPREAD else LINE
+    for x, y, *_ in ordered:
+        grid[row(y)][column(x)] = POINT
+    text = Text(f"{_fitted(y_name, width)}\n" if y_name else "", "dim")
+    for r, cell in enumerate(grid):
+        mark = marks[0] if r == 0 else marks[1] if r == ROWS - 1 else ""
+        text.append(f"{mark:>{margin - 1}} ┤", "dim").append("".join(cell), "cyan").append("\n")
+    ruler = f"{number(left)} {_fitted(x_name, max(1, cells - 12)).center(max(1, cells - 12))} {number(right)}"
+    return text.append(" " * margin + " " + ruler, "dim")
+
+
+def number(value: float) -> str:
+    """`value` to three digits, plain where that is short."""
+    return f"{value:.3g}"
+
+
+def _bar(cells: float) -> str:
+    whole, part = divmod(round(cells * 8), 8)
+    return "█" * whole + EIGHTHS[part].strip()
+
+
+def _fitted(label: str, cells: int) -> str:
+    text = plain(label)
+    text.truncate(max(1, cells), overflow="ellipsis")
+    return text.plain or ELLIPSIS
