@@ -145,7 +145,7 @@ class Session:
                 f"The {role}'s endpoint {given.base_url} has no model: set GLOSSATOR_LLM_MODEL "
                 f"or GLOSSATOR_{role.upper()}_MODEL to a model it serves."
             )
-        values = given.model_dump(exclude_none=True)
+        values = {"tool_calls": True} | given.model_dump(exclude_none=True)
         if values.get("temperature") == "omit":
             values["temperature"] = None
         return Endpoint(**values)
