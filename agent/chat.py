@@ -22,6 +22,7 @@ from agent.investigate import investigate
 from agent.limits import Limits
 from agent.session import Session
 from agent.show import plain
+from agent.threads import ending, threads
 from agent.transcript import Transcript, call_panel
 from store.errors import UserError
 
@@ -46,17 +47,24 @@ class Chat:
         investigate: Investigate = investigate,
     ) -> None:
         self.session = session
-        self.thread = thread
         self.limits = limits
         self.console = console
-        self.transcript = Transcript(console)
-        self.unfinished = False  # an investigation was stopped, and can go on
         self.leaving = False
         self._prepare = prepare
         self._investigate = investigate
         self._task: asyncio.Task[None] | None = None
         self._warned = False  # one Ctrl-C has been pressed: the next one leaves
         self._opened = 0  # tool calls opened by Ctrl-O, counted from the last one
+        self.take_up(thread)
+
+    def take_up(self, thread: str) -> None:
+        """Turns to another thread. UserError while something runs."""
+        if self.running:
+            raise UserError("Something is running: wait for it, or stop it with Ctrl-C.")
+        self.thread, self.transcript = thread, Transcript(self.console)
+        self.unfinished: bool  # an investigation of the thread was stopped, and can go on
+        asked = threads(self.session.ledger).get(thread)
+        self.unfinished = asked is not None and ending(self.session.ledger, asked) is None
 
     @property
     def running(self) -> bool:

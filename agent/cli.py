@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from agent import options as o
+from agent.chat_cli import chat
 from agent.console import emit, quiet_libraries, say
+from agent.mcp_cli import mcp
 from agent.review_cli import review_app
 from agent.tool_cli import replay, tool_app
 from store.errors import UserError
@@ -24,6 +26,8 @@ app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(tool_app, name="tool")
 app.add_typer(review_app, name="review")
 app.command()(replay)
+app.command()(chat)
+app.command()(mcp)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

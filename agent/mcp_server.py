@@ -1,8 +1,8 @@
 """The menu as a server of the Model Context Protocol (modelcontextprotocol.io), over stdio or HTTP on loopback."""
 
 import asyncio
+import json
 import socket
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -11,8 +11,9 @@ import uvicorn
 from mcp import MCPError, stdio_server
 from mcp.server import Server, ServerRequestContext
 
-from agent.brief import Brief, brief
-from agent.surfaces import Menu
+from agent.brief import brief
+from agent.settings import Settings
+from agent.surfaces import Menu, open_menu
 from store.errors import UserError
 from tools.workbench.registry import Tool, tools
 
@@ -22,6 +23,16 @@ INSTRUCTIONS = (
     "Measures what goes on inside a language model. Every call is an experiment in a ledger; its result is a short "
     "verdict with the key numbers and the id of its row, and `show` gives the whole row."
 )
+BRIEF = {
+    "type": "object",
+    "properties": {
+        "verdict": {"type": "string", "description": "what was found, in a sentence written by code"},
+        "numbers": {"type": "object", "additionalProperties": {"type": "number"}},
+        "id": {"type": "string", "description": "of the experiment in the ledger"},
+        "next": {"type": "array", "items": {"type": "string"}, "description": "tools that may follow"},
+    },
+    "required": ["verdict", "numbers", "id", "next"],
+}
 SHOW = types.Tool(
     name="show",
     description="Gives a row of the ledger in full, by its id or the first digits of it: a tool's whole output, say.",
@@ -33,21 +44,24 @@ SHOW = types.Tool(
     },
     annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
 )
+Context = ServerRequestContext[Any, Any]
 
 
 def mcp_server(menu: Menu) -> Server[Any]:
     """A server of every tool and `show`; long calls report progress in seconds, and a cancelled call stops."""
 
     async def list_tools(_: Context, __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[*map(_described, tools().values()), SHOW])
+        menu = await asyncio.to_thread(tools)
+        return types.ListToolsResult(tools=[*map(_described, menu.values()), SHOW])
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        if params.name not in (SHOW.name, *tools()):
-            names = ", ".join((*tools(), SHOW.name))
+        known = (*await asyncio.to_thread(tools), SHOW.name)
+        if params.name not in known:
+            names = ", ".join(known)
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r}: name one of {names}.")
         try:
             if params.name == SHOW.name:
-                return _shown(menu, params.arguments or {})
+                return await asyncio.to_thread(_shown, menu, params.arguments or {})
             return await _called(menu, context, params.name, params.arguments or {})
         except UserError as error:
             return _failure(str(error))
@@ -55,29 +69,31 @@ def mcp_server(menu: Menu) -> Server[Any]:
     return Server("glossator", instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-Context = ServerRequestContext[Any, Any]
-
-
-async def serve_stdio(menu: Menu) -> None:
+async def serve_stdio(settings: Settings) -> None:
     """Serves one client over stdin and stdout until it leaves; what anything else prints goes to stderr."""
-    async with stdio_server() as streams:
+    async with stdio_server() as streams, open_menu(settings) as menu:  # in this order: each redirects stdout
         server = mcp_server(menu)
         await server.run(*streams, server.create_initialization_options())
 
 
-async def serve_http(menu: Menu, port: int, announce: Callable[[str], None]) -> None:
-    """Serves on loopback until interrupted, and gives `announce` the URL first. `port` 0: a free one.
-
-    UserError when the port is taken.
-    """
+def listen(port: int) -> socket.socket:
+    """A socket on loopback; port 0 takes a free one. UserError when the port is taken."""
     try:
-        listening = socket.create_server((LOOPBACK, port))
+        return socket.create_server((LOOPBACK, port))
     except OSError as error:
         raise UserError(f"Port {port} of {LOOPBACK} cannot be had ({error.strerror}): name another --port.") from None
-    with listening:
+
+
+def url(listening: socket.socket) -> str:
+    """Where a client finds what serves on `listening`."""
+    return f"http://{LOOPBACK}:{listening.getsockname()[1]}{PATH}"
+
+
+async def serve_http(settings: Settings, listening: socket.socket) -> None:
+    """Serves any number of clients until interrupted; requests that name another host than loopback are refused."""
+    async with open_menu(settings) as menu:
         app = mcp_server(menu).streamable_http_app(host=LOOPBACK, streamable_http_path=PATH)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        announce(f"http://{LOOPBACK}:{listening.getsockname()[1]}{PATH}")
         await uvicorn.Server(config).serve(sockets=[listening])
 
 
@@ -86,34 +102,30 @@ def _described(tool: Tool) -> types.Tool:
         name=tool.name,
         description=tool.doc,
         input_schema=tool.input.model_json_schema(),
-        output_schema=Brief.model_json_schema(),
+        output_schema=BRIEF,
         annotations=types.ToolAnnotations(destructive_hint=False, open_world_hint=tool.is_async),
         _meta={"family": tool.family, "version": tool.version, "output": tool.output.model_json_schema()},
     )
 
 
 async def _called(menu: Menu, context: Context, name: str, input: dict[str, Any]) -> types.CallToolResult:
-    total = await menu.estimate(name, input)
-    beating = asyncio.create_task(_beat(context, name, total))
+    total: float | None = None
+
+    async def beat() -> None:
+        """Says how many seconds have gone, of the tool's own estimate if it has one."""
+        started = monotonic()
+        while True:
+            seconds = monotonic() - started
+            await context.session.report_progress(seconds, total, f"{name}, {seconds:.0f} s")
+            await asyncio.sleep(BEAT_S)
+
+    beating = asyncio.create_task(beat())
     try:
+        total = await menu.estimate(name, input)
         experiment = await menu.call(name, input)
     finally:
         beating.cancel()
-    if experiment.error:
-        return _failure(experiment.error)
-    found = brief(experiment)
-    return types.CallToolResult(
-        content=[types.TextContent(text=found.model_dump_json())], structured_content=found.model_dump(mode="json")
-    )
-
-
-async def _beat(context: Context, name: str, total: float | None) -> None:
-    """Seconds gone, of the tool's own estimate if it has one, until cancelled."""
-    started = monotonic()
-    while True:
-        seconds = monotonic() - started
-        await context.session.report_progress(seconds, total, f"{name}, {seconds:.0f} s")
-        await asyncio.sleep(BEAT_S)
+    return _failure(experiment.error) if experiment.error else _success(brief(experiment)._asdict())
 
 
 def _shown(menu: Menu, arguments: dict[str, Any]) -> types.CallToolResult:
@@ -122,8 +134,12 @@ def _shown(menu: Menu, arguments: dict[str, Any]) -> types.CallToolResult:
             fact = menu.session.ledger.resolve(id)
         case _:
             raise UserError("show takes one argument, id: the id of a row, or at least its first 4 digits.")
-    row = {"id": fact.id, "table": fact.table, **fact.model_dump(mode="json")}
-    return types.CallToolResult(content=[types.TextContent(text=fact.model_dump_json())], structured_content=row)
+    return _success({"id": fact.id, "table": fact.table, **fact.model_dump(mode="json")})
+
+
+def _success(found: dict[str, Any]) -> types.CallToolResult:
+    text = json.dumps(found, ensure_ascii=False)
+    return types.CallToolResult(content=[types.TextContent(text=text)], structured_content=found)
 
 
 def _failure(sentence: str) -> types.CallToolResult:

@@ -1,14 +1,17 @@
 """The menu for callers from outside: one way to run a tool on a session, and the menu as langgraph tools."""
 
 import asyncio
-from collections.abc import Collection
+import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from agent.brief import brief
-from agent.session import Session
+from agent.session import Session, open_session
+from agent.settings import Settings
 from prompts.ask import LLM
 from prompts.budget import Budget
 from store.errors import UserError
@@ -64,6 +67,17 @@ class Menu:
         return self.session.context(self.session.find_harvest())
 
 
+@asynccontextmanager
+async def open_menu(settings: Settings) -> AsyncIterator[Menu]:
+    """A menu on a session of its own."""
+    with open_session(settings) as session:
+        menu = Menu(session)
+        try:
+            yield menu
+        finally:
+            await menu.aclose()
+
+
 def langgraph_tools(menu: Menu, families: Collection[str] = FAMILIES) -> list[BaseTool]:
     """The tools of `families` for langgraph's agents and ToolNode (asynchronous calls only).
 
@@ -92,4 +106,4 @@ async def _answer(menu: Menu, tool: str, /, **input: Any) -> tuple[str, Experime
         raise ToolException(str(error)) from None
     if experiment.error:
         raise ToolException(experiment.error)
-    return brief(experiment).model_dump_json(), experiment
+    return json.dumps(brief(experiment)._asdict(), ensure_ascii=False), experiment
