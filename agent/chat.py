@@ -70,6 +70,11 @@ class Chat:
     def running(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    @property
+    def typed(self) -> str:
+        """What stands on the line that is not sent yet."""
+        return self._prompt.default_buffer.text
+
     async def talk(self) -> None:
         """Reads and answers until the person leaves."""
         self.session.workspace.mkdir(parents=True, exist_ok=True)
@@ -157,7 +162,7 @@ class Chat:
             await asyncio.wait([self._task])
 
     def _made_prompt(self) -> PromptSession[str]:
-        prompt: PromptSession[str] = PromptSession(
+        return PromptSession(
             self._message,
             history=FileHistory(str(self.session.workspace / HISTORY)),
             completer=ChatCompleter(
@@ -165,12 +170,11 @@ class Chat:
                 lambda command: ids(self, command),
                 lambda: known_latents(self),
             ),
-            complete_while_typing=Condition(lambda: prompt.default_buffer.text.startswith("/")),
+            complete_while_typing=Condition(lambda: self.typed.startswith("/")),
             complete_in_thread=True,
             reserve_space_for_menu=MENU_ROWS,
             key_bindings=self._keys(),
         )
-        return prompt
 
     def _message(self) -> ANSI:
         """What stands above the cursor: what streams, what runs, what was spent."""
@@ -189,14 +193,13 @@ class Chat:
         @keys.add(Keys.SIGINT)
         def interrupt(event: KeyPressEvent) -> None:
             """Stops what runs, or clears the line; a second one leaves."""
-            buffer = event.current_buffer
             if self._warned:
                 event.app.exit(exception=EOFError)
             elif self.running and self._task is not None:
                 self._warned = True
                 self._task.cancel()
-            elif buffer.text:
-                buffer.reset()
+            elif self.typed:
+                event.current_buffer.reset()
             else:
                 self._warned = True
                 event.app.create_background_task(self.print(Text("Ctrl-C again leaves.", "dim")))

@@ -12,13 +12,14 @@ from uuid import uuid4
 import typer
 
 from agent import options as o
+from agent.console import say
 from agent.settings import load
 from store.errors import UserError
 
 if TYPE_CHECKING:
     from agent.session import Session
 
-NO_TERMINAL = "A conversation needs a terminal: use glossator ask \"QUESTION\" here."
+NO_TERMINAL = 'A conversation needs a terminal: use glossator ask "QUESTION" here.'
 
 
 def chat(
@@ -47,18 +48,22 @@ def chat(
     from agent.chat import Chat
     from agent.limits import Limits
     from agent.session import open_session
+    from agent.threads import resolve
 
     console = Console(file=sys.stdout, highlight=False)
     with create_app_session(output=create_output(sys.stdout)), open_session(settings) as session:
-        sitting = Chat(session, thread or uuid4().hex[:12], Limits(usd=settings.max_usd, interactive=True), console,
-                       lambda: prepare(session))  # fmt: skip
-        asyncio.run(sitting.talk())
+        known = resolve(session.ledger, thread) if thread else uuid4().hex[:12]
+        limits = Limits(usd=settings.max_usd, interactive=True)
+        asyncio.run(Chat(session, known, limits, console, lambda: prepare(session)).talk())
 
 
 def prepare(session: "Session") -> None:
-    """Loads the subject, and makes a harvest where there is none, before the first question is answered."""
+    """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without."""
+    if "subject" not in vars(session):
+        say(f"Opening {session.settings.model}; this takes a while the first time.")
     with _interruptible():
         session.harvest()
+        session.ensure_llm()
 
 
 @contextmanager

@@ -113,6 +113,13 @@ class Session:
         cache = self.workspace / "replies.sqlite"
         return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget)
 
+    def ensure_llm(self) -> None:
+        """Fetches and starts the embedded LLM, if a role is served by it, so that `llm` keeps nobody waiting."""
+        from prompts.local import ensure_server
+
+        if any(self._endpoint(role) is None for role in ROLES):
+            ensure_server()
+
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
 
