@@ -26,7 +26,7 @@ from agent.threads import ending, threads
 from agent.transcript import Transcript, call_panel
 from store.errors import UserError
 
-PROMPT = "❯ "
+PROMPT = "> "
 REDRAWS_PER_S = 8  # while something runs
 MENU_ROWS = 6  # kept free below the prompt while a command is typed
 HISTORY = "chat-history"

@@ -145,7 +145,9 @@ def known_latents(chat: "Chat") -> Sequence[Known]:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if headings else None, show_edge=False, pad_edge=False, show_header=bool(headings))
+    table = Table(
+        box=box.SIMPLE_HEAD if headings else None, show_edge=False, pad_edge=False, show_header=bool(headings)
+    )
     for heading in headings or ("", ""):
         table.add_column(heading, overflow="fold")
     return table

@@ -1,9 +1,9 @@
 """What a tool found, as a person likes to see it, read off the shape of its output: no tool is known by name.
 
-    an object with "tokens" and "activations"                  the text, highlighted where the latent fires
-    a list of objects with a name and a number                 bars
-    a list of objects with a count between two ends            bars: a histogram
-    a list of objects with two numbers, the first a strength   a curve, with its interval where there is one
+an object with "tokens" and "activations"                  the text, highlighted where the latent fires
+a list of objects with a name and a number                 bars
+a list of objects with a count between two ends            bars: a histogram
+a list of objects with two numbers, the first a strength   a curve, with its interval where there is one
 """
 
 from collections.abc import Iterator, Mapping

@@ -127,7 +127,9 @@ def open_session(**settings: Any) -> Notebook:
     """
     for name in sorted(set(settings) - set(Settings.model_fields)):
         near = get_close_matches(name, Settings.model_fields, 1)
-        raise UserError(f"There is no setting {name!r}: {f'did you mean {near[0]}?' if near else 'see glossator config.'}")
+        raise UserError(
+            f"There is no setting {name!r}: {f'did you mean {near[0]}?' if near else 'see glossator config.'}"
+        )
     loaded = load(settings)
     use_cache(loaded)
     return Notebook(loaded)

@@ -69,7 +69,9 @@ def curve(points: Sequence[Point], width: int, x_name: str = "", y_name: str = "
             grid[r][c] = grid[r][c] if grid[r][c] == SPREAD else LINE
     for x, y, *_ in ordered:
         grid[row(y)][column(x)] = POINT
-    text = Text(f"{_fitted(y_name, width)}\n" if y_name else "", "dim")
+    text = Text()
+    if y_name:
+        text.append(f"{_fitted(y_name, width)}\n", "dim")
     for r, cell in enumerate(grid):
         mark = marks[0] if r == 0 else marks[1] if r == ROWS - 1 else ""
         text.append(f"{mark:>{margin - 1}} ┤", "dim").append("".join(cell), "cyan").append("\n")

@@ -23,7 +23,6 @@ from agent.events import (
     ToolEnded,
 )
 from agent.figures import figures
-from agent.report import duration
 from agent.show import clean, coloured, plain
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -68,10 +67,14 @@ class Transcript:
             case HypothesisStated():
                 name = self._hypotheses.setdefault(event.id, f"H{len(self._hypotheses) + 1}")
                 kind = "  dull account" if event.dull else ""
-                yield Text.assemble((name, "bold magenta"), f" {_line(event.claim)}", (f"{kind}  {event.id[:ID]}", "dim"))
+                yield Text.assemble(
+                    (name, "bold magenta"), f" {_line(event.claim)}", (f"{kind}  {event.id[:ID]}", "dim")
+                )
             case PredictionRegistered():
                 name = self._hypotheses.get(event.hypothesis, event.hypothesis[:ID])
-                yield Text.assemble((f"{name} predicts", "magenta"), f" {_line(event.sentence)}", (f"  {event.id[:ID]}", "dim"))
+                yield Text.assemble(
+                    (f"{name} predicts", "magenta"), f" {_line(event.sentence)}", (f"  {event.id[:ID]}", "dim")
+                )
             case ToolBegan():
                 self._running = event, monotonic()
             case ToolEnded():
@@ -91,7 +94,7 @@ class Transcript:
     def flush(self) -> Iterator[RenderableType]:
         """The words that no line break ended."""
         if self._words.strip():
-            yield Text(self._words)
+            yield Text(self._words.rstrip())
         self._words = ""
 
     def stopped(self) -> Iterator[RenderableType]:
@@ -102,7 +105,7 @@ class Transcript:
         self._running = None
 
     def live(self) -> Iterator[Text]:
-        """The words as they stream, the tool that runs, what was spent: one line each, never wider than the terminal."""
+        """The words as they stream and the tool that runs: one line each, never wider than the terminal."""
         width = self.console.width
         lines = []
         if self._words:
@@ -123,7 +126,7 @@ class Transcript:
             return Text()
         usd = "$?" if spent.usd is None else f"${spent.usd:.4f}"
         narrow = self.console.width < NARROW
-        parts = [f"round {spent.round}", usd, duration(spent.seconds)]
+        parts = [f"round {spent.round}", usd, clock(spent.seconds)]
         parts[1:1] = [f"{_thousands(spent.tokens)} tok"] if narrow else [
             f"{spent.tool_calls:,} tool calls", f"{spent.tokens:,} tokens",
         ]  # fmt: skip
@@ -142,14 +145,16 @@ class Transcript:
         for line in wrapped[:-1]:
             line.rstrip()
             yield line
-        self._words = wrapped[-1].plain + (" " if open_.endswith(" ") else "") if wrapped else ""
+        self._words = wrapped[-1].plain if wrapped else ""
+        if open_.endswith(" ") and not self._words.endswith(" "):
+            self._words += " "  # the next word is another one
 
     def _ended(self, event: ToolEnded) -> RenderableType:
         began = self._running[0] if self._running else ToolBegan(tool=event.tool, why="", input={})
         self._running = None
         self.calls.append(Call(began, event))
         mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
-        facts = f"  {duration(event.seconds)}  {event.experiment[:ID]}"
+        facts = f"  {took(event.seconds)}  {event.experiment[:ID]}"
         return Text.assemble(mark, call_line(began), (facts, "dim"), f"\n  {_line(event.verdict)}")
 
 
@@ -170,7 +175,7 @@ def call_panel(call: Call, console: Console) -> Panel:
         Group(*parts, *([""] if drawn else []), *drawn),
         title=Text(clean(began.tool), "bold"),
         title_align="left",
-        subtitle=Text(f"{duration(ended.seconds)} · {ended.experiment[:ID]}", "dim"),
+        subtitle=Text(f"{took(ended.seconds)} · {ended.experiment[:ID]}", "dim"),
         subtitle_align="right",
         border_style="green" if ended.ok else "red",
     )
@@ -204,6 +209,16 @@ def conclusion(event: Concluded) -> RenderableType:
         lines.append(line)
     lines.append(Text("/evidence ID opens what a claim rests on", "dim"))
     return Group("", *lines)
+
+
+def took(seconds: float) -> str:
+    """Seconds as "0.41 s", "12 s" or "3:20"."""
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 60 else clock(seconds)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, "3:20"."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def _line(text: str) -> str:

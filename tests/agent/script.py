@@ -44,8 +44,8 @@ OBSERVED: Sequence[Event] = (
     StepBegan(step="observe", round=1),
     *(TextDelta(text=word + " ") for word in ANSWER.split(" ")),
     ToolBegan(tool="top_examples", why="to see what it fires on", input={"latent": 6, "top": 3}),
-    ToolEnded(tool="top_examples", experiment=E1, ok=True, verdict="fires on 0.21% of tokens; strongest: the river <<bank>>",
-              seconds=0.41, output=EXAMPLES),
+    ToolEnded(tool="top_examples", experiment=E1, ok=True, seconds=0.41, output=EXAMPLES,
+              verdict="fires on 0.21% of tokens; strongest: the river <<bank>>"),
     Spent(round=1, tool_calls=1, tokens=1234, usd=0.0012, seconds=3.0),
 )  # fmt: skip
 TESTED: Sequence[Event] = (
@@ -68,7 +68,7 @@ APPROVAL = ApprovalNeeded(tool="dose_response", input={"latent": 6}, estimate="a
 
 
 class Script:
-    """An `investigate` that tells `events`, and pauses before the event numbered `pause`. `asked` keeps its arguments."""
+    """An `investigate` that tells `events`, pauses before the event numbered `pause`, and keeps what it was asked."""
 
     def __init__(self, *events: Event, pause: int | None = None) -> None:
         self.events = events

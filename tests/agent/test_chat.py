@@ -60,7 +60,11 @@ async def at_the_terminal(script: Script, thread: str = "t") -> AsyncIterator[Pe
     """A conversation about the planted world; it must end by itself when the body has."""
     screen = StringIO()
     console = Console(file=screen, width=80, highlight=False)
-    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()), open_session(load()) as session:
+    with (
+        create_pipe_input() as keys,
+        create_app_session(input=keys, output=DummyOutput()),
+        open_session(load()) as session,
+    ):
         chat = Chat(session, thread, Limits(), console, lambda: None, script)
         sitting = asyncio.create_task(chat.talk())
         yield Person(keys, screen, chat, sitting)
@@ -219,7 +223,11 @@ def test_completion_of_commands_ids_and_latents() -> None:
     completer = ChatCompleter(
         {name: command.help for name, command in COMMANDS.items()},
         lambda command: [Known(E2, "to see")] if command == "/evidence" else [],
-        lambda: [Known("world/planted/6", "banks"), Known("world/planted/61", "evil \x1b[31m"), Known("world/planted/7", "")],
+        lambda: [
+            Known("world/planted/6", "banks"),
+            Known("world/planted/61", "evil \x1b[31m"),
+            Known("world/planted/7", ""),
+        ],
     )
 
     def offered(text: str) -> list[str]:

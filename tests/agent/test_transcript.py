@@ -46,7 +46,8 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
 def test_words_stream_as_they_wrap() -> None:
     console = Console(file=StringIO(), width=20)
     transcript = Transcript(console)
-    lines = [t.plain for w in "one two three four five six".split() for t in transcript.take(TextDelta(text=w + " "))]
+    words = ("one ", "two ", "three ", "four ", "five ", "six ")
+    lines = [text.plain for word in words for text in transcript.take(TextDelta(text=word))]  # type: ignore[union-attr]
     assert lines == ["one two three four"]
     assert [line.plain for line in transcript.live()] == ["five six "]
     assert [t.plain for t in transcript.take(TextDelta(text="\nnext"))] == ["five six "]
