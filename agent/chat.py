@@ -18,11 +18,11 @@ from rich.text import Text
 from agent.commands import COMMANDS, ids, known_latents
 from agent.completion import ChatCompleter
 from agent.events import Event
+from agent.history import ending, threads
 from agent.investigate import investigate
 from agent.limits import Limits
 from agent.session import Session
 from agent.show import plain
-from agent.threads import ending, threads
 from agent.transcript import Transcript, call_panel
 from store.errors import UserError
 

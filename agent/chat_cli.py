@@ -46,9 +46,9 @@ def chat(
     from rich.console import Console
 
     from agent.chat import Chat
+    from agent.history import resolve
     from agent.limits import Limits
     from agent.session import open_session
-    from agent.threads import resolve
 
     console = Console(file=sys.stdout, highlight=False)
     with create_app_session(output=create_output(sys.stdout)), open_session(settings) as session:

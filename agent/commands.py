@@ -10,8 +10,8 @@ from rich.text import Text
 from agent.brief import brief
 from agent.completion import Known
 from agent.events import ToolBegan, ToolEnded
+from agent.history import ending, resolve, threads, uses
 from agent.show import plain
-from agent.threads import ending, resolve, threads, uses
 from agent.transcript import ID, Call, call_panel
 from store.errors import UserError
 from store.types import Experiment, ToolUse

@@ -11,8 +11,8 @@ from agent.show import ELLIPSIS, plain
 EIGHTHS = " ▏▎▍▌▋▊▉"
 UP, DOWN = "green", "red"
 LABEL_CELLS = 24
-ROWS, COLUMNS = 8, 56  # of a curve
-POINT, LINE, SPREAD, ZERO = "●", "·", "│", "┈"
+ROWS, COLUMNS = 8, 48  # of a chart at most
+POINT, HOLLOW, LINE, SPREAD, ZERO = "●", "○", "·", "│", "┈"
 
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
 
@@ -24,7 +24,8 @@ def bars(rows: Sequence[tuple[str, float]], width: int) -> Text:
     labels = [_fitted(label, min(LABEL_CELLS, width // 3)) for label, _ in rows]
     values = [number(value) for _, value in rows]
     wide, long = max(map(cell_len, labels)), max(map(len, values))
-    most, cells = max(abs(value) for _, value in rows) or 1.0, max(1, width - wide - long - 3)
+    cells = max(1, min(COLUMNS, width - wide - long - 3))
+    most = max(abs(value) for _, value in rows) or 1.0
     lines = [
         Text.assemble(
             label + " " * (wide - cell_len(label)),
@@ -36,17 +37,23 @@ def bars(rows: Sequence[tuple[str, float]], width: int) -> Text:
     return Text("\n").join(lines)
 
 
-def curve(points: Sequence[Point], width: int, x_name: str = "", y_name: str = "") -> Text:
-    """The points joined by straight lines, intervals as strokes, zero as a dashed line. Empty below two points."""
+def curve(
+    points: Sequence[Point], width: int, x_name: str = "", y_name: str = "", controls: Sequence[Sequence[Point]] = ()
+) -> Text:
+    """The points joined by straight lines, intervals as strokes, zero as a dashed line, the controls' points hollow.
+
+    Empty below two different x.
+    """
     ordered = sorted(points)
-    if len(ordered) < 2 or ordered[0][0] == ordered[-1][0]:
+    if len({x for x, *_ in ordered}) < 2:
         return Text()
-    ends = [y for _, *ys in ordered for y in ys if y is not None]
-    low, high = min(ends), max(ends)
+    beside = [(x, y) for control in controls for x, y, *_ in control if ordered[0][0] <= x <= ordered[-1][0]]
+    heights = [y for _, *ys in ordered for y in ys if y is not None] + [y for _, y in beside] + [0.0]
+    low, high = min(heights), max(heights)
     high = high if high > low else low + 1.0
-    marks = [number(high), number(low)]
-    margin = max(map(len, marks)) + 1
-    cells = max(8, min(COLUMNS, width - margin - 2))
+    marks = {0: number(high), ROWS - 1: number(low)}
+    margin = max(map(len, marks.values()))
+    cells = max(8, min(COLUMNS, width - margin - 3))
     left, right = ordered[0][0], ordered[-1][0]
 
     def column(x: float) -> int:
@@ -56,27 +63,28 @@ def curve(points: Sequence[Point], width: int, x_name: str = "", y_name: str = "
         return round((high - y) / (high - low) * (ROWS - 1))
 
     grid = [[" "] * cells for _ in range(ROWS)]
-    if low < 0 < high:
-        grid[row(0.0)] = [ZERO] * cells
+    grid[row(0.0)] = [ZERO] * cells
+    for (x1, y1, *_), (x2, y2, *_) in pairwise(ordered):
+        for c in range(column(x1), column(x2) + 1):
+            share = (c - column(x1)) / max(1, column(x2) - column(x1))
+            grid[row(y1 + share * (y2 - y1))][c] = LINE
     for x, _, bottom, top in ordered:
         if bottom is not None and top is not None:
             for r in range(row(top), row(bottom) + 1):
                 grid[r][column(x)] = SPREAD
-    for (x1, y1, *_), (x2, y2, *_) in pairwise(ordered):
-        for c in range(column(x1), column(x2) + 1):
-            share = (c - column(x1)) / max(1, column(x2) - column(x1))
-            r = row(y1 + share * (y2 - y1))
-            grid[r][c] = grid[r][c] if grid[r][c] == SPREAD else LINE
+    for x, y in beside:
+        grid[row(y)][column(x)] = HOLLOW
     for x, y, *_ in ordered:
         grid[row(y)][column(x)] = POINT
     text = Text()
     if y_name:
         text.append(f"{_fitted(y_name, width)}\n", "dim")
-    for r, cell in enumerate(grid):
-        mark = marks[0] if r == 0 else marks[1] if r == ROWS - 1 else ""
-        text.append(f"{mark:>{margin - 1}} ┤", "dim").append("".join(cell), "cyan").append("\n")
-    ruler = f"{number(left)} {_fitted(x_name, max(1, cells - 12)).center(max(1, cells - 12))} {number(right)}"
-    return text.append(" " * margin + " " + ruler, "dim")
+    for r, line in enumerate(grid):
+        text.append(f"{marks.get(r, ''):>{margin}} ┤", "dim").append("".join(line), "cyan").append("\n")
+    ends = number(left), number(right)
+    between = max(1, cells - len(ends[0]) - len(ends[1]))
+    ruler = f"{ends[0]}{_fitted(x_name, between).center(between)}{ends[1]}"
+    return text.append(" " * (margin + 2) + ruler, "dim")
 
 
 def number(value: float) -> str:

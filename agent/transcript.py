@@ -205,7 +205,7 @@ def conclusion(event: Concluded) -> RenderableType:
         if claim.conjecture:
             line.append("  conjecture", "italic yellow")
         for id in claim.evidence:
-            line.append(f" [{id[:ID]}]", "cyan")
+            line.append(f" [{_line(id)[:ID]}]", "cyan")
         lines.append(line)
     lines.append(Text("/evidence ID opens what a claim rests on", "dim"))
     return Group("", *lines)

@@ -32,10 +32,15 @@ EXAMPLES = {
 }  # fmt: skip
 DOSES = {
     "metric": "logit difference",
-    "points": [
-        {"strength": s, "effect": e, "low": e - 0.3, "high": e + 0.3}
-        for s, e in ((-8.0, 2.2), (-4.0, 1.4), (0.0, 0.0), (4.0, -1.1), (8.0, -2.1))
+    "doses": [
+        {"strength": x, "cost": 0.1, "effect": {"value": y, "effect": y, "low": y - 0.3, "high": y + 0.3}}
+        for x, y in ((1.0, -0.3), (2.0, -0.8), (4.0, -1.5), (8.0, -2.1))
     ],
+    "controls": {
+        "no_edit": {"value": 1.0, "effect": 0.0, "low": 0.0, "high": 0.0},
+        "random_direction": [{"strength": x, "effect": {"value": 0.1, "effect": 0.1}} for x in (1.0, 4.0, 8.0)],
+        "other": "latent 7",
+    },
     "promoted": [{"token": " bank", "id": 1, "effect": 2.4}, {"token": " shore", "id": 2, "effect": -0.7}],
 }
 ANSWER = "Latent 6 fires on “bank”, and the river before it seems to matter.\nTwo accounts compete.\n"

@@ -8,10 +8,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from agent.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
+from agent.figures import figures
 from agent.plot import bars, curve
 from agent.transcript import Transcript, approval_panel, call_panel
 from store.types import Claim
-from tests.agent.script import APPROVAL, DOSES, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
+from tests.agent.script import APPROVAL, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -39,7 +40,18 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert max(cell_len(line) for line in text.splitlines()) <= width
     assert transcript.concluded
     assert not CONTROL.search(text)
-    for piece in ("Latent 6", "top_examples", "H1", "H2", "✓ held", "✗ failed", "conjecture", E1[:8], E2[:8]):
+    for piece in (
+        "Latent 6",
+        "top_examples",
+        "H1",
+        "H2",
+        "✓ held",
+        "✗ failed",
+        "conjecture",
+        "○ random direction",
+        E1[:8],
+        E2[:8],
+    ):
         assert piece in text
 
 
@@ -88,10 +100,24 @@ def test_bars_share_a_scale_and_keep_their_sign() -> None:
     assert bars([], 60).plain == ""
 
 
-def test_a_curve_runs_from_end_to_end() -> None:
-    lines = curve([(p["strength"], p["effect"], p["low"], p["high"]) for p in DOSES["points"]], 80).plain.split("\n")  # type: ignore[index]
-    assert "".join(lines).count("●") == 5
-    assert (lines[0].lstrip().startswith("2.5"), lines[7].lstrip().startswith("-2.4")) == (True, True)
-    assert "│" in lines[0] + lines[1]
-    assert "┈" in lines[4]
+def test_a_curve_has_its_points_intervals_zero_and_controls() -> None:
+    points = [(-2.0, 2.0, 1.5, 2.5), (0.0, 0.0, -0.3, 0.3), (2.0, -2.0, -2.4, -1.6)]
+    name, *rows, ruler = curve(points, 80, "strength", "effect", [[(-1.0, 0.1, None, None)]]).plain.split("\n")
+    assert name == "effect"
+    assert [row.split("┤")[0].strip() for row in rows] == ["2.5", *6 * [""], "-2.4"]
+    assert "".join(rows).count("●") == 3
+    assert "".join(rows).count("○") == 1
+    assert "│" in rows[0]
+    assert max(row.count("┈") for row in rows) > 40
+    assert ruler.split() == ["-2", "strength", "2"]
     assert curve([(1.0, 1.0, None, None)], 80).plain == ""
+
+
+def test_what_an_edit_does_is_drawn_beside_its_controls() -> None:
+    effect = {"value": 1.0, "effect": -2.0, "low": -2.5, "high": -1.5, "kl": 0.1, "norm": 3.0}
+    output = {"metric": "p", "effect": effect, "controls": {"no_edit": effect | {"effect": 0.0}, "other": "latent 7"}}
+    console = Console(width=60)
+    with console.capture() as drawn:
+        console.print(*figures(output, 60, False), sep="\n")
+    lines = [line.split() for line in drawn.get().splitlines() if line.strip()]
+    assert [line[:3] for line in lines] == [["effect"], ["effect", "-2", lines[1][2]], ["no", "edit", "0"]]
