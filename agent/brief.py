@@ -77,10 +77,14 @@ def _examples(output: Output) -> str:
 
 
 def _readings(output: Output) -> str:
-    return "peaks " + ", ".join(
-        f"{reading['peak']:.3g}" + (f" on {reading['peak_token']!r}" if reading["peak_token"] else "")
-        for reading in output["readings"]
-    ) + (f"; its maximum over the harvest is {output['harvest_max']:.3g}" if output["harvest_max"] else "")
+    return (
+        "peaks "
+        + ", ".join(
+            f"{reading['peak']:.3g}" + (f" on {reading['peak_token']!r}" if reading["peak_token"] else "")
+            for reading in output["readings"]
+        )
+        + (f"; its maximum over the harvest is {output['harvest_max']:.3g}" if output["harvest_max"] else "")
+    )
 
 
 def _lit(output: Output) -> str:

@@ -116,7 +116,7 @@ def bounded(schema: dict[str, Any]) -> dict[str, Any]:
         if kept.get("type") == "string" and not kept.keys() & {"maxLength", "enum", "const"}:
             kept["maxLength"] = LONGEST_TEXT
         if kept.get("type") == "array":
-            kept["maxItems"] = min(kept.get("maxItems", MOST_ITEMS), MOST_ITEMS)
+            kept["maxItems"] = min(int(part.get("maxItems", MOST_ITEMS)), MOST_ITEMS)
         return kept
 
     found: dict[str, Any] = walk(schema)

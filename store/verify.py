@@ -56,7 +56,9 @@ def verify(ledger: Ledger) -> list[Problem]:
         for row in _rows(ledger, noun):
             if what := _fault(noun, row):
                 problems.append(Problem(where=f"{noun.table}/{row['id']}", what=what))
-    return problems + _repeated(ledger) + _dangling(ledger) + _misjudged(ledger) + _miscited(ledger) + _unguarded(ledger)
+    return (
+        problems + _repeated(ledger) + _dangling(ledger) + _misjudged(ledger) + _miscited(ledger) + _unguarded(ledger)
+    )
 
 
 def _rows(ledger: Ledger, noun: type[Fact]) -> Iterator[dict[str, Any]]:

@@ -134,6 +134,4 @@ def _controls(
         return Controls(other_latents=0, separated=0.0)
     chosen = context.rng("minimal_pairs", input.latent).permutation(others)[:CONTROLS]
     differences = np.stack(first)[:, chosen] - np.stack(second)[:, chosen]  # [pairs, chosen]
-    return Controls(
-        other_latents=len(chosen), separated=float((differences >= CLEAR * maxima[chosen]).mean())
-    )
+    return Controls(other_latents=len(chosen), separated=float((differences >= CLEAR * maxima[chosen]).mean()))
