@@ -25,6 +25,7 @@ from agent.session import Session
 from agent.show import plain
 from agent.transcript import Transcript, call_panel
 from store.errors import UserError
+from store.types import Hypothesis
 
 PROMPT = "> "
 REDRAWS_PER_S = 8  # while something runs
@@ -65,6 +66,8 @@ class Chat:
         self.unfinished: bool  # an investigation of the thread was stopped, and can go on
         asked = threads(self.session.ledger).get(thread)
         self.unfinished = asked is not None and ending(self.session.ledger, asked) is None
+        if asked is not None:
+            self.transcript.name(row.id for row in self.session.ledger.find(Hypothesis, investigation=asked.id))
 
     @property
     def running(self) -> bool:
@@ -129,6 +132,8 @@ class Chat:
 
     async def _follow(self, question: str | None, answer: bool | None) -> None:
         self.unfinished, self.transcript.waiting = True, None
+        if question is not None:
+            self.transcript.name(())
         events = self._investigate(self.session, question, self.thread, self.limits, answer)
         async with aclosing(events):
             async for event in events:

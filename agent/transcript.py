@@ -1,6 +1,6 @@
 """An investigation's events as a person reads them: what is printed for good, and what still changes below it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -51,12 +51,14 @@ class Transcript:
     concluded: bool = False
     _step: str = ""
     _words: str = ""  # of the LLM, the line that is not full yet
-    _running: tuple[ToolBegan, float] | None = None
+    _running: ToolBegan | None = None
+    _since: float = field(default_factory=monotonic)  # the last event but words and counts
     _hypotheses: dict[str, str] = field(default_factory=dict)  # id -> H1, H2, ...
 
     def take(self, event: Event) -> Iterator[RenderableType]:
         """What to print for good."""
         if not isinstance(event, TextDelta | Spent):
+            self._since = monotonic()
             yield from self.flush()
         match event:
             case StepBegan():
@@ -76,12 +78,11 @@ class Transcript:
                     (f"{name} predicts", "magenta"), f" {_line(event.sentence)}", (f"  {event.id[:ID]}", "dim")
                 )
             case ToolBegan():
-                self._running = event, monotonic()
+                self._running = event
             case ToolEnded():
                 yield self._ended(event)
             case Judged():
-                name = self._hypotheses.get(event.hypothesis, event.hypothesis[:ID])
-                yield Text.assemble(VERDICTS[event.held], (f" {name}", "magenta"), f" {_line(event.sentence)}")
+                yield Text.assemble(VERDICTS[event.held], f"  {_line(event.sentence)}")
             case ApprovalNeeded():
                 self.waiting = event
                 yield approval_panel(event)
@@ -90,6 +91,10 @@ class Transcript:
             case Concluded():
                 self.concluded = True
                 yield conclusion(event)
+
+    def name(self, hypotheses: Iterable[str]) -> None:
+        """From now on the hypotheses of these ids, and none before them, are H1, H2, ..."""
+        self._hypotheses = {id: f"H{number}" for number, id in enumerate(hypotheses, 1)}
 
     def flush(self) -> Iterator[RenderableType]:
         """The words that no line break ended."""
@@ -101,22 +106,18 @@ class Transcript:
         """What is left to print of a run that ended before its time."""
         yield from self.flush()
         if self._running is not None:
-            yield Text(f"✗ {self._running[0].tool} was stopped", "yellow")
+            yield Text(f"✗ {self._running.tool} was stopped", "yellow")
         self._running = None
 
     def live(self) -> Iterator[Text]:
-        """The words as they stream and the tool that runs: one line each, never wider than the terminal."""
-        width = self.console.width
-        lines = []
-        if self._words:
-            lines.append(Text(self._words))
-        if self._running is not None:
-            began, since = self._running
-            seconds = monotonic() - since
-            spinner = SPINNER[int(seconds * SPINS_PER_S) % len(SPINNER)]
-            lines.append(Text.assemble((f"{spinner} ", "cyan"), call_line(began), (f"  {seconds:.0f} s", "dim")))
+        """The words as they stream, and the tool or step that runs: one line each, never wider than the terminal."""
+        seconds = monotonic() - self._since
+        spinner = (f"{SPINNER[int(seconds * SPINS_PER_S) % len(SPINNER)]} ", "cyan")
+        what = call_line(self._running) if self._running else Text(self._step or "begin", "bold")
+        lines = [Text(self._words)] if self._words else []
+        lines.append(Text.assemble(spinner, what, (f"  {seconds:.0f} s", "dim")))
         for line in lines:
-            line.truncate(width, overflow="ellipsis")
+            line.truncate(self.console.width, overflow="ellipsis")
             yield line
 
     def status(self) -> Text:
@@ -150,7 +151,7 @@ class Transcript:
             self._words += " "  # the next word is another one
 
     def _ended(self, event: ToolEnded) -> RenderableType:
-        began = self._running[0] if self._running else ToolBegan(tool=event.tool, why="", input={})
+        began = self._running or ToolBegan(tool=event.tool, why="", input={})
         self._running = None
         self.calls.append(Call(began, event))
         mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
