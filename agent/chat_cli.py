@@ -2,16 +2,17 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 
 from agent import options as o
+from agent.ask_cli import limits_of
 from agent.console import say
 from agent.settings import load
 from store.errors import UserError
@@ -47,13 +48,12 @@ def chat(
 
     from agent.chat import Chat
     from agent.history import resolve
-    from agent.limits import Limits
     from agent.session import open_session
 
     console = Console(file=sys.stdout, highlight=False)
     with create_app_session(output=create_output(sys.stdout)), open_session(settings) as session:
-        known = resolve(session.ledger, thread) if thread else uuid4().hex[:12]
-        limits = Limits(usd=settings.max_usd, interactive=True)
+        known = resolve(session.ledger, thread) if thread else secrets.token_hex(4)
+        limits = limits_of(settings, interactive=True)
         asyncio.run(Chat(session, known, limits, console, lambda: prepare(session)).talk())
 
 

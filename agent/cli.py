@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from agent import options as o
+from agent.ask_cli import ask
 from agent.chat_cli import chat
 from agent.console import emit, quiet_libraries, say
 from agent.mcp_cli import mcp
@@ -25,6 +26,7 @@ dictionary_app = typer.Typer(help="Dictionaries: how good is one?", no_args_is_h
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(tool_app, name="tool")
 app.add_typer(review_app, name="review")
+app.command()(ask)
 app.command()(replay)
 app.command()(chat)
 app.command()(mcp)

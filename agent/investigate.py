@@ -15,6 +15,7 @@ from agent.state import Case, State, load_case
 from agent.threads import open_threads, thread_names
 from prompts.ask import LLM
 from prompts.budget import Budget
+from prompts.providers import Role
 from store.errors import UserError
 from tools.workbench.context import Context
 
@@ -41,27 +42,28 @@ async def investigate(
             raise _unknown(session, thread)
         if question is None and not stored.next:
             raise UserError(f"The thread {thread} has concluded: ask it a new question.")
+        before = case if question is None else None
+        budget = _budget(limits, before)
+        session.check_llm(budget, {Role.AGENT})
         context = session.context(session.harvest())
         if case is not None and case.subject != context.fingerprint:
             raise UserError(
                 f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
                 "--dictionary and --tokens it was begun with, or begin a new thread."
             )
-        before = case if question is None else None
-        llm = session.llm(_budget(limits, before))
+        llm = session.llm(budget)
         context.llm = llm
         lab = _lab(session, thread, context, llm, limits, before)
         start: Any = Command(resume=resume) if resume is not None else None
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
         try:
-            async with aclosing(
-                graph.astream(start, config, context=lab, stream_mode=["custom", "updates"], durability="sync")
-            ) as stream:
+            stream: Any = graph.astream(start, config, context=lab, stream_mode=["custom", "updates"], durability="sync")
+            async with aclosing(stream):
                 async for kind, told in stream:
                     if kind == "custom":
                         yield told
-                    elif kind == "updates" and "__interrupt__" in told:
+                    elif "__interrupt__" in told:
                         yield ApprovalNeeded(**told["__interrupt__"][0].value)
         finally:
             await llm.aclose()
@@ -69,10 +71,9 @@ async def investigate(
 
 def _budget(limits: Limits, before: Case | None) -> Budget:
     """What may still be spent: the limits less what earlier runs of this question used up."""
-    tokens, usd, seconds = (before.tokens, before.usd or 0.0, before.seconds) if before else (0, 0.0, 0.0)
+    tokens, usd = (before.tokens, before.usd or 0.0) if before else (0, 0.0)
     return Budget(
         max_usd=None if limits.usd is None else max(0.0, limits.usd - usd),
-        max_hours=None if limits.minutes is None else max(0.0, limits.minutes * 60 - seconds) / 3600,
         max_tokens=None if limits.tokens is None else max(0, limits.tokens - tokens),
     )
 

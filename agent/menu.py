@@ -47,8 +47,8 @@ class Dull(Form):
 
 
 class State(Form):
-    """States one to three hypotheses, and the dull rival that must be beaten: an account by frequency, by position or by
-    the identity of single tokens."""
+    """States one to three hypotheses, and the dull rival that must be beaten: an account by frequency, by position or
+    by the identity of single tokens."""
 
     hypotheses: list[Sentence] = Field(min_length=1, max_length=3)
     dull: Dull

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from agent.events import Step
 from store.errors import UserError
@@ -101,7 +101,7 @@ class Case(Part):
     tool_calls: int = 0
     tokens: int = 0
     usd: float | None = 0.0
-    seconds: float = Field(0.0, ge=0)
+    seconds: float = 0.0
 
     def hypothesis(self, label: str) -> Stated | None:
         return next((h for h in self.hypotheses if h.label == label), None)
@@ -127,15 +127,8 @@ class Case(Part):
         self.problem, self.stumbles = problem, self.stumbles + 1
 
     def add_run(self, experiment: Experiment, line: str) -> Ran:
-        label = f"E{len(self.runs) + 1}"
-        ran = Ran(
-            label=label,
-            id=experiment.id,
-            key=experiment.key,
-            tool=experiment.tool,
-            ok=experiment.error is None,
-            line=line,
-        )
+        label, ok = f"E{len(self.runs) + 1}", experiment.error is None
+        ran = Ran(label=label, id=experiment.id, key=experiment.key, tool=experiment.tool, ok=ok, line=line)
         self.runs.append(ran)
         return ran
 

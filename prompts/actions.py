@@ -9,7 +9,7 @@ from prompts.errors import Unparseable
 from prompts.reply import FENCED, refuse_declined
 from store.types import LLMCall
 
-LONGEST_TEXT, MOST_ITEMS = 400, 6  # bounds where a schema has none: a small model would write on and on
+LONGEST_TEXT, MOST_ITEMS = 200, 4  # bounds for a small model, which would write on and on
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def bounded(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` with a longest length on every string and list that has none."""
+    """`schema` with a bound on the length of every string and list."""
 
     def walk(part: Any) -> Any:
         if isinstance(part, list):
@@ -111,10 +111,10 @@ def bounded(schema: dict[str, Any]) -> dict[str, Any]:
         kept = {
             name: {n: walk(i) for n, i in inner.items()} if name == "properties" else walk(inner)
             for name, inner in part.items()
-            if name not in ("description", "default")
+            if name not in ("description", "default", "pattern")  # patterns: llama.cpp takes anchored ones only
         }
-        if kept.get("type") == "string" and not kept.keys() & {"maxLength", "enum", "const"}:
-            kept["maxLength"] = LONGEST_TEXT
+        if kept.get("type") == "string" and not kept.keys() & {"enum", "const"}:
+            kept["maxLength"] = min(int(part.get("maxLength", LONGEST_TEXT)), LONGEST_TEXT)
         if kept.get("type") == "array":
             kept["maxItems"] = min(int(part.get("maxItems", MOST_ITEMS)), MOST_ITEMS)
         return kept

@@ -30,6 +30,7 @@ from store.ids import content_hash
 from store.ledger import Ledger
 from store.types import LLMCall
 
+ACT_TOKENS = 1024  # room for an act's arguments
 CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
 
 
@@ -126,7 +127,8 @@ class LLM:
         """
         native = role in self.endpoints and self.endpoints[role].tool_calls
         offered = as_tools(actions) if native else as_one_object(actions)
-        request = self._render(role, template, values, None, 0, None, offered, on_text if native else None)
+        longest = max(ACT_TOKENS, self.endpoints[role].max_tokens) if role in self.endpoints else None
+        request = self._render(role, template, values, None, 0, longest, offered, on_text if native else None)
         call, cached = await self._reply(request)
         await self._ledger.record(call)
         if cached and native and call.reply:

@@ -12,6 +12,10 @@ Behaviours
     yes, no         the constant judge, with log-probabilities
     words           the explainer and judge that agree: explains a latent by its "Activating tokens" and, as a
                     judge, says 1 when the snippet holds one of the words of the explanation
+    agent           acts: calls the first of the option `acts` (name -> arguments, or a list of them, one a time) that
+                    is offered, as streamed tool calls or as one JSON object; "#" in it becomes the number of the request
+    unknown_tool, malformed, silent, stream_dies       an agent that calls what is not offered, sends arguments that are
+                    no JSON, says nothing, breaks off in mid-stream
     fenced          the `reply` as it is, whatever the schema
     refusal, content_filter, unparseable, empty        replies without a usable answer
     401, 404, 429, 429_short, 429_long, 500, too_long  error statuses
@@ -86,6 +90,7 @@ class Server:
 
     def reset(self) -> None:
         self.options = {"latency_s": 0.0, "behaviour": "ok", "reply": "days of the week", "truth": [], "script": []}
+        self.options["acts"] = {}
         self.options |= self.started_with
         self.distinct: set[str] = set()
         self.times: list[float] = []
@@ -137,6 +142,14 @@ class Server:
             self.in_flight -= 1
         return self.answer(writer, behaviour, request, head)
 
+    def chosen(self, request: dict[str, Any]) -> tuple[str, Any] | None:
+        """The first of `acts` that the request offers, with its next arguments."""
+        for name, given in self.options["acts"].items():
+            if name in offered(request):
+                arguments = given if isinstance(given, dict) else given.pop(0) if len(given) > 1 else given[0]
+                return name, json.loads(json.dumps(arguments).replace("#", str(len(self.times))))
+        return None
+
     def answer(self, writer: asyncio.StreamWriter, behaviour: str, request: dict[str, Any], head: str) -> bool:
         match behaviour:
             case "401":
@@ -185,6 +198,18 @@ class Server:
                 return send(writer, 200, verdict(any(text in last for text in self.options["truth"])))
             case "words":
                 return send(writer, 200, agreeing(request))
+            case "agent":
+                return acted(writer, request, self.chosen(request), "Let me see. ")
+            case "unknown_tool":
+                return acted(writer, request, ("launch_rockets", {"at": "once"}))
+            case "malformed":
+                return acted(writer, request, (offered(request)[0], "{'latent': "))
+            case "silent":
+                return acted(writer, request, None)
+            case "stream_dies":
+                head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+                writer.write(head.encode() + chunked(event({"content": "Let me"})))
+                return False
         raise ValueError(f"unknown behaviour {behaviour!r}")
 
 
@@ -258,6 +283,47 @@ def agreeing(request: dict[str, Any]) -> str:
     snippet = re.findall(r"(?im)^snippet: (.*)", last)[-1].lower()
     words = set(re.findall(r"\w+", explanation.lower())) - {"the", "tokens"}
     return verdict(bool(words & set(re.findall(r"\w+", snippet))))
+
+
+def offered(request: dict[str, Any]) -> list[str]:
+    """The names of the acts that a request offers, as native tools or in its JSON schema."""
+    if "tools" in request:
+        return [tool["function"]["name"] for tool in request["tools"]]
+    form = request.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {}).get("act", {})
+    return [choice["properties"]["do"]["const"] for choice in form.get("anyOf", [])]
+
+
+def acted(writer: asyncio.StreamWriter, request: dict[str, Any], act: tuple[str, Any] | None, words: str = "") -> bool:
+    """One act (None: nothing at all) in the form that the request asks for; arguments that are a string go as they are."""
+    name, given = act or ("", {})
+    arguments = given if isinstance(given, str) else json.dumps(given)
+    if "tools" not in request:
+        whole = f'{{"act": {{"do": {json.dumps(name)}, "with": {arguments}}}}}'
+        return send(writer, 200, completion(whole if act else ""))
+    events = [event({"content": word + " "}) for word in words.split()] if act else [event({"content": ""})]
+    if act:
+        start = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
+        events.append(event({"tool_calls": [start]}))
+        for at in range(0, len(arguments), 7):
+            part = {"index": 0, "function": {"arguments": arguments[at : at + 7]}}
+            events.append(event({"tool_calls": [part]}))
+    events.append(event({}, "tool_calls" if act else "stop"))
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    events += [f"data: {json.dumps({'id': 'stub', 'choices': [], 'usage': usage})}\n\n", "data: [DONE]\n\n"]
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head.encode() + b"".join(chunked(each) for each in events) + b"0\r\n\r\n")
+    return True
+
+
+def event(delta: dict[str, Any], finish: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    chunk = {"id": "stub", "object": "chat.completion.chunk", "created": 0, "model": "stub", "choices": [choice]}
+    return f"data: {json.dumps(chunk)}\n\n"
+
+
+def chunked(text: str) -> bytes:
+    data = text.encode()
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
 async def serve(options: dict[str, Any]) -> None:
