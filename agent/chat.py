@@ -82,6 +82,7 @@ class Chat:
         """Reads and answers until the person leaves."""
         self.session.workspace.mkdir(parents=True, exist_ok=True)
         self._prompt = self._made_prompt()
+        await self.print(self._greeting())
         try:
             while not self.leaving:
                 with patch_stdout():
@@ -180,6 +181,11 @@ class Chat:
             reserve_space_for_menu=MENU_ROWS,
             key_bindings=self._keys(),
         )
+
+    def _greeting(self) -> Text:
+        state = "unfinished: Enter goes on with it" if self.unfinished else "/help lists what can be typed"
+        what = f"{self.session.settings.model}, thread {self.thread}\n{state}"
+        return Text.assemble(("glossator ", "bold"), (what, "dim"))
 
     def _message(self) -> ANSI:
         """What stands above the cursor: what streams, what runs, what was spent."""

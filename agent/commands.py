@@ -1,9 +1,11 @@
 """The commands of the conversation: /help, /evidence and the others."""
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich import box
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -11,10 +13,11 @@ from agent.brief import brief
 from agent.completion import Known
 from agent.events import ToolBegan, ToolEnded
 from agent.history import ending, resolve, threads, uses
+from agent.plot import number
 from agent.show import plain
-from agent.transcript import ID, Call, call_panel
+from agent.transcript import ID, VERDICTS, Call, call_panel
 from store.errors import UserError
-from store.types import Experiment, ToolUse
+from store.types import Experiment, Fact, Hypothesis, Investigation, ToolUse
 
 if TYPE_CHECKING:
     from agent.chat import Chat
@@ -53,9 +56,8 @@ async def show_threads(chat: "Chat", id: str) -> None:
 async def show_evidence(chat: "Chat", id: str) -> None:
     if id:
         fact = chat.session.ledger.resolve(id)
-        if not isinstance(fact, Experiment):
-            raise UserError(f"{id} is a row of {fact.table}, not an experiment: /evidence lists this thread's.")
-        await chat.print(call_panel(_call(chat, fact), chat.console))
+        experiment = isinstance(fact, Experiment)
+        await chat.print(call_panel(_call(chat, fact), chat.console) if experiment else _row(fact))
         return
     table = _table("id", "tool", "found")
     for use in uses(chat.session.ledger, chat.thread):
@@ -63,6 +65,21 @@ async def show_evidence(chat: "Chat", id: str) -> None:
         if experiment is not None:
             table.add_row(Text(experiment.id[:ID], "cyan"), experiment.tool, plain(brief(experiment).verdict))
     await chat.print(table if table.row_count else Text("This thread has no evidence yet.", "dim"))
+
+
+async def show_hypotheses(chat: "Chat", _: str) -> None:
+    ledger, lines = chat.session.ledger, []
+    for asked in ledger.find(Investigation, thread=chat.thread):
+        lines.append(Text.assemble("\n", (plain(asked.question).plain, "bold")))
+        names: dict[str, str] = {}
+        outcomes = ledger.view("prediction_vs_outcome", thread=chat.thread)
+        for at, hypothesis in enumerate(ledger.find(Hypothesis, investigation=asked.id), 1):
+            names[hypothesis.id] = f"H{at}"
+            of = f"  refines {names[hypothesis.refines]}" if hypothesis.refines in names else ""
+            kind = ("  dull account" if hypothesis.dull else "") + of
+            lines.append(Text.assemble((f"H{at} ", "bold magenta"), plain(hypothesis.claim), (kind, "dim")))
+            lines += [_outcome(row) for row in outcomes if row["hypothesis_id"] == hypothesis.id]
+    await chat.print(*(lines or [Text("This thread has no hypotheses yet.", "dim")]))
 
 
 async def show_cost(chat: "Chat", _: str) -> None:
@@ -114,7 +131,8 @@ async def leave(chat: "Chat", _: str) -> None:
 COMMANDS: dict[str, Command] = {
     "/help": Command(show_help, "", "what can be typed here"),
     "/threads": Command(show_threads, "[ID]", "the conversations so far; take one up again"),
-    "/evidence": Command(show_evidence, "[ID]", "what this thread measured; one experiment opened"),
+    "/hypotheses": Command(show_hypotheses, "", "what this thread supposes, foretold and found"),
+    "/evidence": Command(show_evidence, "[ID]", "what this thread measured; any row opened"),
     "/cost": Command(show_cost, "", "what was spent"),
     "/tools": Command(show_tools, "", "what can be measured"),
     "/model": Command(show_model, "[NAME]", "subject and LLM; another model of the same endpoint"),
@@ -151,6 +169,26 @@ def _table(*headings: str) -> Table:
     for heading in headings or ("", ""):
         table.add_column(heading, overflow="fold")
     return table
+
+
+def _outcome(row: dict[str, Any]) -> Text:
+    """A prediction and what came of it."""
+    value = "not tested" if row["experiment"] is None else "no such number" if row["value"] is None else row["value"]
+    measured = f"measured {number(value)}" if isinstance(value, float) else value
+    said = f"  {row['tool']} {row['measure']} {row['comparison']} {number(row['threshold'])}: {measured}"
+    evidence = f"  {row['experiment'][:ID]}" if row["experiment"] else ""
+    return Text.assemble("  ", VERDICTS[row["held"]], plain(said).plain, (evidence, "dim"))
+
+
+def _row(fact: Fact) -> Panel:
+    """Any row of the ledger, a field a line."""
+    table = _table()
+    for name, value in fact.model_dump(mode="json").items():
+        if value not in (None, "", [], {}):
+            table.add_row(Text(name, "dim"), plain(value if isinstance(value, str) else json.dumps(value)))
+    return Panel(
+        table, title=fact.table, title_align="left", subtitle=Text(fact.id[:ID], "dim"), subtitle_align="right"
+    )
 
 
 def _call(chat: "Chat", experiment: Experiment) -> Call:

@@ -87,6 +87,9 @@ def _rows(items: Sequence[Object]) -> list[tuple[str, float]]:
     """Names and values, for objects that have one of each, or a count between two ends."""
     if all({"low", "high", "count"} <= item.keys() for item in items):
         return _histogram(items)
+    if all({"with_cause", "without_cause"} <= item.keys() for item in items):
+        pairs = [(f"{at} with", f"{at} without", item) for at, item in enumerate(items, 1)]
+        return [row for yes, no, pair in pairs for row in ((yes, pair["with_cause"]), (no, pair["without_cause"]))]
     name = next((name for name in NAMES if all(isinstance(item.get(name), str | int) for item in items)), None)
     values = [key for key, value in items[0].items() if key != name and isinstance(value, float)]
     value = next((key for key in values if all(_is_number(item.get(key)) for item in items)), None)
