@@ -10,9 +10,12 @@ from agent import options as o
 from agent.ask_cli import ask
 from agent.chat_cli import chat
 from agent.console import emit, quiet_libraries, say
+from agent.evidence_cli import evidence, hypotheses
+from agent.export_cli import export
 from agent.mcp_cli import mcp
+from agent.replay_cli import replay
 from agent.review_cli import review_app
-from agent.tool_cli import replay, tool_app
+from agent.tool_cli import tool_app
 from store.errors import UserError
 
 app = typer.Typer(
@@ -27,9 +30,12 @@ app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(tool_app, name="tool")
 app.add_typer(review_app, name="review")
 app.command()(ask)
+app.command()(evidence)
+app.command()(hypotheses)
 app.command()(replay)
 app.command()(chat)
 app.command()(mcp)
+app.command()(export)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

@@ -1,118 +1,84 @@
-"""What a tool found, as a person likes to see it, read off the shape of its output: no tool is known by name.
+"""Figures of a report as inline SVG: no script, no font, no file beside it."""
 
-an object with "tokens" and "activations"            the text, highlighted where the latent fires
-a list of objects with a "strength" and an "effect"  a curve with its intervals, the controls' beside it
-an object with a "value" and an "effect"             a bar, the controls' below it
-a list of objects with a "count" between two ends    bars: a histogram
-a list of objects with a "text"                      the texts
-a list of objects with a name and a number           bars
-"""
+from collections.abc import Sequence
+from html import escape
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from agent.show import clean
 
-from rich.console import RenderableType
-from rich.padding import Padding
-from rich.text import Text
-
-from agent.plot import Point, bars, curve, number
-from agent.show import highlight, plain
-
-SHOWN, BARS = 6, 12  # of a list
-NAMES = ("index", "token", "label", "name", "latent")
-Object = Mapping[str, Any]
+WIDTH, ROW, LEFT = 640, 26, 300
+FIRES, SILENT, LIMIT = "#d97706", "#94a3b8", "#334155"
 
 
-def figures(output: Object, width: int, colour: bool) -> Iterator[RenderableType]:
-    """The figures of a tool's output, each under the name of its field. `width` in cells."""
-    controls = output.get("controls")
-    for name, value in output.items():
-        drawn = list(_draw(name, value, controls if isinstance(controls, Mapping) else {}, width - 2, colour))
-        if drawn:
-            yield Text(plain(name.replace("_", " ")).plain, "dim italic")
-            yield from (Padding(figure, (0, 0, 0, 2)) for figure in drawn)
+def bars(rows: Sequence[tuple[str, float, str]], unit: str) -> str:
+    """One horizontal bar a row: label, value (0 or more), colour. `unit` is written under them."""
+    most = max((value for _, value, _ in rows), default=0.0) or 1.0
+    scale = (WIDTH - LEFT - 70) / most
+    parts = []
+    for number, (label, value, colour) in enumerate(rows):
+        y = number * ROW
+        parts.append(_label(label, y))
+        parts.append(f'<rect x="{LEFT}" y="{y + 5}" width="{max(value * scale, 1):.1f}" height="15" fill="{colour}"/>')
+        parts.append(f'<text x="{LEFT + value * scale + 6:.1f}" y="{y + 17}">{value:.3g}</text>')
+    parts.append(f'<text x="{LEFT}" y="{len(rows) * ROW + 14}" fill="#64748b">{escape(unit)}</text>')
+    return _svg(parts, len(rows) * ROW + 22)
 
 
-def _draw(name: str, value: Any, controls: Object, width: int, colour: bool) -> Iterator[RenderableType]:
-    if isinstance(value, Mapping):
-        if _is_reading(value):
-            yield highlight(value["tokens"], value["activations"], colour=colour, cells=2 * width)
-        elif _is_effect(value):
-            beside = {key: other for key, other in controls.items() if _is_effect(other)}
-            yield bars([(_spaced(key), each["effect"]) for key, each in {name: value, **beside}.items()], width)
-        elif name == "controls":  # those drawn beside what they control are left out
-            yield from figures({k: v for k, v in value.items() if not _is_effect(v) and not _points(v)}, width, colour)
-        else:
-            yield from figures(value, width, colour)
-    elif points := _points(value):
-        beside = {key: other for key, item in controls.items() if (other := _points(item))}
-        yield curve(points, width, "strength", "effect", list(beside.values()))
-        if beside:
-            yield Text(f"● {_spaced(name)}   ○ {', '.join(map(_spaced, beside))}", "dim")
-    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-        yield from _list(value, width, colour)
+def thresholds(rows: Sequence[tuple[str, float, str, float, bool]]) -> str:
+    """Predicted and measured: label, threshold, comparison, measured value, held. Each row has a scale of its own."""
+    parts = []
+    for number, (label, threshold, comparison, value, held) in enumerate(rows):
+        y = number * ROW
+        low, high = min(threshold, value, 0.0), max(threshold, value, 1.0)
+        scale = (WIDTH - LEFT - 70) / (high - low)
+        limit, dot = LEFT + (threshold - low) * scale, LEFT + (value - low) * scale
+        above = comparison.startswith(">")
+        start, end = (limit, LEFT + (high - low) * scale) if above else (float(LEFT), limit)
+        parts.append(_label(label, y))
+        parts.append(
+            f'<rect x="{start:.1f}" y="{y + 6}" width="{max(end - start, 1):.1f}" height="13" fill="#e2e8f0"/>'
+            f'<line x1="{limit:.1f}" x2="{limit:.1f}" y1="{y + 3}" y2="{y + 22}" stroke="{LIMIT}"/>'
+            f'<circle cx="{dot:.1f}" cy="{y + 12.5}" r="5" fill="{"#15803d" if held else "#b91c1c"}"/>'
+            f'<text x="{WIDTH - 60}" y="{y + 17}">{value:.3g}</text>'
+        )
+    return _svg(parts, len(rows) * ROW + 4)
 
 
-def _list(items: Sequence[Object], width: int, colour: bool) -> Iterator[RenderableType]:
-    if all(isinstance(item.get("text"), str) for item in items):
-        yield from (Text("“").append_text(plain(item["text"])).append("”") for item in items[:SHOWN])
-    elif rows := _rows(items):
-        yield bars(rows[:BARS], width)
-    else:
-        for item in items[:SHOWN]:
-            yield from _draw("", item, {}, width, colour)
+def curve(points: Sequence[tuple[float, float]], x_name: str, y_name: str) -> str:
+    """A line through points in order of x."""
+    points = sorted(points)
+    low_x, high_x = points[0][0], points[-1][0]
+    low_y, high_y = min(y for _, y in points), max(y for _, y in points)
+    wide, tall = WIDTH - 120, 160
+
+    def at(x: float, y: float) -> str:
+        across = (x - low_x) / ((high_x - low_x) or 1.0) * wide
+        up = (y - low_y) / ((high_y - low_y) or 1.0) * tall
+        return f"{60 + across:.1f},{10 + tall - up:.1f}"
+
+    dots = "".join(
+        f'<circle cx="{where.partition(",")[0]}" cy="{where.partition(",")[2]}" r="3" fill="{FIRES}"/>'
+        for where in (at(x, y) for x, y in points)
+    )
+    parts = [
+        f'<polyline fill="none" stroke="{FIRES}" stroke-width="2" points="{" ".join(at(x, y) for x, y in points)}"/>',
+        dots,
+        f'<text x="4" y="18">{high_y:.3g}</text><text x="4" y="{10 + tall}">{low_y:.3g}</text>',
+        f'<text x="60" y="{tall + 30}">{low_x:.3g}</text>',
+        f'<text x="{60 + wide}" y="{tall + 30}" text-anchor="end">{high_x:.3g}</text>',
+        f'<text x="{60 + wide / 2}" y="{tall + 30}" text-anchor="middle">{escape(x_name)}</text>',
+        f'<text x="66" y="12" fill="#64748b">{escape(y_name)}</text>',
+    ]
+    return _svg(parts, tall + 40)
 
 
-def _is_reading(value: Object) -> bool:
-    """Tokens with a number each."""
-    tokens, activations = value.get("tokens"), value.get("activations")
-    return isinstance(tokens, list) and isinstance(activations, list) and len(tokens) == len(activations) > 0
+def _label(text: str, y: int) -> str:
+    short = clean(text)
+    short = short if len(short) <= 46 else short[:45] + "…"
+    return f'<text x="{LEFT - 8}" y="{y + 17}" text-anchor="end">{escape(short)}</text>'
 
 
-def _is_effect(value: Any) -> bool:
-    return isinstance(value, Mapping) and _is_number(value.get("value")) and _is_number(value.get("effect"))
-
-
-def _points(items: Any) -> list[Point]:
-    """The points of a dose-response curve; none for anything else."""
-    if not isinstance(items, list) or not all(isinstance(i, Mapping) and _is_number(i.get("strength")) for i in items):
-        return []
-    found = [(item["strength"], item["effect"] if isinstance(item.get("effect"), Mapping) else item) for item in items]
-    if not all(_is_number(effect.get("effect")) for _, effect in found):
-        return []
-    return [(strength, effect["effect"], effect.get("low"), effect.get("high")) for strength, effect in found]
-
-
-def _rows(items: Sequence[Object]) -> list[tuple[str, float]]:
-    """Names and values, for objects that have one of each, or a count between two ends."""
-    if all({"low", "high", "count"} <= item.keys() for item in items):
-        return _histogram(items)
-    if all({"with_cause", "without_cause"} <= item.keys() for item in items):
-        pairs = [(f"{at} with", f"{at} without", item) for at, item in enumerate(items, 1)]
-        return [row for yes, no, pair in pairs for row in ((yes, pair["with_cause"]), (no, pair["without_cause"]))]
-    name = next((name for name in NAMES if all(isinstance(item.get(name), str | int) for item in items)), None)
-    values = [key for key, value in items[0].items() if key != name and isinstance(value, float)]
-    value = next((key for key in values if all(_is_number(item.get(key)) for item in items)), None)
-    if name is None or value is None:
-        return []
-    return [(_shown(item[name]), float(item[value])) for item in items]
-
-
-def _histogram(bins: Sequence[Object]) -> list[tuple[str, float]]:
-    """At most BARS bins, neighbours added together where there are more."""
-    together = -(-len(bins) // BARS)
-    groups = [bins[i : i + together] for i in range(0, len(bins), together)]
-    return [(f"{number(g[0]['low'])} to {number(g[-1]['high'])}", float(sum(b["count"] for b in g))) for g in groups]
-
-
-def _shown(name: object) -> str:
-    text = str(name)
-    return plain(text).plain if text.strip() else repr(text)
-
-
-def _spaced(name: str) -> str:
-    return plain(name.replace("_", " ")).plain
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _svg(parts: Sequence[str], height: int) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'font-family="system-ui, sans-serif" font-size="12" role="img">{"".join(parts)}</svg>'
+    )

@@ -86,6 +86,15 @@ class Session:
         ]
         return Harvest(max(found)[1]) if found else None
 
+    def harvest_of(self, fingerprint: str) -> "Harvest | None":
+        """The harvest that `Context.fingerprint` was made with; the subject's largest if that is not there."""
+        if content_hash([self.subject.fingerprint, None]) == fingerprint:
+            return None
+        for harvest in self.harvests():
+            if content_hash([self.subject.fingerprint, harvest.header]) == fingerprint:
+                return harvest
+        return self.find_harvest()
+
     def harvests(self) -> "list[Harvest]":
         """Every finished harvest of the workspace."""
         from store.activations import Harvest
@@ -102,16 +111,20 @@ class Session:
         with meter(f"harvesting {corpus.name}, tokens") as advance:
             return harvest(subject, corpus, tokens, self.workspace / "activations" / name, advance)
 
-    def llm(self, budget: "Budget | None" = None) -> "LLM":
-        """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running."""
+    def llm(self, budget: "Budget | None" = None, from_records: bool = False) -> "LLM":
+        """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running.
+
+        With `from_records` nothing is started or asked: replies come from the cache and the ledger.
+        """
         from prompts.ask import LLM
-        from prompts.local import embedded_endpoint
+        from prompts.local import embedded_endpoint, recorded_endpoint
         from prompts.providers import Role
 
-        endpoints = {Role(role): self._endpoint(role) or embedded_endpoint() for role in ROLES}
+        embedded = recorded_endpoint if from_records else embedded_endpoint
+        endpoints = {Role(role): self._endpoint(role) or embedded() for role in ROLES}
         s = self.settings
         cache = self.workspace / "replies.sqlite"
-        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget)
+        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget, from_records)
 
     def ensure_llm(self) -> None:
         """Fetches and starts the embedded LLM, if a role is served by it, so that `llm` keeps nobody waiting."""

@@ -22,7 +22,7 @@ from agent.events import (
     ToolBegan,
     ToolEnded,
 )
-from agent.figures import figures
+from agent.draw import figures
 from agent.show import clean, coloured, plain
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

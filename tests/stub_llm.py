@@ -12,10 +12,10 @@ Behaviours
     yes, no         the constant judge, with log-probabilities
     words           the explainer and judge that agree: explains a latent by its "Activating tokens" and, as a
                     judge, says 1 when the snippet holds one of the words of the explanation
-    agent           acts: calls the first of the option `acts` (name -> arguments, or a list of them, one a time) that
-                    is offered, as streamed tool calls or as one JSON object; "#" in it becomes the number of the request
-    unknown_tool, malformed, silent, stream_dies       an agent that calls what is not offered, sends arguments that are
-                    no JSON, says nothing, breaks off in mid-stream
+    agent           acts: the first of the option `acts` (name -> arguments, or a list of them, one a time) that is
+                    offered, as streamed tool calls or as one JSON object; "#" becomes the number of the request
+    unknown_tool, malformed, silent, stream_dies       an agent that calls what is not offered, sends arguments that
+                    are no JSON, says nothing, breaks off in mid-stream
     fenced          the `reply` as it is, whatever the schema
     refusal, content_filter, unparseable, empty        replies without a usable answer
     401, 404, 429, 429_short, 429_long, 500, too_long  error statuses
@@ -74,7 +74,7 @@ class Stub:
         self._call("configure", {"script": list(behaviours)})
 
     def stats(self) -> dict[str, Any]:
-        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body)."""
+        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body), asked (last messages)."""
         return dict(self._call("stats", {}))
 
     def _call(self, path: str, value: Any) -> Any:
@@ -96,6 +96,7 @@ class Server:
         self.times: list[float] = []
         self.keys: set[str] = set()
         self.last: dict[str, Any] = {}
+        self.asked: list[str] = []
         self.in_flight = self.most_in_flight = 0
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,6 +122,7 @@ class Server:
                 "most_in_flight": self.most_in_flight,
                 "keys": sorted(self.keys),
                 "last": self.last,
+                "asked": self.asked,
             }
             return send(writer, 200, json.dumps(stats))
         if path == "reset":
@@ -133,6 +135,7 @@ class Server:
         self.distinct.add(hashlib.sha256(body).hexdigest())
         self.keys |= set(re.findall(r"(?im)^authorization: *Bearer +(\S+)", head))
         self.last = request = json.loads(body)
+        self.asked.append(request["messages"][-1]["content"])
         behaviour = self.options["script"].pop(0) if self.options["script"] else self.options["behaviour"]
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -289,12 +292,12 @@ def offered(request: dict[str, Any]) -> list[str]:
     """The names of the acts that a request offers, as native tools or in its JSON schema."""
     if "tools" in request:
         return [tool["function"]["name"] for tool in request["tools"]]
-    form = request.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {}).get("act", {})
-    return [choice["properties"]["do"]["const"] for choice in form.get("anyOf", [])]
+    form = request["response_format"]["json_schema"]["schema"]["properties"]["act"]
+    return [choice["properties"]["do"]["const"] for choice in form["anyOf"]]
 
 
 def acted(writer: asyncio.StreamWriter, request: dict[str, Any], act: tuple[str, Any] | None, words: str = "") -> bool:
-    """One act (None: nothing at all) in the form that the request asks for; arguments that are a string go as they are."""
+    """One act (None: nothing at all) in the form that the request asks for; a string of arguments goes as it is."""
     name, given = act or ("", {})
     arguments = given if isinstance(given, str) else json.dumps(given)
     if "tools" not in request:

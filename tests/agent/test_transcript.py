@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from agent.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
-from agent.figures import figures
+from agent.draw import figures
 from agent.plot import bars, curve
 from agent.transcript import Transcript, approval_panel, call_panel
 from store.types import Claim
