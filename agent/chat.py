@@ -142,15 +142,16 @@ class Chat:
         self.unfinished = not self.transcript.concluded and self.transcript.waiting is None
 
     async def _attended(self, job: Coroutine[Any, Any, None]) -> None:
-        redrawing = asyncio.create_task(self._redraw())
+        redrawing, said = asyncio.create_task(self._redraw()), []
         try:
             await job
         except asyncio.CancelledError:
-            await self.print(*self.transcript.stopped(), Text("Stopped. Enter goes on with it.", "yellow"))
+            said.append(Text("Stopped." + (" Enter goes on with it." if self.unfinished else ""), "yellow"))
         except UserError as error:
-            await self.print(*self.transcript.stopped(), complaint(error))
+            said.append(complaint(error))
         finally:
             redrawing.cancel()
+            await self.print(*self.transcript.stopped(), *said)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A bug ends the conversation, with its traceback."""

@@ -4,21 +4,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from agent.brief import brief
 from agent.session import Session, open_session
 from agent.settings import Settings
-from prompts.ask import LLM
-from prompts.budget import Budget
 from store.errors import UserError
 from store.types import Experiment
-from tools.workbench.context import Context
 from tools.workbench.registry import FAMILIES, Tool, get_tool, tools
-from tools.workbench.run import run, validate
+
+if TYPE_CHECKING:
+    from prompts.ask import LLM
+    from tools.workbench.context import Context
+    from tools.workbench.registry import ToolInput
 
 
 class Menu:
@@ -39,21 +39,24 @@ class Menu:
 
         UserError, in one sentence, for an unknown tool or input that does not fit: nothing was loaded or run.
         """
-        tool = get_tool(name)
-        checked = validate(tool, input)
-        return await run(name, checked, await self._surroundings(tool))
+        tool, checked = await asyncio.to_thread(_checked, name, input)
+        context = await self._surroundings(tool)
+        from tools.workbench.run import run
+
+        return await run(name, checked, context)
 
     async def estimate(self, name: str, input: dict[str, Any]) -> float | None:
         """Seconds that the call would take, as the tool says; None when it does not say. UserError as for `call`."""
-        tool = get_tool(name)
-        checked = validate(tool, input)
+        tool, checked = await asyncio.to_thread(_checked, name, input)
         return tool.estimate(checked, await self._surroundings(tool)) if tool.estimate else None
 
     async def aclose(self) -> None:
         if self._llm is not None:
             await self._llm.aclose()
 
-    async def _surroundings(self, tool: Tool) -> Context:
+    async def _surroundings(self, tool: Tool) -> "Context":
+        from prompts.budget import Budget
+
         async with self._opening:
             if self._context is None:
                 self._context = await asyncio.to_thread(self._open)
@@ -63,7 +66,7 @@ class Menu:
                 self._llm = self._context.llm = await asyncio.to_thread(self.session.llm, budget)
         return self._context
 
-    def _open(self) -> Context:
+    def _open(self) -> "Context":
         return self.session.context(self.session.find_harvest())
 
 
@@ -84,26 +87,33 @@ def langgraph_tools(menu: Menu, families: Collection[str] = FAMILIES) -> list[Ba
     The content of a tool's message is the brief as JSON, its artifact the experiment. A failure, bad arguments
     included, is a message of status "error" that holds one sentence.
     """
-    return [
-        StructuredTool(
-            name=tool.name,
-            description=tool.doc,
-            args_schema=tool.input.model_json_schema(),  # a schema, not the type: `run` alone judges the arguments
-            coroutine=partial(_answer, menu, tool.name),
-            response_format="content_and_artifact",
-            handle_tool_error=True,
-            metadata={"family": tool.family, "version": tool.version},
-        )
-        for tool in tools().values()
-        if tool.family in families
-    ]
+    return [_langgraph_tool(menu, tool) for tool in tools().values() if tool.family in families]
 
 
-async def _answer(menu: Menu, tool: str, /, **input: Any) -> tuple[str, Experiment]:
-    try:
-        experiment = await menu.call(tool, input)
-    except UserError as error:
-        raise ToolException(str(error)) from None
-    if experiment.error:
-        raise ToolException(experiment.error)
-    return json.dumps(brief(experiment)._asdict(), ensure_ascii=False), experiment
+def _langgraph_tool(menu: Menu, tool: Tool) -> BaseTool:
+    async def answer(**input: Any) -> tuple[str, Experiment]:
+        try:
+            experiment = await menu.call(tool.name, input)
+        except UserError as error:
+            raise ToolException(str(error)) from None
+        if experiment.error:
+            raise ToolException(experiment.error)
+        return json.dumps(brief(experiment)._asdict(), ensure_ascii=False), experiment
+
+    return StructuredTool(
+        name=tool.name,
+        description=tool.doc,
+        args_schema=tool.input.model_json_schema(),  # a schema, not the type: `run` alone judges the arguments
+        coroutine=answer,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+        metadata={"family": tool.family, "version": tool.version},
+    )
+
+
+def _checked(name: str, input: dict[str, Any]) -> "tuple[Tool, ToolInput]":
+    """The tool and its input; the first call loads every tool, and with them torch."""
+    tool = get_tool(name)
+    from tools.workbench.run import validate
+
+    return tool, validate(tool, input)

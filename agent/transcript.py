@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from agent.draw import figures
 from agent.events import (
     ApprovalNeeded,
     Concluded,
@@ -22,7 +23,6 @@ from agent.events import (
     ToolBegan,
     ToolEnded,
 )
-from agent.draw import figures
 from agent.show import clean, coloured, plain
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

@@ -1,48 +1,29 @@
-"""`python -m tests.agent.planted_main ARGUMENTS`: the command line on the planted world, with two more tools.
+"""`python -m tests.agent.planted_main ARGUMENTS`: the command line on the planted world, a process of its own.
 
-`wait` computes for so many seconds, a forward pass every 10 ms; `chatter` prints on stdout in every way there is.
+Like the command line it loads torch no sooner than it must. Its menu has the tools of tests/agent/planted_tools.py too.
 """
 
-import os
 import sys
-import time
+from functools import cached_property
+from importlib import import_module
+from typing import Any
 
-from tests.tools.world import PlantedSubject
-from tools.dictionaries import load
-from tools.workbench.compute import go_on
-from tools.workbench.context import Context
-from tools.workbench.registry import ToolInput, ToolOutput, tool
-
-
-class Input(ToolInput):
-    seconds: float = 0
+from agent.cli import main
+from agent.session import Session
+from tools.workbench import registry
 
 
-class Output(ToolOutput):
-    seconds: float
+def subject(session: Session) -> Any:
+    return import_module("tests.tools.world").PlantedSubject()
 
 
-@tool(version=1, estimate=lambda input, context: input.seconds)
-def wait(input: Input, context: Context) -> Output:
-    """Waits."""
-    end = time.monotonic() + input.seconds
-    while time.monotonic() < end:
-        go_on()
-        time.sleep(0.01)
-    return Output(seconds=input.seconds)
-
-
-@tool(version=1)
-def chatter(input: Input, context: Context) -> Output:
-    """Prints where a protocol or a document should stand alone."""
-    print("chatter")
-    os.write(1, b"chatter\n")
-    os.system("echo chatter")
-    return Output(seconds=0)
+def every_family() -> None:
+    families()
+    import_module("tests.agent.planted_tools")
 
 
 if __name__ == "__main__":
-    from agent.cli import main
-
-    load.load_subject = lambda *_, **__: PlantedSubject()  # type: ignore[assignment, return-value]
+    families, registry._import_families = registry._import_families, every_family  # type: ignore[assignment]
+    Session.subject = cached_property(subject)  # type: ignore[assignment]
+    Session.subject.__set_name__(Session, "subject")
     sys.exit(main(sys.argv[1:]))

@@ -2,19 +2,20 @@
 
 import asyncio
 import json
-import subprocess
+import socket
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
+import httpx2
 import pytest
 from langchain_core.messages import AIMessage
+from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from mcp import Client, MCPError, StdioServerParameters
 
 from agent import open_session
+from agent.mcp_server import listen, serve_http, url
 from agent.settings import load
 from agent.surfaces import langgraph_tools, open_menu
 from store.errors import UserError
@@ -22,11 +23,20 @@ from store.types import Experiment
 from tests.agent.conftest import Commands
 from tests.stub_llm import ROOT
 from tests.tools.world import ANIMAL
+from tools.workbench import registry
 from tools.workbench.registry import ToolError, tools
 
-MAIN = "tests.agent.planted_main"
 BAD = "top_examples cannot take that input (latent: Input should be a valid integer"
 AT = {"latent": ANIMAL, "top": 1, "deciles": 0, "random": 0}
+
+
+@pytest.fixture
+def more_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The menu with the tools of planted_tools, until the test ends."""
+    tools()
+    monkeypatch.setattr(registry, "_tools", dict(registry._tools))
+    sys.modules.pop("tests.agent.planted_tools", None)
+    import_module("tests.agent.planted_tools")
 
 
 def called(name: str, **input: Any) -> dict[str, Any]:
@@ -37,7 +47,8 @@ def called(name: str, **input: Any) -> dict[str, Any]:
 
 async def answered(state: dict[str, Any]) -> Any:
     async with open_menu(load()) as menu:
-        return (await ToolNode(langgraph_tools(menu)).ainvoke(state))["messages"][0]
+        graph = StateGraph(MessagesState).add_node("tools", ToolNode(langgraph_tools(menu))).set_entry_point("tools")
+        return (await graph.compile().ainvoke(state))["messages"][-1]
 
 
 def test_langgraph_runs_the_menu(world: Commands) -> None:
@@ -64,27 +75,8 @@ def test_langgraph_gets_the_families_it_asks_for(world: Commands) -> None:
     assert asyncio.run(names()) == {name for name, tool in tools().items() if tool.family == "lookup"}
 
 
-def serving(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", MAIN, "mcp", *arguments, "--workspace", str(folder / "glossator-workspace")]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture(params=["stdio", "http"])
-def server(request: pytest.FixtureRequest, world: Commands) -> Iterator[Any]:
-    """What the official client connects to: a command to start, or the URL of a server that runs."""
-    if request.param == "stdio":
-        arguments = ["-m", MAIN, "mcp", "--workspace", str(world.workspace)]
-        yield StdioServerParameters(command=sys.executable, args=arguments, cwd=ROOT)
-        return
-    with serving(world.folder, "--http", "--port", "0", "--json") as process:
-        assert process.stdout is not None
-        line = "".join(process.stdout.readline() for _ in range(3))
-        yield json.loads(line)["url"]
-        process.terminate()
-
-
-def test_the_official_client(server: Any, world: Commands) -> None:
-    """One connection from the handshake to a cancelled call: list, schemas, call, progress, cancellation."""
+async def converse(server: Any, world: Commands) -> None:
+    """One connection of the official client, from the handshake to a cancelled call."""
     stray: list[Any] = []
     beats: list[tuple[float, float | None, str | None]] = []
 
@@ -95,51 +87,75 @@ def test_the_official_client(server: Any, world: Commands) -> None:
     async def beat(*progress: Any) -> None:
         beats.append(progress)
 
-    async def talk() -> None:
-        async with Client(server, message_handler=hear) as client:
-            listed = {tool.name: tool for tool in (await client.list_tools()).tools}
-            assert {"top_examples", "explain_latent", "show", "wait"} <= set(listed)
-            assert listed["top_examples"].input_schema["properties"]["latent"]["type"] == "integer"
-            assert "deciles" in (listed["top_examples"].description or "")
+    async with Client(server, message_handler=hear) as client:
+        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert {"top_examples", "explain_latent", "show", "wait"} <= set(listed)
+        assert listed["top_examples"].input_schema["properties"]["latent"]["type"] == "integer"
+        assert "deciles" in (listed["top_examples"].description or "")
 
-            found = await client.call_tool("top_examples", AT)
-            assert not found.is_error
-            brief = found.structured_content
-            assert world.ledger.get(Experiment, brief["id"]) is not None
-            row = (await client.call_tool("show", {"id": brief["id"][:8]})).structured_content
-            assert row["output"]["top"][0]["tokens"]
+        found = await client.call_tool("top_examples", AT)
+        assert not found.is_error
+        brief = found.structured_content
+        assert world.ledger.get(Experiment, brief["id"]) is not None
+        row = (await client.call_tool("show", {"id": brief["id"][:8]})).structured_content
+        assert row["output"]["top"][0]["tokens"]
 
-            bad = await client.call_tool("top_examples", {"latent": "many"})
-            assert bad.is_error
-            assert bad.content[0].text.startswith(BAD)
-            unknown = await client.call_tool("show", {"id": "ffffffff"})
-            assert unknown.is_error
-            with pytest.raises(MCPError, match="There is no tool 'nothing'"):
-                await client.call_tool("nothing", {})
+        bad = await client.call_tool("top_examples", {"latent": "many"})
+        assert bad.is_error
+        assert bad.content[0].text.startswith(BAD)  # type: ignore[union-attr]
+        assert (await client.call_tool("show", {"id": "ffffffff"})).is_error
+        assert (await client.call_tool("show", {})).is_error
+        with pytest.raises(MCPError, match="There is no tool 'nothing'"):
+            await client.call_tool("nothing", {})
 
-            assert not (await client.call_tool("chatter", {})).is_error
-            await client.call_tool("wait", {"seconds": 1.2}, progress_callback=beat)
-            assert [(total, note) for _, total, note in beats][-1] == (1.2, "wait, 1 s")
-            assert beats == sorted(beats, key=lambda beat: beat[0])
+        assert not (await client.call_tool("chatter", {})).is_error
+        await client.call_tool("wait", {"seconds": 1.2}, progress_callback=beat)
+        assert [(total, note) for _, total, note in beats][-1] == (1.2, "wait, 1 s")
+        assert beats == sorted(beats, key=lambda beat: beat[0])
 
-            began = time.monotonic()
-            call = asyncio.create_task(client.call_tool("wait", {"seconds": 60}))
-            await asyncio.sleep(0.3)
-            call.cancel()
-            await asyncio.wait([call])
-            assert call.cancelled()
+        call = asyncio.create_task(client.call_tool("wait", {"seconds": 3600}))
+        await asyncio.sleep(0.3)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        async with asyncio.timeout(20):
             assert not (await client.call_tool("wait", {"seconds": 0})).is_error, "the device is free again"
-            assert time.monotonic() - began < 20
-
-    asyncio.run(talk())
-    assert stray == []
-    waits = [e.input["seconds"] for e in world.ledger.find(Experiment, tool="wait")]
+    assert stray == [], "nothing but the protocol is on the wire"
+    waits = [experiment.input["seconds"] for experiment in world.ledger.find(Experiment, tool="wait")]
     assert waits == [1.2, 0], "what was cancelled is not in the ledger"
 
 
-def test_a_taken_port_is_a_sentence(run: Commands) -> None:
-    import socket
+def test_mcp_over_stdio(world: Commands) -> None:
+    arguments = ["-m", "tests.agent.planted_main", "mcp", "--workspace", str(world.workspace)]
+    asyncio.run(converse(StdioServerParameters(command=sys.executable, args=arguments, cwd=ROOT), world))
 
+
+def test_mcp_over_http(world: Commands, more_tools: None) -> None:
+    async def talk() -> None:
+        with listen(0) as listening:
+            serving = asyncio.create_task(serve_http(load(), listening))
+            await converse(url(listening), world)
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(talk())
+
+
+def test_mcp_over_http_is_for_this_machine_alone(world: Commands) -> None:
+    async def talk() -> int:
+        with listen(0) as listening:
+            assert listening.getsockname()[0] == "127.0.0.1"
+            serving = asyncio.create_task(serve_http(load(), listening))
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                reply = await client.post(url(listening), json={}, headers={"host": "elsewhere.example"})
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            return reply.status_code
+
+    assert asyncio.run(talk()) == 421
+
+
+def test_a_taken_port_is_a_sentence(run: Commands) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert run("mcp", "--http", "--port", port).sentence.startswith(f"Port {port} of 127.0.0.1 cannot be had")
