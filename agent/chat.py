@@ -19,11 +19,11 @@ from agent.commands import COMMANDS, ids, known_latents
 from agent.completion import ChatCompleter
 from agent.events import Event
 from agent.history import ending, threads
-from agent.investigate import investigate
 from agent.limits import Limits
+from agent.panels import call_panel
 from agent.session import Session
 from agent.show import plain
-from agent.transcript import Transcript, call_panel
+from agent.transcript import Transcript
 from store.errors import UserError
 from store.types import Hypothesis
 
@@ -45,7 +45,7 @@ class Chat:
         limits: Limits,
         console: Console,
         prepare: Callable[[], None],
-        investigate: Investigate = investigate,
+        investigate: Investigate | None = None,
     ) -> None:
         self.session = session
         self.limits = limits
@@ -82,7 +82,7 @@ class Chat:
         """Reads and answers until the person leaves."""
         self.session.workspace.mkdir(parents=True, exist_ok=True)
         self._prompt = self._made_prompt()
-        await self.print(self._greeting())
+        await self.print(self.greeting())
         try:
             while not self.leaving:
                 with patch_stdout():
@@ -97,8 +97,11 @@ class Chat:
 
     async def print(self, *renderables: RenderableType) -> None:
         """Prints above the prompt."""
-        if renderables:
-            await run_in_terminal(lambda: [self.console.print(each) for each in renderables])
+        await self.draw(lambda console: [console.print(each) for each in renderables])
+
+    async def draw(self, render: Callable[[Console], object]) -> None:
+        """Lets `render` print above the prompt."""
+        await run_in_terminal(lambda: render(self.console))
 
     async def ask(self, question: str | None, answer: bool | None = None) -> None:
         """Investigates `question`; None goes on with what was stopped, or waits for an `answer` to its approval."""
@@ -135,6 +138,10 @@ class Chat:
         self.unfinished, self.transcript.waiting = True, None
         if question is not None:
             self.transcript.name(())
+        if self._investigate is None:  # imported when it is needed: with it comes torch
+            from agent.investigate import investigate
+
+            self._investigate = investigate
         events = self._investigate(self.session, question, self.thread, self.limits, answer)
         async with aclosing(events):
             async for event in events:
@@ -183,7 +190,8 @@ class Chat:
             key_bindings=self._keys(),
         )
 
-    def _greeting(self) -> Text:
+    def greeting(self) -> Text:
+        """Which thread this is, and how to go on."""
         state = "unfinished: Enter goes on with it" if self.unfinished else "/help lists what can be typed"
         what = f"{self.session.settings.model}, thread {self.thread}\n{state}"
         return Text.assemble(("glossator ", "bold"), (what, "dim"))

@@ -1,23 +1,25 @@
 """The commands of the conversation: /help, /evidence and the others."""
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich import box
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from agent.brief import brief
 from agent.completion import Known
+from agent.dossier import Dossier, dossiers
 from agent.events import ToolBegan, ToolEnded
-from agent.history import ending, resolve, threads, uses
-from agent.plot import number
+from agent.evidence_cli import print_consequences, print_fact, print_hypotheses
+from agent.export_cli import save
+from agent.history import ending, resolve, threads
+from agent.panels import ID, Call, call_panel
+from agent.replay_cli import print_replayed, replayed
 from agent.show import plain
-from agent.transcript import ID, VERDICTS, Call, call_panel
 from store.errors import UserError
-from store.types import Experiment, Fact, Hypothesis, Investigation, ToolUse
+from store.types import Experiment, ToolUse
 
 if TYPE_CHECKING:
     from agent.chat import Chat
@@ -42,44 +44,55 @@ async def show_help(chat: "Chat", _: str) -> None:
 async def show_threads(chat: "Chat", id: str) -> None:
     if id:
         chat.take_up(resolve(chat.session.ledger, id))
-        await chat.print(Text(f"This is thread {chat.thread}.", "dim"))
+        await chat.print(chat.greeting())
         return
     table = _table("thread", "last asked")
     for thread, investigation in threads(chat.session.ledger).items():
-        here = "bold" if thread == chat.thread else ""
         ended = ending(chat.session.ledger, investigation)
-        state = f"  {ended.reason.replace('_', ' ')}" if ended else "  unfinished"
-        table.add_row(Text(thread, here), plain(investigation.question).append(state, "dim"))
+        state = f"  {ended.reason}" if ended else "  unfinished"
+        name = Text(thread, "bold" if thread == chat.thread else "")
+        table.add_row(name, plain(investigation.question).append(state, "dim"))
     await chat.print(table if table.row_count else Text("There are no threads yet: ask something.", "dim"))
 
 
-async def show_evidence(chat: "Chat", id: str) -> None:
-    if id:
-        fact = chat.session.ledger.resolve(id)
-        experiment = isinstance(fact, Experiment)
-        await chat.print(call_panel(_call(chat, fact), chat.console) if experiment else _row(fact))
-        return
-    table = _table("id", "tool", "found")
-    for use in uses(chat.session.ledger, chat.thread):
-        experiment = chat.session.ledger.get(Experiment, use.experiment)
-        if experiment is not None:
-            table.add_row(Text(experiment.id[:ID], "cyan"), experiment.tool, plain(brief(experiment).verdict))
-    await chat.print(table if table.row_count else Text("This thread has no evidence yet.", "dim"))
-
-
 async def show_hypotheses(chat: "Chat", _: str) -> None:
-    ledger, lines = chat.session.ledger, []
-    for asked in ledger.find(Investigation, thread=chat.thread):
-        lines.append(Text.assemble("\n", (plain(asked.question).plain, "bold")))
-        names: dict[str, str] = {}
-        outcomes = ledger.view("prediction_vs_outcome", thread=chat.thread)
-        for at, hypothesis in enumerate(ledger.find(Hypothesis, investigation=asked.id), 1):
-            names[hypothesis.id] = f"H{at}"
-            of = f"  refines {names[hypothesis.refines]}" if hypothesis.refines in names else ""
-            kind = ("  dull account" if hypothesis.dull else "") + of
-            lines.append(Text.assemble((f"H{at} ", "bold magenta"), plain(hypothesis.claim), (kind, "dim")))
-            lines += [_outcome(row) for row in outcomes if row["hypothesis_id"] == hypothesis.id]
-    await chat.print(*(lines or [Text("This thread has no hypotheses yet.", "dim")]))
+    found = _asked(chat)
+    if not found:
+        raise UserError("This thread has no hypotheses yet: ask something.")
+    await chat.draw(lambda console: print_hypotheses(console, found))
+
+
+async def show_evidence(chat: "Chat", id: str) -> None:
+    ledger = chat.session.ledger
+    if not id:
+        table = _table("id", "tool", "found")
+        for dossier in _asked(chat):
+            for experiment in dossier.evidence.experiments.values():
+                table.add_row(Text(experiment.id[:ID], "cyan"), experiment.tool, plain(brief(experiment).verdict))
+        await chat.print(table if table.row_count else Text("This thread has no evidence yet.", "dim"))
+        return
+    fact, every = ledger.resolve(id), dossiers(ledger)
+    if isinstance(fact, Experiment):
+        found = ledger.find(ToolUse, experiment=fact.id)
+        await chat.print(call_panel(_call(fact, found[-1].why if found else ""), chat.console))
+        await chat.draw(lambda console: print_consequences(console, fact.id, every))
+    else:
+        await chat.draw(lambda console: print_fact(console, fact, every))
+
+
+async def replay(chat: "Chat", id: str) -> None:
+    if not id:
+        raise UserError("Name what to replay: the id of an experiment or of an LLM call, or a thread.")
+
+    async def job() -> None:
+        session, settings = chat.session, chat.session.settings
+        try:
+            found = await replayed(session, id)
+        finally:
+            session.settings = settings  # a replay takes up those of the row
+        await chat.draw(lambda console: print_replayed(console, found))
+
+    await chat.work(job())
 
 
 async def show_cost(chat: "Chat", _: str) -> None:
@@ -99,6 +112,16 @@ async def show_tools(chat: "Chat", _: str) -> None:
     for tool in sorted(tools().values(), key=lambda tool: (tool.family, tool.name)):
         table.add_row(Text.assemble(tool.name, (f"\n{tool.family}", "dim")), plain(tool.doc.partition("\n")[0]))
     await chat.print(table)
+
+
+async def export(chat: "Chat", file: str) -> None:
+    from agent.export import FORMATS, report
+
+    out = Path(file).expanduser()
+    if out.suffix[1:] not in FORMATS:
+        raise UserError(f"Name a file that ends in {' or '.join(f'.{name}' for name in FORMATS)}: /export report.md")
+    save(report(dossiers(chat.session.ledger, chat.thread), out.suffix[1:]), out)
+    await chat.print(Text(f"{out} holds the report.", "dim"))
 
 
 async def show_model(chat: "Chat", name: str) -> None:
@@ -133,8 +156,10 @@ COMMANDS: dict[str, Command] = {
     "/threads": Command(show_threads, "[ID]", "the conversations so far; take one up again"),
     "/hypotheses": Command(show_hypotheses, "", "what this thread supposes, foretold and found"),
     "/evidence": Command(show_evidence, "[ID]", "what this thread measured; any row opened"),
+    "/replay": Command(replay, "ID", "an experiment, a reply or a thread again, and compared"),
     "/cost": Command(show_cost, "", "what was spent"),
     "/tools": Command(show_tools, "", "what can be measured"),
+    "/export": Command(export, "FILE.md", "this thread as a report, Markdown or HTML"),
     "/model": Command(show_model, "[NAME]", "subject and LLM; another model of the same endpoint"),
     "/approve": Command(approve, "[no]", "let the tool that waits run, or not"),
     "/quit": Command(leave, "", "leave; everything is kept"),
@@ -147,7 +172,8 @@ def ids(chat: "Chat", command: str) -> Sequence[Known]:
         case "/threads":
             return [Known(thread, asked.question) for thread, asked in threads(chat.session.ledger).items()]
         case "/evidence" | "/replay":
-            return [Known(use.experiment[: 2 * ID], use.why) for use in uses(chat.session.ledger, chat.thread)]
+            uses = [use for dossier in _asked(chat) for use in dossier.uses]
+            return [Known(use.experiment[: 2 * ID], use.why) for use in uses]
         case "/approve":
             return [Known("yes", "run it"), Known("no", "go on without it")]
     return []
@@ -163,39 +189,22 @@ def known_latents(chat: "Chat") -> Sequence[Known]:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD if headings else None, show_edge=False, pad_edge=False, show_header=bool(headings)
-    )
+    style = box.SIMPLE_HEAD if headings else None
+    table = Table(box=style, show_edge=False, pad_edge=False, show_header=bool(headings))
     for heading in headings or ("", ""):
         table.add_column(heading, overflow="fold")
     return table
 
 
-def _outcome(row: dict[str, Any]) -> Text:
-    """A prediction and what came of it."""
-    value = "not tested" if row["experiment"] is None else "no such number" if row["value"] is None else row["value"]
-    measured = f"measured {number(value)}" if isinstance(value, float) else value
-    said = f"  {row['tool']} {row['measure']} {row['comparison']} {number(row['threshold'])}: {measured}"
-    evidence = f"  {row['experiment'][:ID]}" if row["experiment"] else ""
-    return Text.assemble("  ", VERDICTS[row["held"]], plain(said).plain, (evidence, "dim"))
+def _asked(chat: "Chat") -> list[Dossier]:
+    """What is on record of the thread; nothing before its first question."""
+    return dossiers(chat.session.ledger, chat.thread) if chat.thread in threads(chat.session.ledger) else []
 
 
-def _row(fact: Fact) -> Panel:
-    """Any row of the ledger, a field a line."""
-    table = _table()
-    for name, value in fact.model_dump(mode="json").items():
-        if value not in (None, "", [], {}):
-            table.add_row(Text(name, "dim"), plain(value if isinstance(value, str) else json.dumps(value)))
-    return Panel(
-        table, title=fact.table, title_align="left", subtitle=Text(fact.id[:ID], "dim"), subtitle_align="right"
-    )
-
-
-def _call(chat: "Chat", experiment: Experiment) -> Call:
+def _call(experiment: Experiment, why: str) -> Call:
     """An experiment of the ledger as the call it was."""
-    found = chat.session.ledger.find(ToolUse, experiment=experiment.id)
     return Call(
-        ToolBegan(tool=experiment.tool, why=found[-1].why if found else "", input=experiment.input),
+        ToolBegan(tool=experiment.tool, why=why, input=experiment.input),
         ToolEnded(
             tool=experiment.tool,
             experiment=experiment.id,

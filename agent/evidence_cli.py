@@ -1,6 +1,7 @@
 """`glossator evidence` and `glossator hypotheses`: what claims rest on."""
 
 import json as jsons
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ from agent.show import clean
 
 if TYPE_CHECKING:
     from agent.dossier import Dossier
-    from store.types import Experiment, Fact, Hypothesis
+    from store.types import Fact, Hypothesis
 
 SHADE = {"supported": "green", "refuted": "red", "untested": "dim"}
 LONGEST = 2000  # characters of an output on a terminal; --json has all
@@ -41,10 +42,7 @@ def hypotheses(thread: ThreadOption = None, workspace: o.Workspace = None, json:
     ]
 
     def render(console: Console) -> None:
-        for dossier in found:
-            console.print(Text(f"{dossier.investigation.thread}  {clean(dossier.investigation.question)}", "bold"))
-            for hypothesis in dossier.evidence.hypotheses.values():
-                _print_hypothesis(console, dossier, hypothesis)
+        print_hypotheses(console, found)
         if not found:
             console.print('No hypotheses yet; glossator ask "what does latent 7 do?" states some.')
 
@@ -69,7 +67,7 @@ def evidence(
             emit(
                 {"id": fact.id, "table": fact.table, **fact.model_dump(mode="json")},
                 json,
-                lambda console: _print_fact(console, fact, holders),
+                lambda console: print_fact(console, fact, holders),
             )
             return
         found = [
@@ -91,6 +89,14 @@ def evidence(
     emit(found, json, render)
 
 
+def print_hypotheses(console: Console, found: "Sequence[Dossier]") -> None:
+    """The hypotheses of each investigation under its question."""
+    for dossier in found:
+        console.print(Text(f"{dossier.investigation.thread}  {clean(dossier.investigation.question)}", "bold"))
+        for hypothesis in dossier.evidence.hypotheses.values():
+            _print_hypothesis(console, dossier, hypothesis)
+
+
 def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothesis") -> None:
     from agent.dossier import verdict
 
@@ -104,10 +110,9 @@ def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothe
         console.print(Text(f"      {prediction.sentence}: {verdict(prediction, judgement)}{at}"), soft_wrap=True)
 
 
-def _print_fact(console: Console, fact: "Fact", holders: "list[Dossier]") -> None:
+def print_fact(console: Console, fact: "Fact", holders: "Sequence[Dossier]") -> None:
     """A row field by field; under an experiment the predictions it decided and the claims that cite it."""
     from agent.brief import brief
-    from agent.dossier import verdict
     from store.types import Experiment
 
     if isinstance(fact, Experiment):
@@ -116,13 +121,21 @@ def _print_fact(console: Console, fact: "Fact", holders: "list[Dossier]") -> Non
     for name, value in fact.model_dump(mode="json").items():
         text = value if isinstance(value, str) else jsons.dumps(value, ensure_ascii=False)
         console.print(Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]), soft_wrap=True)
+    print_consequences(console, fact.id, holders)
+
+
+def print_consequences(console: Console, experiment: str, holders: "Sequence[Dossier]") -> None:
+    """The predictions that an experiment decided, and the claims that cite it."""
+    from agent.dossier import verdict
+
     for dossier in holders:
         for judgement in dossier.evidence.judgements:
-            if judgement.experiment == fact.id:
+            if judgement.experiment == experiment:
                 prediction = dossier.evidence.predictions[judgement.prediction]
                 claim = clean(dossier.evidence.hypotheses[prediction.hypothesis].claim)
                 line = f"  decides {prediction.sentence} of “{claim}”: {verdict(prediction, judgement)}"
                 console.print(Text(line), soft_wrap=True)
         for cited in dossier.conclusion.claims if dossier.conclusion else ():
-            if fact.id in cited.evidence:
-                console.print(Text(f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"), soft_wrap=True)
+            if experiment in cited.evidence:
+                line = f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"
+                console.print(Text(line), soft_wrap=True)

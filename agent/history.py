@@ -1,8 +1,8 @@
-"""The threads of a ledger: what was asked on each, whether it ended, and what it measured."""
+"""The threads of a ledger: what was asked on each, and whether it ended."""
 
 from store.errors import UserError
 from store.ledger import Ledger
-from store.types import Conclusion, Investigation, ToolUse
+from store.types import Conclusion, Investigation
 
 
 def threads(ledger: Ledger) -> dict[str, Investigation]:
@@ -25,9 +25,3 @@ def ending(ledger: Ledger, investigation: Investigation) -> Conclusion | None:
     """How an investigation ended; None while it has not."""
     found = ledger.find(Conclusion, investigation=investigation.id)
     return found[-1] if found else None
-
-
-def uses(ledger: Ledger, thread: str) -> list[ToolUse]:
-    """The tool runs of a thread, in their order."""
-    asked = ledger.find(Investigation, thread=thread)
-    return [use for investigation in asked for use in ledger.find(ToolUse, investigation=investigation.id)]

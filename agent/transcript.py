@@ -1,15 +1,13 @@
 """An investigation's events as a person reads them: what is printed for good, and what still changes below it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
+from rich.padding import Padding
 from rich.text import Text
 
-from agent.draw import figures
 from agent.events import (
     ApprovalNeeded,
     Concluded,
@@ -23,21 +21,13 @@ from agent.events import (
     ToolBegan,
     ToolEnded,
 )
-from agent.show import clean, coloured, plain
+from agent.panels import ID, Call, approval_panel, clock, conclusion, one_line, thousands, took
+from agent.show import clean
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 SPINS_PER_S = 8
-ID = 8  # digits of an id that are shown
 NARROW = 60  # cells: below this the status line is shortened
-VERDICTS = {True: ("✓ held", "green"), False: ("✗ failed", "red"), None: ("? undecided", "yellow")}
-
-
-@dataclass(frozen=True)
-class Call:
-    """A tool call that ended."""
-
-    began: ToolBegan
-    ended: ToolEnded
+VERDICTS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 
 
 @dataclass
@@ -70,19 +60,19 @@ class Transcript:
                 name = self._hypotheses.setdefault(event.id, f"H{len(self._hypotheses) + 1}")
                 kind = "  dull account" if event.dull else ""
                 yield Text.assemble(
-                    (name, "bold magenta"), f" {_line(event.claim)}", (f"{kind}  {event.id[:ID]}", "dim")
+                    (name, "bold magenta"), f" {one_line(event.claim)}", (f"{kind}  {event.id[:ID]}", "dim")
                 )
             case PredictionRegistered():
                 name = self._hypotheses.get(event.hypothesis, event.hypothesis[:ID])
                 yield Text.assemble(
-                    (f"{name} predicts", "magenta"), f" {_line(event.sentence)}", (f"  {event.id[:ID]}", "dim")
+                    (f"{name} predicts", "magenta"), f" {one_line(event.sentence)}", (f"  {event.id[:ID]}", "dim")
                 )
             case ToolBegan():
                 self._running = event
             case ToolEnded():
                 yield self._ended(event)
             case Judged():
-                yield Text.assemble(VERDICTS[event.held], f"  {_line(event.sentence)}")
+                yield Text.assemble(VERDICTS[event.held], f" {one_line(event.sentence)}")
             case ApprovalNeeded():
                 self.waiting = event
                 yield approval_panel(event)
@@ -126,13 +116,11 @@ class Transcript:
         if spent is None:
             return Text()
         usd = "$?" if spent.usd is None else f"${spent.usd:.4f}"
-        narrow = self.console.width < NARROW
-        parts = [f"round {spent.round}", usd, clock(spent.seconds)]
-        parts[1:1] = [f"{_thousands(spent.tokens)} tok"] if narrow else [
-            f"{spent.tool_calls:,} tool calls", f"{spent.tokens:,} tokens",
-        ]  # fmt: skip
-        if not narrow and self._step:
-            parts.insert(0, self._step)
+        if self.console.width < NARROW:
+            parts = [f"round {spent.round}", f"{thousands(spent.tokens)} tok"]
+        else:
+            parts = [self._step or "begun", f"round {spent.round}", f"{spent.tool_calls:,} tool calls", f"{spent.tokens:,} tokens"]
+        parts += [usd, clock(spent.seconds)]
         text = Text(" · ".join(parts), "dim")
         text.truncate(self.console.width, overflow="ellipsis")
         return text
@@ -156,84 +144,4 @@ class Transcript:
         self.calls.append(Call(began, event))
         mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
         facts = f"  {took(event.seconds)}  {event.experiment[:ID]}"
-        return Text.assemble(mark, call_line(began), (facts, "dim"), f"\n  {_line(event.verdict)}")
-
-
-def call_line(began: ToolBegan) -> Text:
-    """A tool and the plain part of its input."""
-    return Text.assemble((clean(began.tool), "bold"), (f" {_brief_input(began.input)}".rstrip(), "cyan"))
-
-
-def call_panel(call: Call, console: Console) -> Panel:
-    """All of a tool call: what, why, verdict, seconds, id, and its output drawn."""
-    began, ended = call.began, call.ended
-    parts: list[RenderableType] = [Text.assemble(("what   ", "dim"), _line(_whole_input(began.input)))]
-    if began.why:
-        parts.append(Text.assemble(("why    ", "dim"), _line(began.why)))
-    parts.append(Text.assemble(("found  ", "dim"), (_line(ended.verdict), "bold" if ended.ok else "bold red")))
-    drawn = list(figures(ended.output or {}, console.width - 4, coloured(console)))
-    return Panel(
-        Group(*parts, *([""] if drawn else []), *drawn),
-        title=Text(clean(began.tool), "bold"),
-        title_align="left",
-        subtitle=Text(f"{took(ended.seconds)} · {ended.experiment[:ID]}", "dim"),
-        subtitle_align="right",
-        border_style="green" if ended.ok else "red",
-    )
-
-
-def approval_panel(event: ApprovalNeeded) -> Panel:
-    """What wants to run, at what cost, and how to answer."""
-    return Panel(
-        Group(
-            call_line(ToolBegan(tool=event.tool, why="", input=event.input)),
-            Text(_line(event.estimate)),
-            Text("/approve runs it, /approve no goes on without it", "dim"),
-        ),
-        title="May this run?",
-        title_align="left",
-        border_style="yellow",
-    )
-
-
-def conclusion(event: Concluded) -> RenderableType:
-    """One claim a line with its evidence; sentences without any are marked."""
-    lines = [Text("Conclusion", "bold green")]
-    if event.reason != "concluded":
-        lines.append(Text(f"Ended by a limit: {_line(event.reason.replace('_', ' '))}.", "yellow"))
-    for claim in event.claims:
-        line = Text.assemble("• ", _line(claim.sentence))
-        if claim.conjecture:
-            line.append("  conjecture", "italic yellow")
-        for id in claim.evidence:
-            line.append(f" [{_line(id)[:ID]}]", "cyan")
-        lines.append(line)
-    lines.append(Text("/evidence ID opens what a claim rests on", "dim"))
-    return Group("", *lines)
-
-
-def took(seconds: float) -> str:
-    """Seconds as "0.41 s", "12 s" or "3:20"."""
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 60 else clock(seconds)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds, "3:20"."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-
-
-def _line(text: str) -> str:
-    return plain(text).plain
-
-
-def _brief_input(input: Mapping[str, Any]) -> str:
-    shown = {name: value for name, value in input.items() if isinstance(value, int | float | str)}
-    return ", ".join(f"{name} {_line(str(value))[:40]}" for name, value in list(shown.items())[:3])
-
-
-def _whole_input(input: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in input.items()) or "nothing"
-
-
-def _thousands(count: int) -> str:
-    return str(count) if count < 1000 else f"{count / 1000:.1f}k"
+        return Group(Text.assemble(mark, call_line(began), (facts, "dim")), Padding(one_line(event.verdict), (0, 0, 0, 2)))

@@ -61,8 +61,8 @@ TESTED: Sequence[Event] = (
     ToolBegan(tool="dose_response", why="to see what it writes", input={"latent": 6, "strengths": [-8, -4, 0, 4, 8]}),
     ToolEnded(tool="dose_response", experiment=E2, ok=True, seconds=12.3, output=DOSES,
               verdict="moves logit difference by -2.1 [-2.5, -1.7]; random direction -0.1: clear of its controls"),
-    Judged(prediction=P1, hypothesis=H1, held=True, sentence="difference 4.9 > 2"),
-    Judged(prediction=P1, hypothesis=H2, held=False, sentence="difference 4.9 < 1"),
+    Judged(prediction=P1, hypothesis=H1, held=True, sentence="H1 predicts difference > 2: measured 4.9, held"),
+    Judged(prediction=P1, hypothesis=H2, held=False, sentence="H2 predicts difference < 1: measured 4.9, FAILED"),
     Spent(round=2, tool_calls=2, tokens=23456, usd=0.0234, seconds=75.0),
     Concluded(thread="t", reason="concluded", claims=[
         Claim(sentence="Latent 6 reads “bank” where a river is near.", evidence=(E1, E2), stance=None),

@@ -157,6 +157,11 @@ def test_an_approval_is_asked_for_and_given(answer: str, allowed: bool, world: C
         ("/approve", "Nothing waits for an approval."),
         ("/evidence zz", "'zz' is not an id"),
         ("/threads zz", "No thread starts with 'zz'"),
+        ("/hypotheses", "This thread has no hypotheses yet"),
+        ("/replay", "Name what to replay"),
+        ("/replay zz", "'zz' is not an id"),
+        ("/export report.doc", "Name a file that ends in .md or .html"),
+        ("/export report.md", "There is no thread"),
         ("/model gpt", "The embedded LLM has one model"),
     ],
 )

@@ -11,7 +11,7 @@ from tests.tools.world import BANK
 
 CTRL_C, ENTER = "\x03", "\r"
 QUESTION = f"what does latent {BANK} do?"
-PAIR = {"with_cause": "bade river bank", "without_cause": "bade all bank"}
+PAIR = {"with_cause": "ba river bank", "without_cause": "ba all bank"}
 ACTS = {
     "frame": {"about": "latent", "latent": BANK, "aim": "What makes it fire."},
     "enough": {},

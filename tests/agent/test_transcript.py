@@ -9,8 +9,9 @@ from rich.console import Console
 
 from agent.draw import figures
 from agent.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
+from agent.panels import approval_panel, call_panel
 from agent.plot import bars, curve
-from agent.transcript import Transcript, approval_panel, call_panel
+from agent.transcript import Transcript
 from store.types import Claim
 from tests.agent.script import APPROVAL, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
 
