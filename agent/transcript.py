@@ -21,7 +21,7 @@ from agent.events import (
     ToolBegan,
     ToolEnded,
 )
-from agent.panels import ID, Call, approval_panel, clock, conclusion, one_line, thousands, took
+from agent.panels import ID, Call, approval_panel, call_line, clock, conclusion, one_line, thousands, took
 from agent.show import clean
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -119,7 +119,8 @@ class Transcript:
         if self.console.width < NARROW:
             parts = [f"round {spent.round}", f"{thousands(spent.tokens)} tok"]
         else:
-            parts = [self._step or "begun", f"round {spent.round}", f"{spent.tool_calls:,} tool calls", f"{spent.tokens:,} tokens"]
+            done = [f"{spent.tool_calls:,} tool calls", f"{spent.tokens:,} tokens"]
+            parts = [self._step or "begun", f"round {spent.round}", *done]
         parts += [usd, clock(spent.seconds)]
         text = Text(" · ".join(parts), "dim")
         text.truncate(self.console.width, overflow="ellipsis")
@@ -144,4 +145,5 @@ class Transcript:
         self.calls.append(Call(began, event))
         mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
         facts = f"  {took(event.seconds)}  {event.experiment[:ID]}"
-        return Group(Text.assemble(mark, call_line(began), (facts, "dim")), Padding(one_line(event.verdict), (0, 0, 0, 2)))
+        head = Text.assemble(mark, call_line(began), (facts, "dim"))
+        return Group(head, Padding(Text(one_line(event.verdict)), (0, 0, 0, 2)))
