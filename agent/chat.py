@@ -27,7 +27,7 @@ from agent.transcript import Transcript
 from store.errors import UserError
 from store.types import Hypothesis
 
-PROMPT = "> "
+PROMPT = "\x1b[1;36m>\x1b[0m "
 REDRAWS_PER_S = 8  # while something runs
 MENU_ROWS = 6  # kept free below the prompt while a command is typed
 HISTORY = "chat-history"
@@ -200,9 +200,9 @@ class Chat:
         """What stands above the cursor: what streams, what runs, what was spent."""
         if self._prompt.app.is_done:
             return ANSI(PROMPT)
-        lines = [*self.transcript.live(), self.transcript.status()] if self.running else []
+        lines = [*self.transcript.live(), self.transcript.status(running=True)] if self.running else []
         with self.console.capture() as drawn:
-            for line in lines:
+            for line in filter(None, lines):
                 self.console.print(line, soft_wrap=True)
         return ANSI(drawn.get() + PROMPT)
 

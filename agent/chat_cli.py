@@ -60,7 +60,7 @@ def chat(
 def prepare(session: "Session") -> None:
     """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without."""
     if "subject" not in vars(session):
-        say(f"Opening {session.settings.model}; this takes a while the first time.")
+        say(f"Opening {session.settings.model}.")
     with _interruptible():
         session.harvest()
         session.ensure_llm()

@@ -15,10 +15,11 @@ from agent.events import ToolBegan, ToolEnded
 from agent.evidence_cli import print_consequences, print_fact, print_hypotheses
 from agent.export_cli import save
 from agent.history import ending, resolve, threads
-from agent.panels import ID, Call, call_panel
+from agent.panels import ID, Call, call_panel, call_summary
 from agent.replay_cli import print_replayed, replayed
 from agent.show import plain
 from store.errors import UserError
+from store.ledger import Ledger
 from store.types import Experiment, ToolUse
 
 if TYPE_CHECKING:
@@ -65,16 +66,12 @@ async def show_hypotheses(chat: "Chat", _: str) -> None:
 async def show_evidence(chat: "Chat", id: str) -> None:
     ledger = chat.session.ledger
     if not id:
-        table = _table("id", "tool", "found")
-        for dossier in _asked(chat):
-            for experiment in dossier.evidence.experiments.values():
-                table.add_row(Text(experiment.id[:ID], "cyan"), experiment.tool, plain(brief(experiment).verdict))
-        await chat.print(table if table.row_count else Text("This thread has no evidence yet.", "dim"))
+        calls = [_call(e, _why(ledger, e)) for d in _asked(chat) for e in d.evidence.experiments.values()]
+        await chat.print(*(map(call_summary, calls) if calls else [Text("This thread has no evidence yet.", "dim")]))
         return
     fact, every = ledger.resolve(id), dossiers(ledger)
     if isinstance(fact, Experiment):
-        found = ledger.find(ToolUse, experiment=fact.id)
-        await chat.print(call_panel(_call(fact, found[-1].why if found else ""), chat.console))
+        await chat.print(call_panel(_call(fact, _why(ledger, fact)), chat.console))
         await chat.draw(lambda console: print_consequences(console, fact.id, every))
     else:
         await chat.draw(lambda console: print_fact(console, fact, every))
@@ -97,11 +94,12 @@ async def replay(chat: "Chat", id: str) -> None:
 
 async def show_cost(chat: "Chat", _: str) -> None:
     status = chat.transcript.status()
-    table = _table("day", "model", "calls", "tokens", "USD")
+    table = _table("day", "model", "tokens", "USD")
     for row in chat.session.ledger.view("costs"):
         usd = "unknown" if row["usd"] is None else f"{row['usd']:.4f}"
         tokens = row["prompt_tokens"] + row["completion_tokens"]
-        table.add_row(str(row["day"]), plain(f"{row['role']}: {row['model']}"), f"{row['calls']:,}", f"{tokens:,}", usd)
+        model = plain(f"{row['role']}: {row['model']}, {row['calls']:,} calls")
+        table.add_row(str(row["day"]), model, f"{tokens:,}", usd)
     await chat.print(*([status] if status else []), table)
 
 
@@ -192,13 +190,18 @@ def _table(*headings: str) -> Table:
     style = box.SIMPLE_HEAD if headings else None
     table = Table(box=style, show_edge=False, pad_edge=False, show_header=bool(headings))
     for heading in headings or ("", ""):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("day", "tokens", "USD", "thread"))
     return table
 
 
 def _asked(chat: "Chat") -> list[Dossier]:
     """What is on record of the thread; nothing before its first question."""
     return dossiers(chat.session.ledger, chat.thread) if chat.thread in threads(chat.session.ledger) else []
+
+
+def _why(ledger: Ledger, experiment: Experiment) -> str:
+    found = ledger.find(ToolUse, experiment=experiment.id)
+    return found[-1].why if found else ""
 
 
 def _call(experiment: Experiment, why: str) -> Call:

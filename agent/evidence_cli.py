@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent import options as o
-from agent.console import emit
+from agent.console import emit, put
 from agent.settings import load
 from agent.show import clean
 
@@ -104,10 +104,10 @@ def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothe
     head = Text("  ").append(standing, SHADE[standing]).append(f"  {hypothesis.id[:8]}  {clean(hypothesis.claim)}")
     head.append(" (dull)" if hypothesis.dull else "", "dim")
     head.append(f"  refines {hypothesis.refines[:8]}" if hypothesis.refines else "", "dim")
-    console.print(head, soft_wrap=True)
+    put(console, head)
     for prediction, judgement in dossier.predictions(hypothesis):
         at = f" [{judgement.experiment[:8]}]" if judgement else ""
-        console.print(Text(f"      {prediction.sentence}: {verdict(prediction, judgement)}{at}"), soft_wrap=True)
+        put(console, Text(f"      {prediction.sentence}: {verdict(prediction, judgement)}{at}"))
 
 
 def print_fact(console: Console, fact: "Fact", holders: "Sequence[Dossier]") -> None:
@@ -116,11 +116,11 @@ def print_fact(console: Console, fact: "Fact", holders: "Sequence[Dossier]") -> 
     from store.types import Experiment
 
     if isinstance(fact, Experiment):
-        console.print(Text(f"{fact.tool}: {brief(fact).verdict}", "bold"), soft_wrap=True)
+        put(console, Text(f"{fact.tool}: {brief(fact).verdict}", "bold"))
     console.print(Text(f"{fact.table}/{fact.id}", "dim"))
     for name, value in fact.model_dump(mode="json").items():
         text = value if isinstance(value, str) else jsons.dumps(value, ensure_ascii=False)
-        console.print(Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]), soft_wrap=True)
+        put(console, Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]))
     print_consequences(console, fact.id, holders)
 
 
@@ -134,8 +134,8 @@ def print_consequences(console: Console, experiment: str, holders: "Sequence[Dos
                 prediction = dossier.evidence.predictions[judgement.prediction]
                 claim = clean(dossier.evidence.hypotheses[prediction.hypothesis].claim)
                 line = f"  decides {prediction.sentence} of “{claim}”: {verdict(prediction, judgement)}"
-                console.print(Text(line), soft_wrap=True)
+                put(console, Text(line))
         for cited in dossier.conclusion.claims if dossier.conclusion else ():
             if experiment in cited.evidence:
                 line = f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"
-                console.print(Text(line), soft_wrap=True)
+                put(console, Text(line))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
@@ -27,6 +28,14 @@ class Call:
 def call_line(began: ToolBegan) -> Text:
     """A tool and the plain part of its input."""
     return Text.assemble((clean(began.tool), "bold"), (f" {_brief_input(began.input)}".rstrip(), "cyan"))
+
+
+def call_summary(call: Call) -> RenderableType:
+    """A tool call as two lines: whether it went well, what, seconds and id; and below what it found."""
+    mark = ("✓ ", "green") if call.ended.ok else ("✗ ", "red")
+    facts = f"  {took(call.ended.seconds)}  {call.ended.experiment[:ID]}"
+    head = Text.assemble(mark, call_line(call.began), (facts, "dim"))
+    return Group(head, Padding(Text(one_line(call.ended.verdict)), (0, 0, 0, 2)))
 
 
 def call_panel(call: Call, console: Console) -> Panel:

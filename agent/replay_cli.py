@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent import options as o
-from agent.console import emit
+from agent.console import emit, put
 from agent.settings import load
 from agent.show import clean
 from store.errors import UserError
@@ -53,9 +53,9 @@ def print_replayed(console: Console, found: "Sequence[Replayed]") -> None:
     """A line for each row that was replayed, its differences below it."""
     for each in found:
         line = Text(f"{each.id[:8]}  ", "dim").append(each.outcome, SHADE[each.outcome])
-        console.print(line.append(f"  {clean(each.what)}"), soft_wrap=True)
+        put(console, line.append(f"  {clean(each.what)}"))
         for difference in each.differences:
-            console.print(Text(f"          {clean(difference)}"), soft_wrap=True)
+            put(console, Text(f"          {clean(difference)}"))
     console.print(f"{len(found):,} replayed, {sum(each.differs for each in found):,} different.")
 
 

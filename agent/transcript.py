@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from agent.events import (
@@ -21,7 +20,7 @@ from agent.events import (
     ToolBegan,
     ToolEnded,
 )
-from agent.panels import ID, Call, approval_panel, call_line, clock, conclusion, one_line, thousands, took
+from agent.panels import ID, Call, approval_panel, call_line, call_summary, clock, conclusion, one_line, thousands
 from agent.show import clean
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -43,6 +42,7 @@ class Transcript:
     _words: str = ""  # of the LLM, the line that is not full yet
     _running: ToolBegan | None = None
     _since: float = field(default_factory=monotonic)  # the last event but words and counts
+    _told: float = 0.0  # when the last count came
     _hypotheses: dict[str, str] = field(default_factory=dict)  # id -> H1, H2, ...
 
     def take(self, event: Event) -> Iterator[RenderableType]:
@@ -77,7 +77,7 @@ class Transcript:
                 self.waiting = event
                 yield approval_panel(event)
             case Spent():
-                self.spent = event
+                self.spent, self._told = event, monotonic()
             case Concluded():
                 self.concluded = True
                 yield conclusion(event)
@@ -105,13 +105,13 @@ class Transcript:
         spinner = (f"{SPINNER[int(seconds * SPINS_PER_S) % len(SPINNER)]} ", "cyan")
         what = call_line(self._running) if self._running else Text(self._step or "begin", "bold")
         lines = [Text(self._words)] if self._words else []
-        lines.append(Text.assemble(spinner, what, (f"  {seconds:.0f} s", "dim")))
+        lines.append(Text.assemble(spinner, (f"{seconds:.0f} s  ", "dim"), what))
         for line in lines:
             line.truncate(self.console.width, overflow="ellipsis")
             yield line
 
-    def status(self) -> Text:
-        """Round, tools, tokens, dollars and time, as far as they are known."""
+    def status(self, running: bool = False) -> Text:
+        """Round, tools, tokens, dollars and time, as far as they are known; while it runs, the time goes on."""
         spent = self.spent
         if spent is None:
             return Text()
@@ -121,7 +121,7 @@ class Transcript:
         else:
             done = [f"{spent.tool_calls:,} tool calls", f"{spent.tokens:,} tokens"]
             parts = [self._step or "begun", f"round {spent.round}", *done]
-        parts += [usd, clock(spent.seconds)]
+        parts += [usd, clock(spent.seconds + (monotonic() - self._told if running else 0.0))]
         text = Text(" · ".join(parts), "dim")
         text.truncate(self.console.width, overflow="ellipsis")
         return text
@@ -143,7 +143,4 @@ class Transcript:
         began = self._running or ToolBegan(tool=event.tool, why="", input={})
         self._running = None
         self.calls.append(Call(began, event))
-        mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
-        facts = f"  {took(event.seconds)}  {event.experiment[:ID]}"
-        head = Text.assemble(mark, call_line(began), (facts, "dim"))
-        return Group(head, Padding(Text(one_line(event.verdict)), (0, 0, 0, 2)))
+        return call_summary(self.calls[-1])
