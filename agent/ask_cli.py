@@ -63,7 +63,6 @@ def ask(
 
     limits = limits_of(settings, rounds=rounds, tool_calls=tool_calls, tokens=max_tokens, minutes=minutes)
     name = thread or secrets.token_hex(4)
-    say(f"Thread {name}; interrupted, glossator ask --thread {name} goes on with it.")
     with open_session(settings) as session:
         ended, spent = asyncio.run(_ask(session, question, name, limits))
     document = {
@@ -105,8 +104,11 @@ async def _ask(
     from agent.investigate import investigate
     from agent.narrate import Narrator
 
-    narrator, spent = Narrator(), None
+    narrator, spent, told = Narrator(), None, False
     async for event in investigate(session, question, thread, limits):
+        if not told:
+            say(f"Thread {thread}; interrupted, glossator ask --thread {thread} goes on with it.")
+            told = True
         for line in narrator.lines(event):
             say(line)
         if isinstance(event, Spent):

@@ -61,20 +61,17 @@ def evidence(
     from store.types import Experiment
 
     with open_session(load(locals())) as session:
-        if id is not None:
-            fact = session.ledger.resolve(id)
-            holders = dossiers(session.ledger) if isinstance(fact, Experiment) else []
-            emit(
-                {"id": fact.id, "table": fact.table, **fact.model_dump(mode="json")},
-                json,
-                lambda console: print_fact(console, fact, holders),
-            )
-            return
-        found = [
-            experiment_document(dossier, experiment)
-            for dossier in dossiers(session.ledger, thread)
-            for experiment in dossier.evidence.experiments.values()
-        ]
+        fact = None if id is None else session.ledger.resolve(id)
+        known = dossiers(session.ledger, thread) if fact is None or isinstance(fact, Experiment) else []
+    if fact is not None:
+        row = {"id": fact.id, "table": fact.table, **fact.model_dump(mode="json")}
+        emit(row, json, lambda console: print_fact(console, fact, known))
+        return
+    found = [
+        experiment_document(dossier, experiment)
+        for dossier in known
+        for experiment in dossier.evidence.experiments.values()
+    ]
 
     def render(console: Console) -> None:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)

@@ -27,6 +27,9 @@ STEPS: dict[Step, Body] = {
 }
 
 
+ALWAYS = ("judge", "conclude")  # steps that no limit keeps from happening: what was measured is judged and told
+
+
 def build() -> "StateGraph[State, Lab, State, State]":
     """The graph, uncompiled: compile it with a checkpointer, run it with a `Lab` as its context."""
     graph = StateGraph(State, context_schema=Lab)
@@ -55,13 +58,13 @@ def _node(name: Step, body: Body) -> Callable[..., Awaitable[State]]:
         if case.step != name:
             case.step = name
             lab.tell(StepBegan(step=name, round=case.round))
-        limit = None if name == "conclude" else lab.reached(case)
+        limit = None if name in ALWAYS else lab.reached(case)
         if limit is not None:
             case.stop(limit, mute=limit in MUTE)
         else:
             await body(case, lab)
         if case.ended is not None and name != "conclude":
-            case.goes("conclude")
+            case.goes("judge" if case.undecided else "conclude")
         lab.account(case)
         return {"version": VERSION, "case": case.model_dump(mode="json"), "history": case.history}
 

@@ -156,7 +156,7 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> dict[str, object]
 def _told(case: Case, number: int) -> str:
     hypothesis = case.hypotheses[number]
     tests = [
-        f"{p.sentence}" + ("" if p.run is None else f" in {p.run}: {_outcome(p.held)}")
+        p.sentence + (f" in {p.run}: {_outcome(p.held)}" if p.run else f", not run: {p.note}" if p.note else "")
         for p in case.predictions
         if p.hypothesis == hypothesis.label
     ]

@@ -35,16 +35,19 @@ def already(case: Case, pending: Pending, lab: Lab) -> Ran | None:
     return next((ran for ran in case.runs if ran.key == key), None)
 
 
-async def measure(case: Case, pending: Pending, lab: Lab) -> Ran | None:
-    """Makes the run, unless it was made before a crash; None when it was refused or a limit was reached.
+class NotRun(Exception):
+    """A run that was not made; the text is a sentence for the LLM."""
+
+
+async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
+    """Makes the run, unless it was made before a crash. Raises NotRun when it was refused or a limit was reached.
 
     Interrupts the graph when the tool's estimate is above the limit that needs no approval.
     """
     experiment = _finished(pending, lab)
     if experiment is None:
         if refusal := _unapproved(pending, lab):
-            case.stumble(refusal)
-            return None
+            raise NotRun(refusal)
         lab.tell(ToolBegan(tool=pending.tool, why=pending.why, input=pending.input))
         case.tool_calls += 1
         try:
@@ -53,15 +56,14 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran | None:
                 experiment = await run(pending.tool, pending.input, lab.context, first)
         except BudgetSpent as spent:
             case.stop(LIMIT_NAMES.get(spent.limit, spent.limit), mute=True)
-            return None
+            raise NotRun(str(spent)) from None
         except TimeoutError:
             case.stop("minutes", mute=True)
-            return None
+            raise NotRun("the time was up") from None
         except (LLMError, StoreBusy):
             raise
         except UserError as error:
-            case.stumble(str(error))
-            return None
+            raise NotRun(str(error)) from None
     use = ToolUse(
         investigation=case.investigation,
         step=case.step,

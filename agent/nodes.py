@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent.events import HypothesisStated, Judged, PredictionRegistered
 from agent.lab import Lab
-from agent.measure import already, checked, measure
+from agent.measure import NotRun, already, checked, measure
 from agent.menu import (
     DEFAULTS,
     Enough,
@@ -67,7 +67,10 @@ async def frame(case: Case, lab: Lab) -> None:
 async def observe(case: Case, lab: Lab) -> None:
     """Makes the next queued look, or asks which; goes on when the LLM has seen enough."""
     if case.queue:
-        await measure(case, case.queue.pop(0), lab)
+        try:
+            await measure(case, case.queue.pop(0), lab)
+        except NotRun as refusal:
+            case.stumble(str(refusal))
         return
     if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE):
         case.goes("hypothesise")
@@ -129,7 +132,7 @@ async def predict(case: Case, lab: Lab) -> None:
         try:
             await _register(case, lab, act)
         except UserError as error:
-            case.stumble(str(error))
+            case.problem = str(error)  # no stumble: the questions of this step are counted
 
 
 async def run_test(case: Case, lab: Lab) -> None:
@@ -138,10 +141,15 @@ async def run_test(case: Case, lab: Lab) -> None:
         case.goes("judge")
         return
     pending = case.queue.pop(0)
-    ran = await measure(case, pending, lab)
-    for prediction in case.predictions:
-        if prediction.id in pending.predictions:
-            prediction.run, prediction.judged = (ran.label, False) if ran else (None, True)
+    mine = [prediction for prediction in case.predictions if prediction.id in pending.predictions]
+    try:
+        ran = await measure(case, pending, lab)
+    except NotRun as refusal:
+        for prediction in mine:
+            prediction.judged, prediction.note = True, str(refusal)
+    else:
+        for prediction in mine:
+            prediction.run = ran.label
 
 
 async def judge(case: Case, lab: Lab) -> None:

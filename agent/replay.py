@@ -110,6 +110,7 @@ def _replayed_verdict(session: "Session", dossier: Dossier, first: Judgement, ag
         return Replayed(first.id, "verdict", "different", ["experiment: it is not there to be run again"])
     verdict = Judgement.of(prediction, experiment)
     lines = [] if verdict.held == first.held else [f"held: {first.held} became {verdict.held}"]
+    lines += differences(first.value, verdict.value, "value")
     outcome = "different" if lines else "equal" if verdict.value == first.value else "within tolerance"
     return Replayed(first.id, f"verdict on {prediction.sentence}", outcome, lines)
 

@@ -46,6 +46,7 @@ class Foretold(Part):
     expects: str  # "measure comparison", to see whether two hypotheses differ
     run: str | None = None  # label
     judged: bool = False
+    note: str = ""  # why its test was not run
     held: bool | None = None
 
 
@@ -108,6 +109,11 @@ class Case(Part):
 
     def run(self, label: str) -> Ran | None:
         return next((r for r in self.runs if r.label == label), None)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a test was run whose predictions nobody has judged."""
+        return any(prediction.run and not prediction.judged for prediction in self.predictions)
 
     def standing(self, label: str) -> str:
         """ "refuted", "supported" or "untested", by the predictions judged so far."""

@@ -182,6 +182,8 @@ class Server:
                 return False
             case "fenced":
                 return send(writer, 200, completion(self.options["reply"]))
+            case "refusal" if request.get("stream"):
+                return streamed(writer, [event({"refusal": "I cannot help with that."}), event({}, "stop")])
             case "refusal":
                 return send(writer, 200, completion("", refusal="I cannot help with that."))
             case "content_filter":
@@ -210,9 +212,7 @@ class Server:
             case "silent":
                 return acted(writer, request, None)
             case "stream_dies":
-                head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-                writer.write(head.encode() + chunked(event({"content": "Let me"})))
-                return False
+                return streamed(writer, [event({"content": "Let me"})], whole=False)
         raise ValueError(f"unknown behaviour {behaviour!r}")
 
 
@@ -313,9 +313,14 @@ def acted(writer: asyncio.StreamWriter, request: dict[str, Any], act: tuple[str,
     events.append(event({}, "tool_calls" if act else "stop"))
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     events += [f"data: {json.dumps({'id': 'stub', 'choices': [], 'usage': usage})}\n\n", "data: [DONE]\n\n"]
+    return streamed(writer, events)
+
+
+def streamed(writer: asyncio.StreamWriter, events: list[str], whole: bool = True) -> bool:
+    """A reply in pieces; when it is not whole, the connection breaks in its midst."""
     head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    writer.write(head.encode() + b"".join(chunked(each) for each in events) + b"0\r\n\r\n")
-    return True
+    writer.write(head.encode() + b"".join(chunked(each) for each in events) + (b"0\r\n\r\n" if whole else b""))
+    return whole
 
 
 def event(delta: dict[str, Any], finish: str | None = None) -> str:

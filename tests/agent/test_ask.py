@@ -85,25 +85,20 @@ def test_what_tools_are_worth_is_measured(world: Commands, agent: Stub) -> None:
 
 
 REFINED = {"reading": "not yet", "of": "H1", "claim": "it fires on colours, in version #"}
-FRESH = {"pairs": [{"with_cause": "ba red da " * 3, "without_cause": "ba cat da " * 3}]}
 
 
-def fresh_tests(n: int) -> list[dict[str, Any]]:
-    """Tests that differ, so that each brings something new."""
-    words = ["ba", "be", "bi", "bo", "bu", "bay", "da", "de", "di", "do"]
-    return [
-        {
-            "input": {"pairs": [{"with_cause": f"{word} red da", "without_cause": f"{word} cat da"}]},
-            "expect": expect(**{f"H{i}": ">=" for i in range(1, n + 3) if i != 2}),
-        }
-        for n, word in enumerate(words[:n])
-    ]
+def fresh_tests() -> list[dict[str, Any]]:
+    """Tests that differ, so that each brings something new; only the first is about the dull rival, too."""
+    words = ["ba", "da", "fa", "ga", "la", "ma", "na", "pa", "ra"]
+    inputs = [{"pairs": [{"with_cause": f"{word} red da", "without_cause": f"{word} cat da"}]} for word in words]
+    both, one = expect(H1=">=", H2="<"), expect(H1=">=")
+    return [{"input": input, "expect": one if number else both} for number, input in enumerate(inputs)]
 
 
 @pytest.mark.parametrize(
     ("script", "limits", "reason"),
     [
-        ({"acts": acts(minimal_pairs=fresh_tests(9), refine=REFINED, finish={})}, ["--rounds", "2"], "rounds"),
+        ({"acts": acts(minimal_pairs=fresh_tests(), refine=REFINED, finish={})}, ["--rounds", "2"], "rounds"),
         ({"acts": acts(refine=REFINED)}, ["--rounds", "9"], "no new information"),
         ({"behaviour": "unknown_tool"}, [], "unusable replies"),
         ({"behaviour": "malformed"}, [], "unusable replies"),
@@ -327,6 +322,6 @@ def test_old_rows_keep_their_ids(tmp_path: Path) -> None:
             [Script("x", text).sha256],
         )
         connection.execute(
-            "INSERT INTO hypotheses VALUES ('7e4fd7dbb1f9ecf8e5d3e0d8', TIMESTAMP '2026-01-02 03:04:05', 'a', 'b', NULL)"
+            "INSERT INTO hypotheses VALUES ('c23f41cec8c1f86e217b5864', TIMESTAMP '2026-01-02 03:04:05', 'a', 'b', NULL)"
         )
     assert verify(ledger) == []
