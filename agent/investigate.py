@@ -38,9 +38,10 @@ async def investigate(
         config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": STEPS_AT_MOST}
         stored = await graph.aget_state(config)
         case = load_case(stored.values, thread)
-        if question is None and case is None and not stored.next:
+        going_on = bool(stored.tasks)  # also those that finished just before the end, which `next` leaves out
+        if question is None and case is None and not going_on:
             raise _unknown(session, thread)
-        if question is None and not stored.next:
+        if question is None and not going_on:
             raise UserError(f"The thread {thread} has concluded: ask it a new question.")
         before = case if question is None else None
         budget = _budget(limits, before)
@@ -58,7 +59,8 @@ async def investigate(
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
         try:
-            stream: Any = graph.astream(start, config, context=lab, stream_mode=["custom", "updates"], durability="sync")
+            kinds = ["custom", "updates"]
+            stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
             async with aclosing(stream):
                 async for kind, told in stream:
                     if kind == "custom":

@@ -21,6 +21,12 @@ from tools.workbench.context import Context
 F = TypeVar("F", bound=Fact)
 
 TEMPLATE = "investigate"
+SHOWN = {  # a small LLM learns a step's form from examples, a template a step; and the values each takes
+    "hypothesise": ("runs", "problem"),
+    "predict": ("hypotheses", "untested", "problem"),
+    "refine": ("runs", "hypotheses", "problem"),
+    "conclude": ("question", "runs", "hypotheses", "problem"),
+}
 LIMIT_NAMES = {"hours": "minutes"}  # of the budget, as people set them
 MUTE = ("tokens", "dollars", "minutes", "unusable replies")  # limits after which the LLM is not asked again
 
@@ -111,12 +117,12 @@ class Lab:
         `tools` are the measuring tools among the actions, kept as a `ToolOffer`.
         """
         case.asked += 1
-        values = prompt(case, self, actions)
+        template, values = prompt(case, self, actions)
         call: str | None = None
         try:
             async with asyncio.timeout(self.remaining_s(case)):
                 choice = await self.llm.act(
-                    Role.AGENT, TEMPLATE, values, actions, lambda text: self.tell(TextDelta(text=text))
+                    Role.AGENT, template, values, actions, lambda text: self.tell(TextDelta(text=text))
                 )
             call = choice.call_id
             return choice
@@ -136,9 +142,9 @@ class Lab:
         return None
 
 
-def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> dict[str, object]:
-    """Values of the template: what does not change first, so that servers can reuse the prefix."""
-    return {
+def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
+    """The template of the step and its values."""
+    values = {
         "subject": lab.about,
         "history": case.history,
         "question": case.question,
@@ -151,6 +157,9 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> dict[str, object]
         "acts": [] if lab.native else [signature(action) for action in actions],
         "problem": case.problem,
     }
+    if lab.native or case.step not in SHOWN:
+        return TEMPLATE, values
+    return f"{TEMPLATE}_{case.step}", {name: values[name] for name in SHOWN[case.step]}
 
 
 def _told(case: Case, number: int) -> str:

@@ -103,7 +103,10 @@ def looking(case: Case, terse: bool) -> list["Tool"]:
     found = [tool for tool in tools().values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
     if case.latent is None:
         found = [tool for tool in found if not _needs_latent(tool)]
-    return [tool for tool in found if _required(tool)] if terse else found
+    if not terse:
+        return found
+    seen = {run.tool for run in case.runs}
+    return [tool for tool in found if (own := _required(tool)) and not (own == ["latent"] and tool.name in seen)]
 
 
 def testing(case: Case, terse: bool) -> list["Tool"]:
@@ -127,25 +130,31 @@ def look(tool: "Tool", case: Case, terse: bool) -> Action:
 
 def test(tool: "Tool", case: Case, terse: bool) -> Action:
     """A tool as an action that registers a test with it: its input, and what each hypothesis expects."""
-    expected = Expected.model_json_schema()["properties"]
-    properties = {"hypothesis": expected["hypothesis"], "comparison": {"enum": [">=", "<"]}}
-    if not terse:
-        properties |= {"comparison": {"enum": list(Comparison)}, "measure": {"enum": measures(tool)}}
-        properties["threshold"] = {"type": "number"}
-    required = ["hypothesis", "comparison"] + ([] if tool.name in DEFAULTS else ["measure", "threshold"])
-    item = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    schema = {
-        "type": "object",
-        "properties": {
-            "input": _arguments(tool, case, terse),
-            "expect": {"type": "array", "items": item, "minItems": 1, "maxItems": max(1, len(case.hypotheses))},
-        },
-        "required": ["input", "expect"],
-        "additionalProperties": False,
-    }
+    arguments = {"input": _arguments(tool, case, terse), "expect": _expectations(tool, case, terse)}
+    schema = {"type": "object", "properties": arguments, "required": list(arguments), "additionalProperties": False}
     default = DEFAULTS.get(tool.name)
     by = f" Unless you say otherwise, compared is {default[0]} with {default[1]:g}." if default else ""
-    return Action(tool.name, tool.doc.partition("\n")[0] + by, _limited(schema, {"hypothesis": open_labels(case)}))
+    return Action(tool.name, tool.doc.partition("\n")[0] + by, schema)
+
+
+def _expectations(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
+    """What each hypothesis expects: for a small LLM a comparison with the default each, else measure and threshold."""
+    labels = open_labels(case)
+    if terse and tool.name in DEFAULTS:
+        fields = {label: {"enum": [">=", "<"]} for label in labels}
+        return {"type": "object", "properties": fields, "required": labels, "additionalProperties": False}
+    item = {
+        "type": "object",
+        "properties": {
+            "hypothesis": {"enum": labels},
+            "measure": {"enum": measures(tool)},
+            "comparison": {"enum": list(Comparison)},
+            "threshold": {"type": "number"},
+        },
+        "required": ["hypothesis", "comparison"] + ([] if tool.name in DEFAULTS else ["measure", "threshold"]),
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": len(labels)}
 
 
 def open_labels(case: Case) -> list[str]:

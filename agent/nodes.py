@@ -50,7 +50,10 @@ async def frame(case: Case, lab: Lab) -> None:
         return
     named = [int(number) for number in NAMED.findall(case.question)]
     if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
-        case.stumble(f"Which latent? The question names {', '.join(map(str, named)) or 'none: then ask of behaviour'}.")
+        case.stumble(
+            f"The question names {f'latent {named[0]}' if named else 'no latent'}: "
+            f"frame it as {f'about latent {named[0]}' if named else 'about behaviour'}."
+        )
         return
     if framed.about == "latent" and framed.latent is not None:
         try:
@@ -181,7 +184,7 @@ async def judge(case: Case, lab: Lab) -> None:
 
 async def refine(case: Case, lab: Lab) -> None:
     """The LLM reads the verdicts and refines a hypothesis, or finishes."""
-    choice = await lab.ask(case, [form("refine", Refine, case), form("finish", Finish, case)])
+    choice = await lab.ask(case, [form("finish", Finish, case), form("refine", Refine, case)])
     if choice is None:
         return
     act = choice.acts[0]
@@ -314,8 +317,11 @@ async def _register(case: Case, lab: Lab, act: Act) -> None:
 
 def _expected(case: Case, act: Act) -> list[Expected]:
     """What each hypothesis expects of the test. UserError when one is unknown, refuted, named twice, or none is."""
+    given = act.arguments.get("expect") or ()
+    if isinstance(given, dict):
+        given = [{"hypothesis": label, "comparison": comparison} for label, comparison in given.items()]
     try:
-        expected = [Expected.model_validate(each) for each in act.arguments.get("expect") or ()]
+        expected = [Expected.model_validate(each) for each in given]
     except (ValidationError, TypeError):
         raise UserError(f"{act.name}: give 'expect' as a list of hypothesis, comparison and threshold.") from None
     labels = [each.hypothesis for each in expected]

@@ -40,7 +40,7 @@ def test_an_investigation_concludes(
     answered = world("ask", QUESTION, "--thread", "first", "--json")
     assert answered.code == 0, answered.err
     assert answered.json["reason"] == "concluded"
-    colours, position, seen, conjecture = answered.json["claims"]
+    colours, position, seen, _ = answered.json["claims"]
     (test,) = world.ledger.find(Experiment, tool="minimal_pairs")
     assert colours["evidence"] == position["evidence"] == [test.id]
     assert test.output is not None
@@ -90,7 +90,7 @@ REFINED = {"reading": "not yet", "of": "H1", "claim": "it fires on colours, in v
 def fresh_tests() -> list[dict[str, Any]]:
     """Tests that differ, so that each brings something new; only the first is about the dull rival, too."""
     words = ["ba", "da", "fa", "ga", "la", "ma", "na", "pa", "ra"]
-    inputs = [{"pairs": [{"with_cause": f"{word} red da", "without_cause": f"{word} cat da"}]} for word in words]
+    inputs = [{"pairs": [{"text": f"{word} red da", "cause": "red", "instead": "cat"}]} for word in words]
     both, one = expect(H1=">=", H2="<"), expect(H1=">=")
     return [{"input": input, "expect": one if number else both} for number, input in enumerate(inputs)]
 
@@ -98,15 +98,15 @@ def fresh_tests() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("script", "limits", "reason"),
     [
-        ({"acts": acts(minimal_pairs=fresh_tests(), refine=REFINED, finish={})}, ["--rounds", "2"], "rounds"),
-        ({"acts": acts(refine=REFINED)}, ["--rounds", "9"], "no new information"),
+        ({"acts": acts(minimal_pairs=fresh_tests())}, ["--rounds", "2"], "rounds"),
+        ({"acts": acts()}, ["--rounds", "9"], "no new information"),
         ({"behaviour": "unknown_tool"}, [], "unusable replies"),
         ({"behaviour": "malformed"}, [], "unusable replies"),
         ({"behaviour": "silent"}, [], "unusable replies"),
         ({"behaviour": "refusal"}, [], "unusable replies"),
         ({"acts": acts(frame={"about": "latent", "latent": 99999, "aim": "?"})}, [], "unusable replies"),
         ({"acts": acts(frame={"about": "nothing"})}, [], "unusable replies"),
-        ({"acts": acts(minimal_pairs={"input": {"pairs": "none"}, "expect": expect(H1=">=")})}, [], "no new information"),
+        ({"acts": acts(minimal_pairs={"input": {"pairs": 7}, "expect": expect(H1="<")})}, [], "no new information"),
         ({"acts": acts()}, ["--tool-calls", "2"], "tool calls"),
         ({"acts": acts()}, ["--max-tokens", "200"], "tokens"),
         ({"acts": acts()}, ["--max-usd", "0.004"], "dollars"),
@@ -116,11 +116,8 @@ def fresh_tests() -> list[dict[str, Any]]:
 def test_whatever_the_llm_does_the_run_ends(
     world: Commands, agent: Stub, script: dict[str, Any], limits: list[str], reason: str
 ) -> None:
-    order = ("refine", "frame", "enough", "state_hypotheses", "minimal_pairs", "finish", "conclude")
-    if "acts" in script:
-        script = script | {"acts": {name: script["acts"][name] for name in order if script["acts"].get(name) is not None}}
-        if "refine" not in script["acts"] and reason == "no new information":
-            script["acts"] = {"refine": REFINED, **script["acts"]}
+    if reason in ("rounds", "no new information"):
+        script = script | {"acts": {"refine": REFINED, **script["acts"]}}  # preferred to finishing
     agent.configure(**script)
     ended = world("ask", QUESTION, "--json", *limits)
     assert ended.code == 3, ended.err
@@ -171,16 +168,23 @@ def test_a_test_that_was_run_is_no_prediction(world: Commands, agent: Stub) -> N
     assert any("registered already: design another test" in text for text in asked)
 
 
-def test_bad_arguments_are_told_to_the_llm(world: Commands, agent: Stub) -> None:
-    equal = {"input": {"pairs": [{"with_cause": "ba red", "without_cause": "ba red"}]}, "expect": expect(H1=">=")}
-    unlike = {"input": {"pairs": [{"with_cause": "ba red", "without_cause": "mo cat"}]}, "expect": expect(H1=">=")}
-    nobody = {"input": PAIRS, "expect": expect(H7=">=")}
-    agent.configure(acts=acts(minimal_pairs=[equal, unlike, nobody, acts()["minimal_pairs"]]))
+def one_pair(text: str, cause: str, instead: str) -> dict[str, Any]:
+    return {"input": {"pairs": [{"text": text, "cause": cause, "instead": instead}]}, "expect": expect(H1=">=")}
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        (one_pair("ba red", "red", "red"), "cause and instead are the same"),
+        (one_pair("ba red", "ba red", "cat"), "the cause is more than half of its text"),
+        (one_pair("ba red", "blue", "cat"), "does not occur in its text"),
+        ({"input": PAIRS, "expect": expect(H7=">=")}, "say once for each of H1, H2 what it expects"),
+    ],
+)
+def test_bad_arguments_are_told_to_the_llm(world: Commands, agent: Stub, test: dict[str, Any], told: str) -> None:
+    agent.configure(acts=acts(minimal_pairs=[test, acts()["minimal_pairs"]]))
     assert world("ask", QUESTION).code == 0
-    asked = " ".join(agent.stats()["asked"])
-    assert "the two texts of a pair are the same" in asked
-    assert "too few words in common" in asked
-    assert "say once for each of H1, H2 what it expects" in asked
+    assert told in " ".join(agent.stats()["asked"])
 
 
 def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +326,7 @@ def test_old_rows_keep_their_ids(tmp_path: Path) -> None:
             [Script("x", text).sha256],
         )
         connection.execute(
-            "INSERT INTO hypotheses VALUES ('c23f41cec8c1f86e217b5864', TIMESTAMP '2026-01-02 03:04:05', 'a', 'b', NULL)"
+            "INSERT INTO hypotheses VALUES (?, TIMESTAMP '2026-01-02 03:04:05', 'a', 'b', NULL)",
+            ["c23f41cec8c1f86e217b5864"],
         )
     assert verify(ledger) == []
