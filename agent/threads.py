@@ -31,13 +31,16 @@ class Saver(AsyncSqliteSaver):
 
 
 async def _whole(write: Coroutine[Any, Any, T]) -> T:
-    """What `write` gives; when cancelled meanwhile, it is finished first."""
-    task = asyncio.create_task(write)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+    """What `write` gives; when cancelled meanwhile, however often, it is finished first."""
+    task, cancelled = asyncio.create_task(write), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
 
 
 @asynccontextmanager
