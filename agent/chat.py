@@ -54,6 +54,7 @@ class Chat:
         self._prepare = prepare
         self._investigate = investigate
         self._task: asyncio.Task[None] | None = None
+        self._unheard: str | None = None  # a question that was stopped before anything came of it
         self._warned = False  # one Ctrl-C has been pressed: the next one leaves
         self._opened = 0  # tool calls opened by Ctrl-O, counted from the last one
         self.take_up(thread)
@@ -130,12 +131,12 @@ class Chat:
             elif line:
                 await self.ask(line)
             elif self.unfinished and not self.running:
-                await self.ask(None)
+                await self.ask(self._unheard)
         except UserError as error:
             await self.print(complaint(error))
 
     async def _follow(self, question: str | None, answer: bool | None) -> None:
-        self.unfinished, self.transcript.waiting = True, None
+        self.unfinished, self.transcript.waiting, self._unheard = True, None, question
         if question is not None:
             self.transcript.name(())
         if self._investigate is None:  # imported when it is needed: with it comes torch
@@ -145,15 +146,17 @@ class Chat:
         events = self._investigate(self.session, question, self.thread, self.limits, answer)
         async with aclosing(events):
             async for event in events:
+                self._unheard = None
                 await self.print(*self.transcript.take(event))
-        self.unfinished = not self.transcript.concluded and self.transcript.waiting is None
+                self.unfinished = not self.transcript.concluded and self.transcript.waiting is None
 
     async def _attended(self, job: Coroutine[Any, Any, None]) -> None:
         redrawing, said = asyncio.create_task(self._redraw()), []
         try:
             await job
         except asyncio.CancelledError:
-            said.append(Text("Stopped." + (" Enter goes on with it." if self.unfinished else ""), "yellow"))
+            if not self.transcript.concluded:
+                said.append(Text("Stopped." + (" Enter goes on with it." if self.unfinished else ""), "yellow"))
         except UserError as error:
             said.append(complaint(error))
         finally:

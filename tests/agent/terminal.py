@@ -4,18 +4,20 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyte
 
-from tests.stub_llm import ROOT
+from tests.agent.planted_cli import ROOT, forked
+from tests.tools.world import PlantedSubject
+from tools.dictionaries import load
 
 PATIENCE_S = 60.0
 
@@ -23,12 +25,11 @@ PATIENCE_S = 60.0
 class Terminal:
     """A screen of so many columns and rows on which a process runs. `log` is every byte it wrote."""
 
-    def __init__(self, pid: int, fd: int, columns: int, rows: int) -> None:
-        self.pid, self.fd = pid, fd
+    def __init__(self, process: BaseProcess, fd: int, columns: int, rows: int) -> None:
+        self.process, self.fd = process, fd
         self.screen = pyte.HistoryScreen(columns, rows, history=2000)
         self._stream = pyte.ByteStream(self.screen)
         self.log = b""
-        self.code: int | None = None
 
     @property
     def text(self) -> str:
@@ -52,20 +53,18 @@ class Terminal:
             pass
 
     def wait(self) -> int:
-        """The exit code of the process; minus the signal's number when one killed it."""
-        while self.code is None and self._read(time.monotonic() + PATIENCE_S):
-            pass
-        if self.code is None:
-            _, status = os.waitpid(self.pid, 0)
-            self.code = os.waitstatus_to_exitcode(status)
-        return self.code
+        """The exit code of the process."""
+        end = time.monotonic() + PATIENCE_S
+        while self.process.is_alive() and time.monotonic() < end:
+            self._read(time.monotonic() + 0.1)
+        self._read(time.monotonic())
+        assert self.process.exitcode is not None, "the command is still running"
+        return self.process.exitcode
 
     def kill(self) -> None:
         """Ends the process as a crash would."""
-        if self.code is None:
-            os.kill(self.pid, signal.SIGKILL)
-            _, status = os.waitpid(self.pid, 0)
-            self.code = os.waitstatus_to_exitcode(status)
+        self.process.kill()
+        self.process.join()
 
     def _read(self, end: float) -> bool:
         """Feeds what comes before `end` to the screen; False when nothing did, or nothing ever will."""
@@ -80,20 +79,32 @@ class Terminal:
 
 
 @contextmanager
-def terminal(
-    folder: Path, *arguments: str, columns: int = 80, rows: int = 40, **environment: str
-) -> Iterator[Terminal]:
-    """Runs the planted command line (tests/agent/planted_main.py) in `folder`; it is killed if it outlives the body."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        more = {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment}
-        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        os.execve(sys.executable, [sys.executable, "-m", "tests.agent.planted_main", *arguments], kept | more)
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    held = Terminal(pid, fd, columns, rows)
+def terminal(folder: Path, *arguments: str, columns: int = 80, rows: int = 40) -> Iterator[Terminal]:
+    """Runs `glossator ARGUMENTS` on the planted world in `folder`, with this process's environment."""
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    environment = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = forked(_command, folder, environment, os.ttyname(there), arguments)
+    held = Terminal(process, here, columns, rows)
     try:
         yield held
     finally:
         held.kill()
-        os.close(fd)
+        os.close(here)
+        os.close(there)
+
+
+def _command(folder: Path, environment: dict[str, str], tty: str, arguments: Sequence[str]) -> None:
+    from agent.cli import main
+
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    os.setsid()
+    opened = os.open(tty, os.O_RDWR)  # the first one opened in a session is its terminal
+    for stream in (0, 1, 2):
+        os.dup2(opened, stream)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    load.load_subject = lambda *_, **__: PlantedSubject()  # type: ignore[assignment, return-value]
+    sys.exit(main(list(arguments)))

@@ -4,39 +4,17 @@ import re
 
 import pytest
 
+from tests.agent.agent_script import QUESTION, acts
 from tests.agent.conftest import Commands
 from tests.agent.terminal import terminal
 from tests.stub_llm import Stub
-from tests.tools.world import BANK
 
 CTRL_C, ENTER = "\x03", "\r"
-QUESTION = f"what does latent {BANK} do?"
-PAIR = {"with_cause": "ba river bank", "without_cause": "ba all bank"}
-ACTS = {
-    "frame": {"about": "latent", "latent": BANK, "aim": "What makes it fire."},
-    "enough": {},
-    "state_hypotheses": {
-        "hypotheses": ["It fires on bank after river."],
-        "dull": {"account": "frequency", "claim": "It fires on rare words."},
-    },
-    "minimal_pairs": {
-        "input": {"pairs": [PAIR]},
-        "expect": [{"hypothesis": "H1", "comparison": ">="}, {"hypothesis": "H2", "comparison": "<"}],
-    },
-    "finish": {"reading": "The river matters."},
-    "conclude": {
-        "claims": [
-            {"sentence": "Latent 6 reads bank where a river stands before it.", "hypothesis": "H1", "stance": "for",
-             "evidence": ["E3"]},
-            {"sentence": "It may serve places.", "evidence": []},
-        ]
-    },
-}  # fmt: skip
 
 
 @pytest.fixture
 def scripted(llm: Stub) -> Stub:
-    llm.configure(behaviour="agent", acts=ACTS)
+    llm.configure(behaviour="agent", acts=acts())
     return llm
 
 
@@ -48,7 +26,6 @@ def ids(screen: str) -> list[str]:
 @pytest.mark.parametrize("columns", [40, 120])
 def test_from_a_question_to_its_evidence(columns: int, world: Commands, scripted: Stub) -> None:
     with terminal(world.folder, "chat", columns=columns, rows=50) as person:
-        person.see(">")
         person.type(QUESTION + ENTER)
         person.see("Conclusion")
         person.see("/evidence ID opens")
@@ -64,7 +41,6 @@ def test_from_a_question_to_its_evidence(columns: int, world: Commands, scripted
 def test_killed_in_the_middle_it_goes_on_where_it_was(world: Commands, scripted: Stub) -> None:
     scripted.configure(latency_s=0.4)
     with terminal(world.folder, "chat") as person:
-        person.see(">")
         person.type(QUESTION + ENTER)
         person.see("H1 predicts")
         person.kill()
@@ -84,30 +60,29 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(world: Commands, scripted:
 def test_ctrl_c_stops_a_step_and_keeps_the_conversation(world: Commands, scripted: Stub) -> None:
     scripted.script("agent", "hang", "agent")
     with terminal(world.folder, "chat") as person:
-        person.see(">")
         person.type(QUESTION + ENTER)
+        person.see("top_examples")
         person.see("fires on", since="top_examples")
         person.type(CTRL_C)
         person.see("Stopped")
+        scripted.script()
         person.type(ENTER)
         person.see("Conclusion")
-        person.type(CTRL_C)
-        person.see("Ctrl-C again leaves")
-        person.type(CTRL_C)
+        person.type(CTRL_C + CTRL_C)
         assert person.wait() == 0
 
 
 def test_the_line_is_edited_completed_and_kept(world: Commands, scripted: Stub) -> None:
     with terminal(world.folder, "chat") as person:
-        person.see(">")
-        person.type("/thr\t")
-        person.see("/threads")
+        person.type("/thr")
+        person.see("take one up again")  # the menu
+        person.type("\t")
+        person.see("> /threads")
         person.type(ENTER)
         person.see("There are no threads yet")
         person.type("/quit" + ENTER)
         assert person.wait() == 0
     with terminal(world.folder, "chat") as person:
-        person.see(">")
         person.type("\x1b[A\x1b[A")
         person.see("> /threads")
         person.type(CTRL_C + CTRL_C + CTRL_C)
@@ -116,10 +91,9 @@ def test_the_line_is_edited_completed_and_kept(world: Commands, scripted: Stub) 
 
 def test_nothing_hostile_reaches_the_terminal(world: Commands, scripted: Stub) -> None:
     evil = "\x1b]0;owned\x07\x1b[2Jevil\u202e"
-    scripted.configure(acts=ACTS | {"state_hypotheses": {
-        "hypotheses": [evil + "claim"], "dull": {"account": "position", "claim": "dull " + evil}}})  # fmt: skip
+    stated = {"hypotheses": [evil + "claim"], "dull": {"account": "position", "claim": "dull " + evil}}
+    scripted.configure(acts=acts(state_hypotheses=stated))
     with terminal(world.folder, "chat") as person:
-        person.see(">")
         person.type(QUESTION + ENTER)
         person.see("Conclusion")
         person.type("/hypotheses" + ENTER)
@@ -128,3 +102,9 @@ def test_nothing_hostile_reaches_the_terminal(world: Commands, scripted: Stub) -
         person.wait()
         assert "evilclaim" in person.text
         assert all(bad not in person.log for bad in (b"\x1b]0;", b"\x1b[2J", "\u202e".encode()))
+
+
+def test_an_unknown_thread_is_a_sentence(world: Commands) -> None:
+    with terminal(world.folder, "chat", "--thread", "nowhere") as person:
+        person.see("No thread starts with 'nowhere'")
+        assert person.wait() == 2
