@@ -9,7 +9,7 @@ from typing import TypeVar
 from agent.events import Event, Spent, TextDelta
 from agent.limits import Limits
 from agent.menu import signature
-from agent.state import Case
+from agent.state import Case, Stated
 from prompts.actions import Action
 from prompts.ask import LLM, Choice
 from prompts.errors import BudgetSpent, NoAnswer
@@ -150,7 +150,7 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
         "question": case.question,
         "aim": case.aim,
         "runs": [f"{run.label} {run.tool}: {run.line}" for run in case.runs],
-        "hypotheses": [_told(case, number) for number in range(len(case.hypotheses))],
+        "hypotheses": [_told(case, hypothesis, lab.native) for hypothesis in case.hypotheses],
         "step": case.step,
         "untested": [h.label for h in case.hypotheses if not any(p.hypothesis == h.label for p in case.predictions)],
         "limit": case.ended,
@@ -162,17 +162,19 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
     return f"{TEMPLATE}_{case.step}", {name: values[name] for name in SHOWN[case.step]}
 
 
-def _told(case: Case, number: int) -> str:
-    hypothesis = case.hypotheses[number]
-    tests = [
-        p.sentence + (f" in {p.run}: {_outcome(p.held)}" if p.run else f", not run: {p.note}" if p.note else "")
-        for p in case.predictions
-        if p.hypothesis == hypothesis.label
-    ]
-    kind = " (dull)" if hypothesis.dull else ""
+def _told(case: Case, hypothesis: Stated, whole: bool) -> str:
+    """A hypothesis with its standing and the runs that decided it; `whole`: and with every prediction."""
+    mine = [p for p in case.predictions if p.hypothesis == hypothesis.label]
     standing = case.standing(hypothesis.label)
-    return f"{hypothesis.label}{kind}: {hypothesis.claim} [{standing}]" + "".join(f"\n  predicts {t}" for t in tests)
-
-
-def _outcome(held: bool | None) -> str:
-    return "undecided" if held is None else "held" if held else "FAILED"
+    by = dict.fromkeys(p.run for p in mine if p.run and p.held is (standing == "supported"))
+    told = f"{hypothesis.label}{' (dull)' if hypothesis.dull else ''}: {hypothesis.claim}"
+    if mine:
+        told += f" [{standing} by {', '.join(map(str, by))}]" if by else f" [{standing}]"
+    if not whole:
+        return told
+    outcomes = {True: "held", False: "FAILED", None: "undecided"}
+    tests = [
+        p.sentence + (f" in {p.run}: {outcomes[p.held]}" if p.run else f", not run: {p.note}" if p.note else "")
+        for p in mine
+    ]
+    return told + "".join(f"\n  predicts {test}" for test in tests)
