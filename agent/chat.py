@@ -98,7 +98,12 @@ class Chat:
 
     async def print(self, *renderables: RenderableType) -> None:
         """Prints above the prompt."""
-        await self.draw(lambda console: [console.print(each) for each in renderables])
+
+        def render(console: Console) -> None:
+            for each in renderables:
+                console.print(each)
+
+        await self.draw(render)
 
     async def draw(self, render: Callable[[Console], object]) -> None:
         """Lets `render` print above the prompt."""
@@ -139,11 +144,10 @@ class Chat:
         self.unfinished, self.transcript.waiting, self._unheard = True, None, question
         if question is not None:
             self.transcript.name(())
-        if self._investigate is None:  # imported when it is needed: with it comes torch
-            from agent.investigate import investigate
-
-            self._investigate = investigate
-        events = self._investigate(self.session, question, self.thread, self.limits, answer)
+        investigate = self._investigate
+        if investigate is None:
+            from agent.investigate import investigate  # with it comes torch
+        events = investigate(self.session, question, self.thread, self.limits, answer)
         async with aclosing(events):
             async for event in events:
                 self._unheard = None

@@ -1,6 +1,6 @@
 """One question, from the asking to the conclusion: the graph run on a thread, told as events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ STEPS_AT_MOST = 10_000  # the limits end a run long before; this is langgraph's 
 
 async def investigate(
     session: "Session", question: str | None, thread: str, limits: Limits, resume: Any = None
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Investigates `question` on `thread`, new or known; None goes on with what the thread was interrupted in.
 
     `resume` answers an `ApprovalNeeded`: True allows the tool. Whoever stops listening stops the run; it goes on from
@@ -51,7 +51,7 @@ async def investigate(
                     f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
                     "--dictionary and --tokens it was begun with, or begin a new thread."
                 )
-            kinds = ["custom", "updates"]
+            kinds: Any = ["custom", "updates"]
             stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
             async with aclosing(stream):
                 async for kind, told in stream:

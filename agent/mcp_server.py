@@ -71,9 +71,9 @@ def mcp_server(menu: Menu) -> Server[Any]:
 
 async def serve_stdio(settings: Settings) -> None:
     """Serves one client over stdin and stdout until it leaves; what anything else prints goes to stderr."""
-    async with stdio_server() as streams, open_menu(settings) as menu:  # in this order: each redirects stdout
+    async with stdio_server() as (reader, writer), open_menu(settings) as menu:  # in this order: each redirects stdout
         server = mcp_server(menu)
-        await server.run(*streams, server.create_initialization_options())
+        await server.run(reader, writer, server.create_initialization_options())
 
 
 def listen(port: int) -> socket.socket:

@@ -6,9 +6,9 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
+from agent.ask_cli import limits_of
 from agent.graph import build
 from agent.investigate import open_lab
-from agent.limits import Limits
 from agent.session import open_session
 from agent.settings import load
 
@@ -24,7 +24,7 @@ async def investigation(config: RunnableConfig) -> AsyncIterator[Any]:
         return
     settings = load()
     with open_session(settings) as session:
-        limits = Limits(usd=settings.max_usd, interactive=True)
+        limits = limits_of(settings, interactive=True)
         lab = open_lab(session, str(given.get("thread_id", "studio")), limits)
         try:
             yield build(lab)

@@ -129,8 +129,7 @@ class Transcript:
     def _words_of(self, delta: str) -> Iterator[Text]:
         """Every line that is full, as the terminal's width or a line break fills it."""
         *ended, open_ = (self._words + delta.replace("\r\n", "\n")).split("\n")
-        for line in ended:
-            yield Text(clean(line))
+        yield from (Text(clean(each)) for each in ended)
         wrapped = Text(clean(open_)).wrap(self.console, self.console.width)
         for line in wrapped[:-1]:
             line.rstrip()
