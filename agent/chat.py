@@ -144,10 +144,10 @@ class Chat:
         self.unfinished, self.transcript.waiting, self._unheard = True, None, question
         if question is not None:
             self.transcript.name(())
-        investigate = self._investigate
-        if investigate is None:
-            from agent.investigate import investigate  # with it comes torch
-        events = investigate(self.session, question, self.thread, self.limits, answer)
+        from agent.investigate import investigate  # and with it torch
+
+        begin: Investigate = self._investigate or investigate
+        events = begin(self.session, question, self.thread, self.limits, answer)
         async with aclosing(events):
             async for event in events:
                 self._unheard = None

@@ -107,7 +107,7 @@ def _histogram(bins: Sequence[Object]) -> list[tuple[str, float]]:
 
 def _shown(name: object) -> str:
     text = str(name)
-    return plain(text).plain if text.strip() else repr(text)
+    return plain(text).plain if text == text.strip() else repr(text)
 
 
 def _spaced(name: str) -> str:

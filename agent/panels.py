@@ -102,8 +102,9 @@ def one_line(text: str) -> str:
 
 
 def _brief_input(input: Mapping[str, Any]) -> str:
-    shown = {name: value for name, value in input.items() if isinstance(value, int | float | str)}
-    return ", ".join(f"{name} {one_line(str(value))[:40]}" for name, value in list(shown.items())[:3])
+    shown = [(name, value) for name, value in input.items() if isinstance(value, int | float | str)]
+    shown.sort(key=lambda item: item[0] != "latent")
+    return ", ".join(f"{name} {one_line(str(value))[:40]}" for name, value in shown[:3])
 
 
 def _whole_input(input: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The same menu for langgraph, for MCP clients and for Python: thin, recorded, and failing in one sentence."""
 
 import asyncio
+import doctest
 import json
 import socket
 import sys
@@ -14,7 +15,7 @@ from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from mcp import Client, MCPError, StdioServerParameters
 
-from agent import open_session
+from agent import notebook, open_session
 from agent.mcp_server import listen, serve_http, url
 from agent.settings import load
 from agent.surfaces import langgraph_tools, open_menu
@@ -25,6 +26,7 @@ from tests.stub_llm import ROOT
 from tests.tools.world import ANIMAL
 from tools.workbench import registry
 from tools.workbench.registry import ToolError, tools
+from tools.workbench.subject import Subject
 
 BAD = "top_examples cannot take that input (latent: Input should be a valid integer"
 AT = {"latent": ANIMAL, "top": 1, "deciles": 0, "random": 0}
@@ -189,3 +191,13 @@ def test_python_inside_a_running_event_loop(world: Commands) -> None:
 def test_an_unknown_setting_from_python(name: str, hint: str) -> None:
     with pytest.raises(UserError, match=f"There is no setting '{name}': {hint}".replace("?", r"\?")):
         open_session(**{name: "x"})
+
+
+def test_the_example_in_the_documentation_works(
+    subject: Subject, run: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.dictionaries.load.load_subject", lambda *_, **__: subject)
+    found = doctest.DocTestFinder().find(notebook.open_session, "open_session", globs={})
+    assert sum(len(test.examples) for test in found) == 6
+    for test in found:
+        assert doctest.DocTestRunner().run(test).failed == 0
