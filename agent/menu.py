@@ -76,10 +76,10 @@ class Finish(Form):
 
 
 class Stated(Form):
-    sentence: Sentence
     hypothesis: str | None = None
     stance: Literal["for", "against"] | None = None
     evidence: list[str] = Field(default=[], max_length=8)
+    sentence: Sentence
 
 
 class Conclude(Form):

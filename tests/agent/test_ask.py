@@ -1,11 +1,12 @@
 """`glossator ask` on the planted world, its LLM scripted: from the question to claims that cite their evidence."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,13 +16,13 @@ from agent.investigate import investigate
 from agent.limits import Limits
 from agent.session import open_session
 from agent.settings import load
-from store.ledger import Ledger
 from store.types import Experiment, Investigation, Judgement, LLMCall, Prediction, ToolOffer
 from store.verify import verify
 from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running
 from tests.stub_llm import Stub
+from tools.workbench import registry
 
 
 @pytest.fixture
@@ -146,15 +147,16 @@ def test_a_wrong_citation_goes_back_to_the_llm(world: Commands, agent: Stub) -> 
 
 
 def test_a_claim_that_is_never_proven_becomes_a_conjecture(world: Commands, agent: Stub) -> None:
-    claim = {"sentence": "Position is all.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]}
-    agent.configure(acts=acts(conclude={"claims": [claim]}))
+    overruled = {"sentence": "Position is all.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]}
+    unproven = {"sentence": "Colours it is.", "hypothesis": "H1", "stance": "for", "evidence": ["E1"]}
+    agent.configure(acts=acts(conclude={"claims": [overruled, unproven]}))
     answered = world("ask", QUESTION, "--json")
     assert answered.code == 0
     stubborn, *verdicts = answered.json["claims"]
-    assert (stubborn["sentence"], stubborn["conjecture"], stubborn["evidence"]) == ("Position is all.", True, [])
+    assert (stubborn["sentence"], stubborn["conjecture"], stubborn["evidence"]) == ("Colours it is.", True, [])
     assert [(v["author"], v["stance"]) for v in verdicts] == [("code", "for"), ("code", "against")]
     (row,) = world.ledger.view("claims_without_evidence")
-    assert row["sentence"] == "Position is all."
+    assert row["sentence"] == "Colours it is."
 
 
 def test_a_test_that_was_run_is_no_prediction(world: Commands, agent: Stub) -> None:
@@ -272,10 +274,6 @@ async def events(world: Commands, question: str | None, limits: Limits, resume: 
 
 def dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on a test on minimal pairs is estimated to take an hour."""
-    from dataclasses import replace
-
-    from tools.workbench import registry
-
     registry.tools()
     costly = replace(registry.get_tool("minimal_pairs"), estimate=lambda input, context: 3600.0)
     monkeypatch.setitem(registry._tools, "minimal_pairs", costly)
@@ -285,8 +283,6 @@ def dear(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dear_tool_waits_for_approval(
     world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
-    import asyncio
-
     dear(monkeypatch)
     limits = Limits(interactive=True)
     first = asyncio.run(events(world, QUESTION, limits))
@@ -305,28 +301,3 @@ def test_a_batch_refuses_a_dear_tool(world: Commands, agent: Stub, monkeypatch: 
     world("ask", QUESTION)
     assert not world.ledger.find(Experiment, tool="minimal_pairs")
     assert any("nobody is here to approve it" in text for text in agent.stats()["asked"])
-
-
-def test_old_rows_keep_their_ids(tmp_path: Path) -> None:
-    """A store from before the second migration, opened by this program."""
-    import duckdb
-
-    path = tmp_path / "store.duckdb"
-    ledger = Ledger(path)
-    first = Path("store/migrations/0001_facts.sql") if Path("store").exists() else None
-    script = first or Path(sys.modules["store"].__path__[0]) / "migrations" / "0001_facts.sql"
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("CREATE TABLE migrations (file VARCHAR, sha256 VARCHAR, applied_at TIMESTAMP)")
-        from store.migrate import Script
-
-        text = script.read_text()
-        connection.execute(text)
-        connection.execute(
-            "INSERT INTO migrations VALUES ('migrations/0001_facts.sql', ?, now()::TIMESTAMP)",
-            [Script("x", text).sha256],
-        )
-        connection.execute(
-            "INSERT INTO hypotheses VALUES (?, TIMESTAMP '2026-01-02 03:04:05', 'a', 'b', NULL)",
-            ["c23f41cec8c1f86e217b5864"],
-        )
-    assert verify(ledger) == []

@@ -1,5 +1,6 @@
 """Texts that differ in the supposed cause alone: does a latent tell them apart?"""
 
+import re
 from statistics import fmean
 from typing import Self
 
@@ -36,8 +37,10 @@ class Pair(ToolInput):
 
     @property
     def other(self) -> str:
-        """The text without the cause."""
-        return " ".join(self.text.replace(self.cause, self.instead).split())
+        """The text without the cause: replaced wherever it stands as words of its own, else wherever it stands."""
+        whole = rf"(?<!\w){re.escape(self.cause)}(?!\w)"
+        pattern = whole if re.search(whole, self.text) else re.escape(self.cause)
+        return " ".join(re.sub(pattern, lambda _: self.instead, self.text).split())
 
 
 class Input(ToolInput):
