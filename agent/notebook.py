@@ -117,7 +117,7 @@ def open_session(**settings: Any) -> Notebook:
     >>> session = open_session(workspace="glossator-workspace")
     >>> found = session.tools.activate_on_text(latent=41, texts=["The cat sat on the mat."])
     >>> len(found.output.readings[0].tokens)
-    8
+    7
     >>> session.sql(f"SELECT tool FROM experiments WHERE id = '{found.id}'")
     [{'tool': 'activate_on_text'}]
     >>> session.close()
