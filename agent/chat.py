@@ -1,7 +1,7 @@
 """The conversation on a terminal: a prompt that stays while an investigation runs, and all that happens above it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from agent.commands import COMMANDS, ids, known_latents
-from agent.completion import ChatCompleter
+from agent.completion import ChatCompleter, Known
 from agent.events import Event
 from agent.history import ending, threads
 from agent.limits import Limits
@@ -55,6 +55,7 @@ class Chat:
         self._investigate = investigate
         self._task: asyncio.Task[None] | None = None
         self._unheard: str | None = None  # a question that was stopped before anything came of it
+        self._named: dict[str, Sequence[Known]] = {}  # for completion
         self._warned = False  # one Ctrl-C has been pressed: the next one leaves
         self._opened = 0  # tool calls opened by Ctrl-O, counted from the last one
         self.take_up(thread)
@@ -92,6 +93,7 @@ class Chat:
                     except EOFError:
                         break
                 self._warned, self._opened = False, 0
+                self._named.clear()
                 await self._hear(line.strip())
         finally:
             await self._stop()
@@ -188,14 +190,20 @@ class Chat:
             history=FileHistory(str(self.session.workspace / HISTORY)),
             completer=ChatCompleter(
                 {name: command.help for name, command in COMMANDS.items()},
-                lambda command: ids(self, command),
-                lambda: known_latents(self),
+                lambda command: self._known(command, lambda: ids(self, command)),
+                lambda: self._known("latents", lambda: known_latents(self)),
             ),
             complete_while_typing=Condition(lambda: self.typed.startswith("/")),
             complete_in_thread=True,
             reserve_space_for_menu=MENU_ROWS,
             key_bindings=self._keys(),
         )
+
+    def _known(self, what: str, look: Callable[[], Sequence[Known]]) -> Sequence[Known]:
+        """What can be named, looked up once a line."""
+        if what not in self._named:
+            self._named[what] = look()
+        return self._named[what]
 
     def greeting(self) -> Text:
         """Which thread this is, and how to go on."""

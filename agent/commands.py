@@ -20,7 +20,7 @@ from agent.replay_cli import print_replayed, replayed
 from agent.show import plain
 from store.errors import UserError
 from store.ledger import Ledger
-from store.types import Experiment, ToolUse
+from store.types import Experiment, Investigation, ToolUse
 
 if TYPE_CHECKING:
     from agent.chat import Chat
@@ -166,11 +166,13 @@ COMMANDS: dict[str, Command] = {
 
 def ids(chat: "Chat", command: str) -> Sequence[Known]:
     """What may follow a command."""
+    ledger = chat.session.ledger
     match command:
         case "/threads":
-            return [Known(thread, asked.question) for thread, asked in threads(chat.session.ledger).items()]
+            return [Known(thread, asked.question) for thread, asked in threads(ledger).items()]
         case "/evidence" | "/replay":
-            uses = [use for dossier in _asked(chat) for use in dossier.uses]
+            asked = ledger.find(Investigation, thread=chat.thread)
+            uses = [use for each in asked for use in ledger.find(ToolUse, investigation=each.id)]
             return [Known(use.experiment[: 2 * ID], use.why) for use in uses]
         case "/approve":
             return [Known("yes", "run it"), Known("no", "go on without it")]
