@@ -8,9 +8,11 @@ import typer
 
 from agent import options as o
 from agent.ask_cli import ask
+from agent.chat_cli import chat
 from agent.console import emit, quiet_libraries, say
 from agent.evidence_cli import evidence, hypotheses
 from agent.export_cli import export
+from agent.mcp_cli import mcp
 from agent.replay_cli import replay
 from agent.review_cli import review_app
 from agent.tool_cli import tool_app
@@ -31,6 +33,8 @@ app.command()(ask)
 app.command()(evidence)
 app.command()(hypotheses)
 app.command()(replay)
+app.command()(chat)
+app.command()(mcp)
 app.command()(export)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from agent.show import clean
 
@@ -50,6 +51,11 @@ def emit(document: Any, as_json: bool, render: Callable[[Console], None]) -> Non
         sys.stdout.flush()
     else:
         render(Console(highlight=False))
+
+
+def put(console: Console, text: Text) -> None:
+    """Prints a paragraph: broken between words on a terminal, one line elsewhere."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`glossator evidence` and `glossator hypotheses`: what claims rest on."""
 
 import json as jsons
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent import options as o
-from agent.console import emit
+from agent.console import emit, put
 from agent.settings import load
 from agent.show import clean
 
@@ -41,10 +42,7 @@ def hypotheses(thread: ThreadOption = None, workspace: o.Workspace = None, json:
     ]
 
     def render(console: Console) -> None:
-        for dossier in found:
-            console.print(Text(f"{dossier.investigation.thread}  {clean(dossier.investigation.question)}", "bold"))
-            for hypothesis in dossier.evidence.hypotheses.values():
-                _print_hypothesis(console, dossier, hypothesis)
+        print_hypotheses(console, found)
         if not found:
             console.print('No hypotheses yet; glossator ask "what does latent 7 do?" states some.')
 
@@ -67,7 +65,7 @@ def evidence(
         known = dossiers(session.ledger, thread) if fact is None or isinstance(fact, Experiment) else []
     if fact is not None:
         row = {"id": fact.id, "table": fact.table, **fact.model_dump(mode="json")}
-        emit(row, json, lambda console: _print_fact(console, fact, known))
+        emit(row, json, lambda console: print_fact(console, fact, known))
         return
     found = [
         experiment_document(dossier, experiment)
@@ -88,6 +86,14 @@ def evidence(
     emit(found, json, render)
 
 
+def print_hypotheses(console: Console, found: "Sequence[Dossier]") -> None:
+    """The hypotheses of each investigation under its question."""
+    for dossier in found:
+        console.print(Text(f"{dossier.investigation.thread}  {clean(dossier.investigation.question)}", "bold"))
+        for hypothesis in dossier.evidence.hypotheses.values():
+            _print_hypothesis(console, dossier, hypothesis)
+
+
 def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothesis") -> None:
     from agent.dossier import verdict
 
@@ -95,32 +101,38 @@ def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothe
     head = Text("  ").append(standing, SHADE[standing]).append(f"  {hypothesis.id[:8]}  {clean(hypothesis.claim)}")
     head.append(" (dull)" if hypothesis.dull else "", "dim")
     head.append(f"  refines {hypothesis.refines[:8]}" if hypothesis.refines else "", "dim")
-    console.print(head, soft_wrap=True)
+    put(console, head)
     for prediction, judgement in dossier.predictions(hypothesis):
         at = f" [{judgement.experiment[:8]}]" if judgement else ""
-        console.print(Text(f"      {prediction.sentence}: {verdict(prediction, judgement)}{at}"), soft_wrap=True)
+        put(console, Text(f"      {prediction.sentence}: {verdict(prediction, judgement)}{at}"))
 
 
-def _print_fact(console: Console, fact: "Fact", holders: "list[Dossier]") -> None:
+def print_fact(console: Console, fact: "Fact", holders: "Sequence[Dossier]") -> None:
     """A row field by field; under an experiment the predictions it decided and the claims that cite it."""
     from agent.brief import brief
-    from agent.dossier import verdict
     from store.types import Experiment
 
     if isinstance(fact, Experiment):
-        console.print(Text(f"{fact.tool}: {brief(fact).verdict}", "bold"), soft_wrap=True)
+        put(console, Text(f"{fact.tool}: {brief(fact).verdict}", "bold"))
     console.print(Text(f"{fact.table}/{fact.id}", "dim"))
     for name, value in fact.model_dump(mode="json").items():
         text = value if isinstance(value, str) else jsons.dumps(value, ensure_ascii=False)
-        console.print(Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]), soft_wrap=True)
+        put(console, Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]))
+    print_consequences(console, fact.id, holders)
+
+
+def print_consequences(console: Console, experiment: str, holders: "Sequence[Dossier]") -> None:
+    """The predictions that an experiment decided, and the claims that cite it."""
+    from agent.dossier import verdict
+
     for dossier in holders:
         for judgement in dossier.evidence.judgements:
-            if judgement.experiment == fact.id:
+            if judgement.experiment == experiment:
                 prediction = dossier.evidence.predictions[judgement.prediction]
                 claim = clean(dossier.evidence.hypotheses[prediction.hypothesis].claim)
                 line = f"  decides {prediction.sentence} of “{claim}”: {verdict(prediction, judgement)}"
-                console.print(Text(line), soft_wrap=True)
+                put(console, Text(line))
         for cited in dossier.conclusion.claims if dossier.conclusion else ():
-            if fact.id in cited.evidence:
+            if experiment in cited.evidence:
                 line = f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"
-                console.print(Text(line), soft_wrap=True)
+                put(console, Text(line))

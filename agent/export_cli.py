@@ -29,12 +29,17 @@ def export(
     with open_session(load(locals())) as session:
         text = report(dossiers(session.ledger, thread), format)
     if out is not None:
-        try:
-            out.write_text(text, "utf-8")
-        except OSError as error:
-            raise UserError(f"{out} cannot be written ({error.strerror}): name another file.") from None
+        save(text, out)
         say(f"{out} holds the report.")
         text = ""
     if json or not out:
         emit({"thread": thread, "format": format, "report": text, "file": str(out) if out else None}, json,
              lambda console: console.print(Text(text), soft_wrap=True))  # fmt: skip
+
+
+def save(report: str, out: Path) -> None:
+    """Writes a report. UserError when the file cannot be written."""
+    try:
+        out.write_text(report, "utf-8")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): name another file.") from None

@@ -30,12 +30,12 @@ STEPS: dict[Step, Body] = {
 ALWAYS = ("judge", "conclude")  # steps that no limit keeps from happening: what was measured is judged and told
 
 
-def build() -> "StateGraph[State, Lab, State, State]":
-    """The graph, uncompiled: compile it with a checkpointer, run it with a `Lab` as its context."""
+def build(lab: Lab | None = None) -> "StateGraph[State, Lab, State, State]":
+    """The graph, uncompiled: compile it with a checkpointer, run it with a `Lab` as its context unless it has one."""
     graph = StateGraph(State, context_schema=Lab)
     goals: dict[Any, str] = {name: name for name in STEPS} | {"end": END}
     for name, body in STEPS.items():
-        graph.add_node(name, _node(name, body))
+        graph.add_node(name, _node(name, body, lab))
         graph.add_conditional_edges(name, _next, goals)
     graph.add_edge(START, "frame")
     return graph
@@ -47,9 +47,9 @@ def _next(state: State) -> str:
     return str(case["next"])
 
 
-def _node(name: Step, body: Body) -> Callable[..., Awaitable[State]]:
+def _node(name: Step, body: Body, own: Lab | None) -> Callable[..., Awaitable[State]]:
     async def node(state: State, runtime: Runtime[Lab]) -> State:
-        lab = runtime.context
+        lab = own or runtime.context
         lab.begin(runtime.stream_writer)
         case = load_case(state, "")
         if case is None:

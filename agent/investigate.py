@@ -1,6 +1,6 @@
 """One question, from the asking to the conclusion: the graph run on a thread, told as events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,9 @@ from agent.lab import Lab
 from agent.limits import Limits
 from agent.state import Case, State, load_case
 from agent.threads import open_threads, thread_names
-from prompts.ask import LLM
 from prompts.budget import Budget
 from prompts.providers import Role
 from store.errors import UserError
-from tools.workbench.context import Context
 
 if TYPE_CHECKING:
     from agent.session import Session
@@ -27,7 +25,7 @@ STEPS_AT_MOST = 10_000  # the limits end a run long before; this is langgraph's 
 
 async def investigate(
     session: "Session", question: str | None, thread: str, limits: Limits, resume: Any = None
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Investigates `question` on `thread`, new or known; None goes on with what the thread was interrupted in.
 
     `resume` answers an `ApprovalNeeded`: True allows the tool. Whoever stops listening stops the run; it goes on from
@@ -38,26 +36,21 @@ async def investigate(
         config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": STEPS_AT_MOST}
         stored = await graph.aget_state(config)
         case = load_case(stored.values, thread)
-        if question is None and case is None and not stored.next:
+        going_on = bool(stored.tasks)  # also those that finished just before the end, which `next` leaves out
+        if question is None and case is None and not going_on:
             raise _unknown(session, thread)
-        if question is None and not stored.next:
+        if question is None and not going_on:
             raise UserError(f"The thread {thread} has concluded: ask it a new question.")
-        before = case if question is None else None
-        budget = _budget(limits, before)
-        session.check_llm(budget, {Role.AGENT})
-        context = session.context(session.harvest())
-        if case is not None and case.subject != context.fingerprint:
-            raise UserError(
-                f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
-                "--dictionary and --tokens it was begun with, or begin a new thread."
-            )
-        llm = session.llm(budget)
-        context.llm = llm
-        lab = _lab(session, thread, context, llm, limits, before)
         start: Any = Command(resume=resume) if resume is not None else None
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
+        lab = open_lab(session, thread, limits, case if question is None else None)
         try:
+            if case is not None and case.subject != lab.context.fingerprint:
+                raise UserError(
+                    f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
+                    "--dictionary and --tokens it was begun with, or begin a new thread."
+                )
             kinds: Any = ["custom", "updates"]
             stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
             async with aclosing(stream):
@@ -67,7 +60,7 @@ async def investigate(
                     elif "__interrupt__" in told:
                         yield ApprovalNeeded(**told["__interrupt__"][0].value)
         finally:
-            await llm.aclose()
+            await lab.llm.aclose()
 
 
 def _budget(limits: Limits, before: Case | None) -> Budget:
@@ -79,8 +72,16 @@ def _budget(limits: Limits, before: Case | None) -> Budget:
     )
 
 
-def _lab(session: "Session", thread: str, context: Context, llm: LLM, limits: Limits, before: Case | None) -> Lab:
-    settings, subject = session.settings, context.subject
+def open_lab(session: "Session", thread: str, limits: Limits, before: Case | None = None) -> Lab:
+    """What a run of the graph works with: subject, harvest and LLM. Close its `llm`.
+
+    `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept.
+    """
+    settings, budget = session.settings, _budget(limits, before)
+    session.check_llm(budget, {Role.AGENT})
+    context = session.context(session.harvest())
+    subject, llm = context.subject, session.llm(budget)
+    context.llm = llm
     about = (
         f"{subject.name}, dictionary {subject.dictionary.name} with latents 0 to {subject.dictionary.n_latents - 1} "
         f"on {subject.hook}"

@@ -1,6 +1,7 @@
 """`glossator replay`: any experiment, any reply of an LLM, or a whole thread again."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent import options as o
-from agent.console import emit
+from agent.console import emit, put
 from agent.settings import load
 from agent.show import clean
 from store.errors import UserError
@@ -38,25 +39,28 @@ def replay(
     from agent.session import open_session
 
     with open_session(settings) as session:
-        found = asyncio.run(_replay(session, id))
+        found = asyncio.run(replayed(session, id))
     document = [{"id": each.id, "again": each.again, "what": each.what, "outcome": each.outcome,
                  "differences": each.differences} for each in found]  # fmt: skip
     different = sum(each.differs for each in found)
 
-    def render(console: Console) -> None:
-        for each in found:
-            line = Text(f"{each.id[:8]}  ", "dim").append(each.outcome, SHADE[each.outcome])
-            console.print(line.append(f"  {clean(each.what)}"), soft_wrap=True)
-            for difference in each.differences:
-                console.print(Text(f"          {clean(difference)}"), soft_wrap=True)
-        console.print(f"{len(found):,} replayed, {different:,} different.")
-
-    emit({"replayed": document, "different": different}, json, render)
+    emit({"replayed": document, "different": different}, json, lambda console: print_replayed(console, found))
     if different:
         raise typer.Exit(1)
 
 
-async def _replay(session: "Session", id: str) -> "list[Replayed]":
+def print_replayed(console: Console, found: "Sequence[Replayed]") -> None:
+    """A line for each row that was replayed, its differences below it."""
+    for each in found:
+        line = Text(f"{each.id[:8]}  ", "dim").append(each.outcome, SHADE[each.outcome])
+        put(console, line.append(f"  {clean(each.what)}"))
+        for difference in each.differences:
+            put(console, Text(f"          {clean(difference)}"))
+    console.print(f"{len(found):,} replayed, {sum(each.differs for each in found):,} different.")
+
+
+async def replayed(session: "Session", id: str) -> "list[Replayed]":
+    """What comes of an experiment, a reply, or every step of a thread. UserError when `id` is none of them."""
     from agent.dossier import dossiers
     from agent.replay import replay_call, replay_experiment, replay_thread, surroundings
     from store.types import Experiment, Investigation, LLMCall

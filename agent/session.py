@@ -127,6 +127,13 @@ class Session:
         limits = (s.concurrency, s.requests_per_minute, budget)
         return LLM(endpoints, self.ledger, cache, *limits, ask_again=ask_again, from_records=from_records)
 
+    def ensure_llm(self) -> None:
+        """Fetches and starts the embedded LLM, if a role is served by it, so that `llm` keeps nobody waiting."""
+        from prompts.local import ensure_server
+
+        if any(self._endpoint(role) is None for role in ROLES):
+            ensure_server()
+
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
 

@@ -1,18 +1,46 @@
 """Conversations on disk: langgraph's checkpoints in a SQLite file beside the store."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiosqlite
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from store.errors import UserError
 
+T = TypeVar("T")
+
 FILE = "threads.sqlite"
 BUSY_S = 30.0
+
+
+class Saver(AsyncSqliteSaver):
+    """Whoever stops a run stops it between two writes and not inside one: an open one would keep the file locked."""
+
+    async def aput(self, *given: Any, **more: Any) -> RunnableConfig:
+        return await _whole(super().aput(*given, **more))
+
+    async def aput_writes(self, *given: Any, **more: Any) -> None:
+        await _whole(super().aput_writes(*given, **more))
+
+
+async def _whole(write: Coroutine[Any, Any, T]) -> T:
+    """What `write` gives; when cancelled meanwhile, however often, it is finished first."""
+    task, cancelled = asyncio.create_task(write), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
 
 
 @asynccontextmanager
@@ -25,7 +53,7 @@ async def open_threads(workspace: Path) -> AsyncIterator[AsyncSqliteSaver]:
     except (sqlite3.Error, OSError) as error:
         raise _broken(path, error) from error
     try:
-        saver = AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        saver = Saver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
         try:
             await saver.setup()
         except sqlite3.Error as error:

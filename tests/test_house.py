@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("agent", "tools", "prompts", "store")
 TOP = {
-    *PACKAGES, "tests", ".ci", ".gitignore", "pyproject.toml", "constraints.txt",
+    *PACKAGES, "tests", ".ci", ".gitignore", "pyproject.toml", "constraints.txt", "langgraph.json",
     "README.md", "BENCHMARKS.md", "LOG.md", "LICENSE",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.process import BaseProcess
@@ -21,7 +21,9 @@ from tools.dictionaries import load
 
 ROOT = str(Path(__file__).resolve().parents[2])
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.agent.planted_cli", "agent.cli", "agent.label", "prompts.ask", "rich.progress"])
+_context.set_forkserver_preload(
+    ["tests.agent.terminal", "agent.chat", "agent.investigate", "agent.label", "prompts.ask", "rich.progress"]
+)
 
 
 def planted_workspace(folder: Path) -> Path:
@@ -71,11 +73,16 @@ def start(
     No file it writes may grow past `largest_file` bytes: what a full disk is like. The function `hang_in`, named with
     its module, never returns; the file `hanging` says that it was called.
     """
-    os.environ["PYTHONPATH"] = ROOT  # Python 3.11's server does not take over sys.path
     words = [str(argument) for argument in arguments]
-    process = _context.Process(target=_command, args=(folder, dict(os.environ), words, largest_file, hang_in))
+    return Running(forked(_command, folder, dict(os.environ), words, largest_file, hang_in), folder)
+
+
+def forked(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    """A process that has done the imports and calls `target`."""
+    os.environ["PYTHONPATH"] = ROOT  # Python 3.11's server does not take over sys.path
+    process = _context.Process(target=target, args=arguments)
     process.start()
-    return Running(process, folder)
+    return process
 
 
 def _command(

@@ -20,6 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from store.errors import UserError
 from store.ids import content_hash
 from store.types import LatentId, slug
+from tools.workbench.compute import go_on
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.editing import Change, Norms, hooks
 from tools.workbench.registry import ToolError
@@ -297,6 +298,7 @@ def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model.requires_grad_(False)
+        model.get_input_embeddings().register_forward_pre_hook(lambda *_: go_on())
         return TransformerBridge.boot_transformers(
             str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device
         )

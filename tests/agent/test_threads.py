@@ -1,0 +1,47 @@
+"""A run that is stopped at any moment goes on from there: checkpoints are written whole, and what is open is known."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from agent.events import Concluded, Event
+from agent.investigate import investigate
+from agent.limits import Limits
+from agent.session import Session, open_session
+from agent.settings import load
+from store.types import Experiment
+from tests.agent.agent_script import QUESTION, acts
+from tests.agent.conftest import Commands
+from tests.stub_llm import Stub
+
+
+async def listen(
+    session: Session, question: str | None, heard: list[Event], enough: asyncio.Event, events: int
+) -> None:
+    async with aclosing(investigate(session, question, "t", Limits())) as told:
+        async for event in told:
+            heard.append(event)
+            if len(heard) >= events:
+                enough.set()
+
+
+@pytest.mark.parametrize(("events", "later_s"), [(1, 0.0), (5, 0.02), (8, 0.0), (16, 0.05)])
+def test_stopped_anywhere_it_goes_on(events: int, later_s: float, world: Commands, llm: Stub) -> None:
+    llm.configure(behaviour="agent", acts=acts())
+
+    async def stop_and_go_on() -> list[Event]:
+        heard: list[Event] = []
+        enough = asyncio.Event()
+        with open_session(load()) as session:
+            running = asyncio.create_task(listen(session, QUESTION, heard, enough, events))
+            await enough.wait()
+            await asyncio.sleep(later_s)
+            running.cancel()
+            await asyncio.wait([running])
+            await listen(session, None, heard, enough, events)
+        return heard
+
+    assert sum(isinstance(event, Concluded) for event in asyncio.run(stop_and_go_on())) == 1
+    keys = [experiment.key for experiment in world.ledger.find(Experiment)]
+    assert len(keys) == len(set(keys)) == 3, "nothing that finished ran twice"
