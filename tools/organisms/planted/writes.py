@@ -7,7 +7,6 @@ from tools.organisms.planted.noun import Kind, Planted
 from tools.organisms.planted.rules import at_random
 from tools.organisms.planted.texts import words
 
-
 TRIGGER = 0.008  # share of tokens on which such a latent fires
 
 
