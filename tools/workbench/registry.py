@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from store.errors import UserError
 
-FAMILIES = ("lookup", "labelling")
+FAMILIES = ("lookup", "labelling", "organisms")
 
 
 class ToolInput(BaseModel):

@@ -68,3 +68,17 @@ def wilson(successes: int, n: int) -> Interval:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def balanced_accuracy(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> Interval:
+    """Mean of the shares of positives above 0 and of negatives at or below it, with its 95 % interval.
+
+    The interval joins the two Wilson intervals by the square of their distances (Newcombe 1998, method 10).
+    Raises ValueError when a side is empty.
+    """
+    hits = wilson(int(np.sum(np.asarray(positive) > 0)), len(positive))
+    passes = wilson(int(np.sum(np.asarray(negative) <= 0)), len(negative))
+    value = (hits.value + passes.value) / 2
+    below = math.hypot(hits.value - hits.low, passes.value - passes.low) / 2
+    above = math.hypot(hits.high - hits.value, passes.high - passes.value) / 2
+    return Interval(value, max(0.0, value - below), min(1.0, value + above))

@@ -1,0 +1,62 @@
+"""What a label of a planted latent is tried on: texts, or words, that it should tell apart and never saw."""
+
+import numpy as np
+
+from tools.organisms.planted.latents import planted
+from tools.organisms.planted.noun import Kind
+from tools.organisms.planted.subject import PlantedSubject
+from tools.organisms.planted.texts import written
+from tools.workbench.judging import Item
+
+SPARE = 40  # texts drawn for each one of a decoy, which fires on few
+
+
+def held_out(
+    subject: PlantedSubject, index: int, positives: int, negatives: int, rng: np.random.Generator
+) -> list[Item]:
+    """Up to so many items of each side, every text checked against the truth of latent `index`.
+
+    A reader's positives are made from its frames ("firing"), its negatives half from its near misses ("near") and half
+    from other latents' frames ("other"). A writer's are words that it promotes ("promoted") and words like them
+    ("near"). A decoy's are any texts, those it happens to fire on ("firing") and those it does not ("silent").
+    """
+    latent = planted()[index]
+    if latent.kind is Kind.WRITES:
+        single = subject.word_ids((*latent.frames, *latent.near))
+        sides = [[word for word in side if word in single] for side in (latent.frames, latent.near)]
+        promoted, near = (rng.permutation(side).tolist() for side in sides)
+        return _items(promoted[:positives], "promoted") + _items(near[:negatives], "near")
+    if latent.kind is Kind.DECOY:
+        texts = _elsewhere(index, SPARE * (positives + negatives), rng)
+        fired = fires(subject, index, texts)
+        firing = [text for text, fire in zip(texts, fired, strict=True) if fire]
+        silent = [text for text, fire in zip(texts, fired, strict=True) if not fire]
+        return _items(firing[:positives], "firing") + _items(silent[:negatives], "silent")
+    firing = _checked(subject, index, written(latent.frames, 2 * positives, rng), True)
+    near = _checked(subject, index, written(latent.near, negatives, rng), False)[: negatives // 2]
+    other = _checked(subject, index, _elsewhere(index, 3 * negatives, rng), False)[: negatives - len(near)]
+    return _items(firing[:positives], "firing") + _items(near, "near") + _items(other, "other")
+
+
+def fires(subject: PlantedSubject, index: int, texts: list[str]) -> list[bool]:
+    """Whether latent `index` fires on any token of each text."""
+    return [bool(subject.truth([subject.bos, *ids])[:, index].any()) for ids in subject.tokenize(texts)]
+
+
+def _checked(subject: PlantedSubject, index: int, texts: list[str], wanted: bool) -> list[str]:
+    return [text for text, fired in zip(texts, fires(subject, index, texts), strict=True) if fired is wanted]
+
+
+def _elsewhere(index: int, n: int, rng: np.random.Generator) -> list[str]:
+    """`n` texts of the frames of all readers but latent `index`, every reader's as often."""
+    frames = [
+        frame
+        for place, latent in enumerate(planted())
+        if latent.frames and latent.kind is not Kind.WRITES and place != index
+        for frame in latent.frames
+    ]
+    return written([frames[i] for i in rng.permutation(len(frames))], n, rng)
+
+
+def _items(texts: list[str], kind: str) -> list[Item]:
+    return [Item(text=text, positive=kind in ("firing", "promoted"), kind=kind) for text in texts]
