@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from agent import options as o
+from agent.bench.cli import bench_app
 from agent.console import emit, quiet_libraries, say
 from agent.review_cli import review_app
 from agent.tool_cli import replay, tool_app
@@ -23,6 +24,7 @@ dictionary_app = typer.Typer(help="Dictionaries: how good is one?", no_args_is_h
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(tool_app, name="tool")
 app.add_typer(review_app, name="review")
+app.add_typer(bench_app, name="bench")
 app.command()(replay)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

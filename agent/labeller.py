@@ -1,12 +1,12 @@
 """The pipeline of a batch: many latents in flight, each explained, scored and recorded.
 
-    1. Latents stand in a circle in an order drawn by the seed; a few workers walk it. Explanations are written some
-       latents ahead, so that whenever a scorer is done the next one's questions are ready: the LLM never waits.
-    2. A latent is explained once by each method. Its experiment is in the ledger before its explanation.
-    3. Each explanation is scored by every scorer, beside the floor: the explanation of the next latent of the circle
-       that has a different one. The order being fixed, a second run asks the same questions, which the reply cache
-       answers.
-    4. What fails is an experiment with an error. An endpoint that fails ends the batch; a spent budget ends it early.
+1. Latents stand in a circle in an order drawn by the seed; a few workers walk it. Explanations are written some
+   latents ahead, so that whenever a scorer is done the next one's questions are ready: the LLM never waits.
+2. A latent is explained once by each method. Its experiment is in the ledger before its explanation.
+3. Each explanation is scored by every scorer, beside the floor: the explanation of the next latent of the circle
+   that has a different one. The order being fixed, a second run asks the same questions, which the reply cache
+   answers.
+4. What fails is an experiment with an error. An endpoint that fails ends the batch; a spent budget ends it early.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from agent.report import Batch
 from prompts.errors import BudgetSpent
 from prompts.providers import Role
 from store.errors import UserError
-from store.types import Experiment, Explanation, Fact, Score, experiment_key
+from store.types import Experiment, Explanation, Fact, Score
 
 if TYPE_CHECKING:
     from tools.workbench.context import Context
@@ -83,7 +83,7 @@ class Labeller:
                 for _ in range(min(self.in_flight, len(self._circle))):
                     group.create_task(self._work(todo))
         except BaseExceptionGroup as failures:
-            first = _gravest(failures)
+            first = gravest(failures)
             if not isinstance(first, BudgetSpent):
                 raise first from None
             self.batch.stopped = str(first)
@@ -210,12 +210,9 @@ class Labeller:
         return None
 
     def _key(self, tool: str, input: dict[str, Any]) -> str:
-        from tools.workbench.registry import get_tool
-        from tools.workbench.run import validate
+        from tools.workbench.run import key_of
 
-        found = get_tool(tool)
-        checked = validate(found, input).model_dump(mode="json")
-        return experiment_key(found.name, found.version, self.context.fingerprint, checked, self.context.seed)
+        return key_of(tool, input, self.context)
 
     def _author(self, tool: str, role: Role) -> str:
         """The LLM that `tool` asks in this role, "none" for a tool that asks none."""
@@ -274,9 +271,9 @@ def _same(one: Label, other: Label) -> bool:
     return one.text.casefold() == other.text.casefold()
 
 
-def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The failure to report: a bug before an endpoint's or the disk's, and a spent budget last."""
     leaves: list[BaseException] = []
     for error in group.exceptions:
-        leaves.append(_gravest(error) if isinstance(error, BaseExceptionGroup) else error)
+        leaves.append(gravest(error) if isinstance(error, BaseExceptionGroup) else error)
     return min(leaves, key=lambda error: (isinstance(error, UserError), isinstance(error, BudgetSpent)))

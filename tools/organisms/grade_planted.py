@@ -17,6 +17,8 @@ from tools.workbench.stats import balanced_accuracy
 class Input(JudgeInput):
     """A label of a planted latent; `floor_text` is another latent's. The held-out texts are in no document."""
 
+    method: str = Field("", description="who wrote the label")
+
 
 class Output(JudgeOutput):
     """AUROC of the judge's margins, and the balanced accuracy of its verdicts (margin above 0) with its 95 % interval.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
+from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 BOOTSTRAPS = 1000
@@ -82,3 +83,19 @@ def balanced_accuracy(positive: Sequence[float] | np.ndarray, negative: Sequence
     below = math.hypot(hits.value - hits.low, passes.value - passes.low) / 2
     above = math.hypot(hits.high - hits.value, passes.high - passes.value) / 2
     return Interval(value, max(0.0, value - below), min(1.0, value + above))
+
+
+def mean_interval(intervals: Sequence[Interval]) -> Interval:
+    """Mean of several values with its 95 % interval, within [0, 1]; ValueError when there are none.
+
+    The half-width is the larger of Student's over the values and of what their own intervals' half-widths add up to, so
+    that a few values that happen to agree do not look certain.
+    """
+    n = len(intervals)
+    if not n:
+        raise ValueError("a mean needs at least one value")
+    values = np.array([each.value for each in intervals])
+    own = math.sqrt(sum(max(each.value - each.low, each.high - each.value) ** 2 for each in intervals)) / n
+    spread = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    mean, half = float(values.mean()), max(own, spread)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))

@@ -25,6 +25,7 @@ from tools.workbench.unembed import norm_gain
 
 VERSION = 1  # of rules, directions and strengths: raise it with any change, so that old harvests do not match
 LAYER = 15
+HOOK = f"blocks.{LAYER}.hook_resid_pre"
 STRONGEST = 0.4  # of the residual stream's typical norm: the largest activation
 WEAKEST = 0.6  # of the strongest: activations vary for no reason, so that examples do
 THRESHOLD = 0.3  # of the strongest: far above what rounding leaves, far below any firing
@@ -36,7 +37,7 @@ class PlantedSubject(Subject):
     """`model` with `planted()` in it, until `uproot`. Give a model in float32: activations are read to within 0.01."""
 
     def __init__(self, name: str, model: TransformerBridge) -> None:
-        super().__init__(name, model, f"blocks.{LAYER}.hook_resid_pre", None)
+        super().__init__(name, model, HOOK, None)
         self.strongest = round(STRONGEST * self.typical_norm)
         directions = self._directions()
         self._dictionary = self._made(directions)
