@@ -86,7 +86,7 @@ def share(claims: Sequence[bool]) -> dict[str, Any]:
 
 def in_order(bench: Bench) -> list[Trial]:
     """Trials by kind as first met, latent and mode."""
-    kinds = list(dict.fromkeys(trial.kind for trial in bench.trials if trial.kind != DECOY)) + [DECOY]
+    kinds = [*dict.fromkeys(trial.kind for trial in bench.trials if trial.kind != DECOY), DECOY]
     modes = list(bench.modes)
     return sorted(bench.trials, key=lambda t: (kinds.index(t.kind), t.said.latent, modes.index(t.mode)))
 
