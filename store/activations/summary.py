@@ -1,6 +1,5 @@
-"""Summarises the shards of a harvest per latent, one shard and one block of latents in memory at a time."""
+"""What a harvest says of each latent, gathered in one pass as the shards go by."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +22,29 @@ from store.activations.layout import (
     Float32s,
     Int16s,
     Int32s,
-    Manifest,
     Peaks,
 )
-from store.activations.table import SortedTable
 from store.disk import appearing
 
-LATENTS_PER_BLOCK = 8192
 SAMPLES_PER_GROUP = 8192
 BINS = len(EDGES) - 1
 
 
-def write_summary(folder: Path, manifest: Manifest) -> tuple[File, ...]:
-    """Write latents.parquet and samples.parquet (see layout.py). They depend on nothing but the shards."""
-    shards = [SortedTable(folder / shard.activations.name) for shard in manifest.shards]
-    sampled = manifest.n_latents * (TOP + SAMPLE) <= manifest.n_activations * SAMPLES_SHARE
-    stats = []
-    with ExitStack() as stack:
-        samples = None
-        if sampled:
-            path = stack.enter_context(appearing(folder / SAMPLES))
-            samples = stack.enter_context(pq.ParquetWriter(path, SAMPLE_SCHEMA, **FIRING_ENCODING))
-        for low in range(0, manifest.n_latents, LATENTS_PER_BLOCK):
-            high = min(low + LATENTS_PER_BLOCK, manifest.n_latents)
-            block = _Block(low, high)
-            for shard in shards:
-                block.add(Firings(**shard.between(low, high - 1)))
-            stats.append(block.stats())
-            if samples is not None:
-                samples.write_table(block.samples(), row_group_size=SAMPLES_PER_GROUP)
-    with appearing(folder / LATENTS) as path:
-        pq.write_table(pa.concat_tables(stats), path, compression="zstd")
-    return tuple(File.of(folder / name) for name in (LATENTS, *([SAMPLES] if sampled else [])))
-
-
 def samples_of(latent: int, firings: Peaks) -> pa.Table:
     """The rows that samples.parquet would hold for a latent with these firings."""
-    block = _Block(latent, latent + 1)
-    block.add(Firings(np.full(len(firings.window), latent, np.int32), *firings))
-    return block.samples()
+    summary = Summary(1, first=latent)
+    summary.add(Firings(np.full(len(firings.window), latent, np.int32), *firings))
+    return summary.samples()
 
 
-class _Block:
-    """Running statistics and samples of the latents low..high-1."""
+class Summary:
+    """Running statistics and samples of `n` latents from `first` on, kept while their firings go by.
 
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.n = low, high - low
+    At most 6 kB a latent: what a decoder row of 1,500 float32 takes.
+    """
+
+    def __init__(self, n: int, first: int = 0) -> None:
+        self.first, self.n = first, n
         self.count = np.zeros(self.n, np.int64)
         self.sum = np.zeros(self.n)
         self.max = np.zeros(self.n, np.float32)
@@ -77,9 +53,10 @@ class _Block:
         self.sample = _Smallest(self.n, SAMPLE)
 
     def add(self, firings: Firings) -> None:
+        """Add `firings`, sorted by latent, window and position, whose windows come after all earlier ones."""
         if not len(firings.latent):
             return
-        latent, activation = firings.latent - self.low, firings.activation
+        latent, activation = firings.latent - self.first, firings.activation
         self.count += np.bincount(latent, minlength=self.n)
         self.sum += np.bincount(latent, activation, minlength=self.n)
         starts = _starts(latent)
@@ -93,11 +70,22 @@ class _Block:
         for best, rank in ((self.top, peak), (self.sample, _hash(firings))):
             best.add(latent, rank, firings, _first_smallest(rank, per_window))
 
+    def write(self, folder: Path) -> tuple[File, ...]:
+        """Write latents.parquet and, unless it would be a good part of the harvest, samples.parquet (see layout.py)."""
+        names = [LATENTS]
+        with appearing(folder / LATENTS) as path:
+            pq.write_table(self.stats(), path, compression="zstd")
+        if self.n * (TOP + SAMPLE) <= int(self.count.sum()) * SAMPLES_SHARE:
+            names.append(SAMPLES)
+            with appearing(folder / SAMPLES) as path:
+                pq.write_table(self.samples(), path, row_group_size=SAMPLES_PER_GROUP, **FIRING_ENCODING)
+        return tuple(File.of(folder / name) for name in names)
+
     def stats(self) -> pa.Table:
         values = pa.array(self.histogram.ravel())
         return pa.table(
             {
-                "latent": np.arange(self.low, self.low + self.n, dtype=np.int32),
+                "latent": np.arange(self.first, self.first + self.n, dtype=np.int32),
                 "count": self.count,
                 "sum": self.sum,
                 "max": self.max,
@@ -108,7 +96,7 @@ class _Block:
     def samples(self) -> pa.Table:
         tables = []
         for kind, best in (("top", self.top), ("sample", self.sample)):
-            latent = (best.key >> np.uint64(32)).astype(np.int32) + self.low
+            latent = (best.key >> np.uint64(32)).astype(np.int32) + self.first
             columns = [latent, [kind] * len(latent), *best.columns]
             tables.append(pa.table(columns, schema=SAMPLE_SCHEMA))
         return pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("latent", "kind", "window")])

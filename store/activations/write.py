@@ -18,6 +18,7 @@ from store.activations.layout import (
     MANIFEST,
     WINDOW_SCHEMA,
     File,
+    Firings,
     Float32s,
     Int16s,
     Int32s,
@@ -25,7 +26,8 @@ from store.activations.layout import (
     Shard,
     Window,
 )
-from store.activations.summary import write_summary
+from store.activations.summary import Summary
+from store.activations.table import SortedTable
 from store.disk import appearing, full_disk_explained
 from store.errors import UserError
 from store.ids import canonical_json
@@ -59,6 +61,10 @@ class HarvestWriter:
         for path in folder.iterdir():
             if path.suffix in (".parquet", ".tmp") and path.name not in named:
                 path.unlink()  # left by a run that was killed
+        self._summary = Summary(n_latents)
+        if not self.complete:
+            for shard in self._manifest.shards:
+                self._summary.add(Firings(**SortedTable(folder / shard.activations.name).between(0, n_latents - 1)))
 
     def _resume(self, fresh: Manifest) -> Manifest:
         try:
@@ -100,15 +106,7 @@ class HarvestWriter:
         """
         number, first = self.shards_done, self._manifest.n_windows
         order = _sorted(windows, first, latent, window, position, activation, self._manifest.n_latents)
-        firings = pa.table(
-            {
-                "latent": latent[order],
-                "window": window[order],
-                "position": position[order],
-                "activation": shortened(activation[order]),
-            },
-            schema=ACTIVATION_SCHEMA,
-        )
+        firings = Firings(latent[order], window[order], position[order], shortened(activation[order]))
         lengths = np.array([len(w.tokens) for w in windows])
         tokens = pa.ListArray.from_arrays(
             np.concatenate([[0], lengths.cumsum()]).astype(np.int32),
@@ -126,7 +124,10 @@ class HarvestWriter:
         shard = Shard(
             windows=self._write(f"windows-{number:05d}.parquet", texts, WINDOWS_PER_GROUP, compression="zstd"),
             activations=self._write(
-                f"activations-{number:05d}.parquet", firings, ACTIVATIONS_PER_GROUP, **FIRING_ENCODING
+                f"activations-{number:05d}.parquet",
+                pa.table(firings._asdict(), schema=ACTIVATION_SCHEMA),
+                ACTIVATIONS_PER_GROUP,
+                **FIRING_ENCODING,
             ),
             first_window=first,
             n_windows=len(windows),
@@ -135,11 +136,12 @@ class HarvestWriter:
             n_activations=len(latent),
         )
         self._save(self._manifest.model_copy(update={"shards": (*self._manifest.shards, shard)}))
+        self._summary.add(firings)
 
     def finish(self) -> None:
-        """Summarise all shards per latent and mark the harvest complete. Memory does not grow with the tokens."""
+        """Write what the shards say of each latent and mark the harvest complete."""
         if not self.complete:
-            summary = write_summary(self.folder, self._manifest)
+            summary = self._summary.write(self.folder)
             self._save(self._manifest.model_copy(update={"summary": summary, "complete": True}))
         self._lock.close()
 

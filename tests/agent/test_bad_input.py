@@ -298,7 +298,7 @@ STAGES = {
     "loading": "tools.dictionaries.load.load_subject",
     "reading the text": "tools.workbench.corpus.open_corpus",
     "harvesting": "tools.workbench.harvest.encode_shard",
-    "summing up the harvest": "store.activations.write.write_summary",
+    "summing up the harvest": "store.activations.summary.Summary.write",
     "opening the door to LLMs": "prompts.ask.LLM.__init__",
     "explaining": "tools.labelling.explain_latent.chosen",
     "scoring": "tools.labelling.score_detection.detection_items",
