@@ -43,14 +43,18 @@ class PlantedSubject(Subject):
         self._dictionary = self._made(directions)
         self._directions_at = directions.to(self.device, self.dtype)
         self._rows: list[list[int]] = []
-        self._places = (model.hook_dict["embed.hook_in"], model.hook_dict[f"blocks.{LAYER - 1}.hook_out"])
-        for place, hook in zip(self._places, (self._see, self._plant), strict=True):
-            place.add_hook(hook, is_permanent=True)
+        self._hooks = {"embed.hook_in": self._see, f"blocks.{LAYER - 1}.hook_out": self._plant}
+        self.root()
+
+    def root(self) -> None:
+        """Puts the latents into the model."""
+        for place, hook in self._hooks.items():
+            self.model.hook_dict[place].add_hook(hook, is_permanent=True)
 
     def uproot(self) -> None:
         """Takes the latents out of the model again."""
-        for place in self._places:
-            place.remove_hooks("fwd", including_permanent=True)
+        for place in self._hooks:
+            self.model.hook_dict[place].remove_hooks("fwd", including_permanent=True)
 
     def truth(self, tokens: list[int]) -> np.ndarray:
         """float32[n, n_latents]: the activation of every latent on tokens that start with BOS, by the rules alone."""
