@@ -13,6 +13,7 @@ from torch import Tensor
 from store.ledger import Ledger
 from tests.tools.world import FakeLLM
 from tools.organisms.grade_planted import Output
+from tools.organisms.planted.directions import single_tokens
 from tools.organisms.planted.held_out import held_out
 from tools.organisms.planted.latents import DECOYS, planted
 from tools.organisms.planted.noun import Kind, Planted
@@ -119,61 +120,60 @@ def test_a_rooted_out_latent_leaves_the_model_as_it_was(subject: PlantedSubject)
     with_latents = subject.logits(tokens)
     subject.uproot()
     bare = subject.logits(tokens)
-    again = PlantedSubject(subject.name, subject.model)
-    assert torch.equal(again.logits(tokens), with_latents)
+    subject.root()
     assert not torch.allclose(bare, with_latents, atol=0.1)
-    again.uproot()
-    assert torch.equal(subject.logits(tokens), bare)
+    assert torch.equal(subject.logits(tokens), with_latents)
+    subject.uproot()
+    assert torch.equal(Subject("bare", subject.model, HOOK, None).logits(tokens), bare)
     subject.root()
 
 
 def test_decoys_fire_at_their_rate_whatever_the_text(subject: PlantedSubject) -> None:
-    truth, tokens = [], []
-    for text in texts(1500):
-        ids = [subject.bos, *subject.tokenize([text])[0]]
-        truth.append(subject.truth(ids)[1:])
-        tokens += ids[1:]
-    fired = np.concatenate(truth) > 0
-    n = len(tokens)
+    """On random strings of words no decoy goes with a token or with another latent more than chance has it."""
+    rng = np.random.default_rng(5)
+    words = sorted({word for text in texts(300) for word in text.split()})
+    ids = [[subject.bos, *row] for row in subject.tokenize([" ".join(rng.choice(words, 40)) for _ in range(400)])]
+    fired = np.concatenate([subject.truth(row)[1:] for row in ids]) > 0
+    tokens = np.concatenate([row[1:] for row in ids])
     decoys = [BY_NAME[f"decoy {number}"][0] for number in range(1, len(DECOYS) + 1)]
+
+    def as_chance_has_it(found: float, expected: float) -> bool:
+        return abs(found - expected) < 4 * np.sqrt(expected) + 2  # counts, Poisson
+
     for index, share in zip(decoys, DECOYS, strict=True):
-        assert abs(fired[:, index].mean() - share) < 4 * np.sqrt(share / n)
+        assert as_chance_has_it(fired[:, index].sum(), share * len(tokens))
         for other in (index for index in range(len(planted())) if index not in decoys):
             together = (fired[:, index] & fired[:, other]).sum()
-            expected = n * share * fired[:, other].mean()
-            assert abs(together - expected) < 4 * np.sqrt(expected) + 2
-    ids, counts = np.unique(tokens, return_counts=True)
-    commonest = np.array(tokens) == ids[counts.argmax()]
-    rate, usual = fired[commonest][:, decoys].mean(), fired[:, decoys].mean()
-    assert abs(rate - usual) < 4 * np.sqrt(usual / (commonest.sum() * len(decoys)))
+            assert as_chance_has_it(together, share * fired[:, other].sum()), planted()[other].name
+        for token in (
+            token for token, count in zip(*np.unique(tokens, return_counts=True), strict=True) if count >= 100
+        ):
+            where = tokens == token
+            assert as_chance_has_it(fired[where, index].sum(), share * where.sum())
+    assert all(np.array_equal(subject.truth(row), subject.truth(row)) for row in ids[:5])
 
 
 @pytest.mark.parametrize("latent", WRITERS, ids=lambda latent: latent.name)
 def test_a_writer_promotes_its_words_and_controls_do_not(subject: PlantedSubject, latent: Planted) -> None:
     index = BY_NAME[latent.name][0]
     prompts = ["I looked at the", "They told us about the", "In the end she wanted a", "He pointed at his"]
-    words = list(subject.word_ids(latent.frames).values())
-    near = list(subject.word_ids(latent.near).values())
+    words, near = (list(single_tokens(subject, side).values()) for side in (latent.frames, latent.near))
     assert min(len(words), len(near)) >= 8
+    ids = [[subject.bos, *row] for row in subject.tokenize(prompts)]
+    last = [len(row) - 1 for row in ids]
+    tokens = torch.tensor([row + [0] * (max(last) + 1 - len(row)) for row in ids])
 
-    def gain(direction: Tensor, ids: list[int]) -> float:
-        """Mean log-probability of the words, steered less plain, in nats."""
-        changes = []
-        for prompt in prompts:
-            tokens = tokens_of(subject, prompt)
-            plain, steered = (
-                subject.logits(tokens, edit)[0, -1].log_softmax(-1)[ids].mean()
-                for edit in (None, lambda value: value + direction * subject.strongest)
-            )
-            changes.append(float(steered - plain))
-        return float(np.mean(changes))
+    def ends(push: Tensor) -> Tensor:
+        """[vocabulary]: log-probability of the next token with `push` added everywhere, mean over the prompts."""
+        logits = subject.logits(tokens, lambda value: value + push * subject.strongest)
+        return logits[range(len(ids)), last].log_softmax(-1).mean(dim=0)
 
-    own = subject.dictionary.decoder[index]
-    reader = subject.dictionary.decoder[BY_NAME["weekdays"][0]]
-    assert gain(own, words) > 2.0
-    assert gain(own, words) > gain(own, near) + 1.5
-    for control in (random_direction(subject, 3), reader):
-        assert gain(control, words) < 1.0
+    plain = ends(torch.zeros(subject.d_model))
+    gained = ends(subject.dictionary.decoder[index]) - plain
+    assert gained[words].mean() > 2.5  # nats
+    assert gained[near].mean() < gained[words].mean() - 2.0
+    for control in (random_direction(subject, 3), subject.dictionary.decoder[BY_NAME["weekdays"][0]]):
+        assert (ends(control) - plain)[words].mean() < 1.0
 
 
 def judge_of(meanings: dict[str, Planted]) -> FakeLLM:
@@ -203,7 +203,7 @@ def test_the_truth_is_graded_1_a_wrong_label_low_and_a_constant_judge_half(
     oracle = judge_of({latent.meaning: latent for latent in meaningful})
     constant = FakeLLM(judge=lambda *_: 2.0)
     for place, latent in enumerate(meaningful):
-        index, wrong = BY_NAME[latent.name][0], meaningful[(place + 5) % len(meaningful)]
+        index, wrong = BY_NAME[latent.name][0], meaningful[(place + 7) % len(meaningful)]
         right = graded(subject, tmp_path, oracle, index, latent.meaning)
         assert (right.value, right.balanced, right.passed, right.name) == (1.0, 1.0, True, latent.name)
         assert graded(subject, tmp_path, oracle, index, wrong.meaning).value <= 0.6, (latent.name, wrong.name)
@@ -213,7 +213,7 @@ def test_the_truth_is_graded_1_a_wrong_label_low_and_a_constant_judge_half(
 def test_no_label_of_a_decoy_passes(subject: PlantedSubject, tmp_path: Path) -> None:
     oracle = judge_of({latent.meaning: latent for latent in READERS})
     decoy = BY_NAME["decoy 4"][0]
-    grades = [graded(subject, tmp_path, oracle, decoy, latent.meaning) for latent in READERS]
+    grades = [graded(subject, tmp_path, oracle, decoy, latent.meaning) for latent in READERS[:8]]
     assert sum(grade.passed for grade in grades) <= 1
     assert grades[0].mix == {"firing": 10, "silent": 10}
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tools.organisms.planted.directions import single_tokens
 from tools.organisms.planted.latents import planted
 from tools.organisms.planted.noun import Kind
 from tools.organisms.planted.subject import PlantedSubject
@@ -22,15 +23,13 @@ def held_out(
     """
     latent = planted()[index]
     if latent.kind is Kind.WRITES:
-        single = subject.word_ids((*latent.frames, *latent.near))
+        single = single_tokens(subject, (*latent.frames, *latent.near))
         sides = [[word for word in side if word in single] for side in (latent.frames, latent.near)]
         promoted, near = (rng.permutation(side).tolist() for side in sides)
         return _items(promoted[:positives], "promoted") + _items(near[:negatives], "near")
     if latent.kind is Kind.DECOY:
         texts = _elsewhere(index, SPARE * (positives + negatives), rng)
-        fired = fires(subject, index, texts)
-        firing = [text for text, fire in zip(texts, fired, strict=True) if fire]
-        silent = [text for text, fire in zip(texts, fired, strict=True) if not fire]
+        firing, silent = (_checked(subject, index, texts, side) for side in (True, False))
         return _items(firing[:positives], "firing") + _items(silent[:negatives], "silent")
     firing = _checked(subject, index, written(latent.frames, 2 * positives, rng), True)
     near = _checked(subject, index, written(latent.near, negatives, rng), False)[: negatives // 2]
@@ -38,13 +37,8 @@ def held_out(
     return _items(firing[:positives], "firing") + _items(near, "near") + _items(other, "other")
 
 
-def fires(subject: PlantedSubject, index: int, texts: list[str]) -> list[bool]:
-    """Whether latent `index` fires on any token of each text."""
-    return [bool(subject.truth([subject.bos, *ids])[:, index].any()) for ids in subject.tokenize(texts)]
-
-
 def _checked(subject: PlantedSubject, index: int, texts: list[str], wanted: bool) -> list[str]:
-    return [text for text, fired in zip(texts, fires(subject, index, texts), strict=True) if fired is wanted]
+    return [text for text in texts if subject.fires(index, text) is wanted]
 
 
 def _elsewhere(index: int, n: int, rng: np.random.Generator) -> list[str]:

@@ -15,13 +15,12 @@ from sae_lens.saes.sae import SAEMetadata
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from tools.organisms.planted.directions import directions
 from tools.organisms.planted.latents import planted
-from tools.organisms.planted.noun import Kind
 from tools.organisms.planted.rules import draw, firings
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.subject import SINK_RATIO, Subject
 from tools.workbench.texts import pieces
-from tools.workbench.unembed import norm_gain
 
 VERSION = 1  # of rules, directions and strengths: raise it with any change, so that old harvests do not match
 LAYER = 15
@@ -29,8 +28,6 @@ HOOK = f"blocks.{LAYER}.hook_resid_pre"
 STRONGEST = 0.4  # of the residual stream's typical norm: the largest activation
 WEAKEST = 0.6  # of the strongest: activations vary for no reason, so that examples do
 THRESHOLD = 0.3  # of the strongest: far above what rounding leaves, far below any firing
-RIDGE = 0.01  # of the mean variance of the unembedding
-SEED = 7  # of directions that write nothing
 
 
 class PlantedSubject(Subject):
@@ -39,9 +36,7 @@ class PlantedSubject(Subject):
     def __init__(self, name: str, model: TransformerBridge) -> None:
         super().__init__(name, model, HOOK, None)
         self.strongest = round(STRONGEST * self.typical_norm)
-        directions = self._directions()
-        self._dictionary = self._made(directions)
-        self._directions_at = directions.to(self.device, self.dtype)
+        self._dictionary = self._made(directions(self, self.strongest))
         self._rows: list[list[int]] = []
         self._hooks = {"embed.hook_in": self._see, f"blocks.{LAYER - 1}.hook_out": self._plant}
         self.root()
@@ -68,10 +63,9 @@ class PlantedSubject(Subject):
                 activations[place, index] = share * self.strongest
         return activations
 
-    def word_ids(self, words: tuple[str, ...]) -> dict[str, int]:
-        """Each word that is one token with a space before it, and that token."""
-        ids = self.tokenize([f" {word}" for word in words])
-        return {word: token[0] for word, token in zip(words, ids, strict=True) if len(token) == 1}
+    def fires(self, index: int, text: str) -> bool:
+        """Whether latent `index` fires on any token of `text`, by its rule."""
+        return any(firings(planted()[index].rule, pieces(self, self.tokenize([text])[0])))
 
     def _see(self, tokens: Tensor, hook: Any) -> None:
         """Remembers what the model reads. One token that is not BOS goes on from the pass before: it has a cache."""
@@ -83,35 +77,13 @@ class PlantedSubject(Subject):
         """[b, s, d_model] with the activations of its tokens planted; sinks, whose norm is huge, stay as they are."""
         truth = np.stack([self.truth(row)[-value.shape[1] :] for row in self._rows])
         wanted = torch.from_numpy(truth).to(value)
-        changed = value + (wanted - value @ self._directions_at.T) @ self._directions_at
+        rows = self.dictionary.decoder
+        changed = value + (wanted - value @ rows.T) @ rows
         sink = value.float().norm(dim=-1, keepdim=True) > SINK_RATIO * self.typical_norm
         return torch.where(sink, value, changed)
 
-    def _directions(self) -> Tensor:
-        """[n_latents, d_model], orthonormal. A writer's makes its words stand out among all tokens of the vocabulary;
-        the others are random.
-
-        Standing out: the mean direct effect on the words over its standard deviation over the vocabulary is highest
-        along C^-1 m, with C the covariance of the unembedding's columns and m their mean over the words, the final
-        norm's gain folded in (linear discriminant analysis, Fisher 1936).
-        """
-        effects = (norm_gain(self)[:, None] * self.model.unembed.W_U.float()).cpu()  # [d_model, vocabulary]
-        effects = effects - effects.mean(dim=1, keepdim=True)
-        covariance = effects @ effects.T / effects.shape[1]
-        covariance += RIDGE * covariance.diagonal().mean() * torch.eye(self.d_model)
-        rows = torch.randn(len(planted()), self.d_model, generator=torch.Generator().manual_seed(SEED))
-        writers = [index for index, latent in enumerate(planted()) if latent.kind is Kind.WRITES]
-        for index in writers:
-            words = list(self.word_ids(planted()[index].frames).values())
-            rows[index] = torch.linalg.solve(covariance, effects[:, words].mean(dim=1))
-        order = [*writers, *(index for index in range(len(rows)) if index not in writers)]
-        basis, triangle = torch.linalg.qr(rows[order].T)
-        directions = torch.empty_like(rows)
-        directions[order] = (basis * triangle.diagonal().sign()).T
-        return directions
-
-    def _made(self, directions: Tensor) -> Dictionary:
-        n = len(directions)
+    def _made(self, rows: Tensor) -> Dictionary:
+        n = len(rows)
         config = JumpReLUSAEConfig(
             d_in=self.d_model,
             d_sae=n,
@@ -123,8 +95,8 @@ class PlantedSubject(Subject):
         )
         sae = JumpReLUSAE(config)
         with torch.no_grad():
-            sae.W_enc.copy_(directions.T)
-            sae.W_dec.copy_(directions)
+            sae.W_enc.copy_(rows.T)
+            sae.W_dec.copy_(rows)
             sae.threshold.fill_(THRESHOLD * self.strongest)
         dictionary = Dictionary(f"l{LAYER}-{n}", sae.requires_grad_(False), self.hook)
         dictionary.fingerprint = (
