@@ -1,8 +1,7 @@
 """`glossator bench planted` on the real model with a scripted LLM: stopped, gone on with, and what it prints."""
 
 import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,31 +11,29 @@ from tests.agent.conftest import Commands
 from tests.stub_llm import Stub
 from tools.organisms.planted.latents import planted
 from tools.organisms.planted.noun import Kind
-from tools.organisms.planted.subject import HOOK
+from tools.organisms.planted.subject import PlantedSubject
 from tools.organisms.planted.texts import written
 from tools.workbench.subject import Subject
 
-BENCH = ("bench", "planted", "--n", 6, "--corpus", "text.jsonl", "--tokens", 8000, "--items", 8)
+BENCH = ("bench", "planted", "--n", 6, "--corpus", "text.jsonl", "--tokens", 6000, "--items", 8)
+
+
+@pytest.fixture(scope="module")
+def organism(subject: Subject) -> Iterator[PlantedSubject]:
+    """The session's model with the latents in it, which is left as it was."""
+    organism = PlantedSubject(subject.name, subject.model)
+    yield organism
+    organism.uproot()
 
 
 @pytest.fixture
-def planted_run(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Commands whose planted subject is made of the session's model, which is left as it was."""
-
-    def uproot() -> None:
-        for place in ("embed.hook_in", "blocks.14.hook_out"):
-            subject.model.hook_dict[place].remove_hooks("fwd", including_permanent=True)
-
-    def load_subject(*_: Any, **__: Any) -> Subject:
-        uproot()
-        return Subject(subject.name, subject.model, HOOK, None)
-
-    monkeypatch.setattr("tools.dictionaries.load.load_subject", load_subject)
+def planted_run(run: Commands, organism: PlantedSubject, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Commands on the planted subject, beside a text in which every reader fires."""
+    monkeypatch.setattr("agent.session.Session._planted", lambda session: organism)
     frames = [frame for latent in planted() if latent.kind is not Kind.WRITES for frame in latent.frames]
     rows = [json.dumps({"text": text}) for text in written(frames, 700, np.random.default_rng(3))]
     (run.folder / "text.jsonl").write_text("\n".join(rows))
-    yield run
-    uproot()
+    return run
 
 
 def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, llm: Stub) -> None:
@@ -51,7 +48,9 @@ def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, 
     assert stats["requests"] == stats["distinct"] == 60 + whole.json["cost"]["calls"]
     trials = {trial["kind"]: trial for trial in whole.json["trials"]}
     assert set(trials) == set(Kind)
-    assert trials["token"]["grade"]["value"] > 0.8  # the stub explains by tokens and judges by words
+    assert trials["negation"]["label"] == "the tokens but"  # the stub explains by tokens and judges by words
+    assert trials["negation"]["grade"]["value"] > 0.8
+    assert trials["conjunction"]["grade"]["value"] < 0.7
     summary = whole.json["modes"]["oneshot"]
     assert summary["all"]["graded"] == 5
     assert summary["vouched_for"]["false_on_decoys"]["of"] == 1
@@ -69,9 +68,8 @@ def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, 
     assert max(map(len, shown.out.splitlines())) <= 100
 
 
-def test_what_the_benchmark_refuses(run: Commands, planted_run: Commands, llm: Stub, tmp_path: Path) -> None:
+def test_what_the_benchmark_refuses(run: Commands, llm: Stub) -> None:
     assert "mode 'magic'" in run("bench", "planted", "--mode", "magic").sentence
-    assert "planted latents" in run("bench", "planted", "--n", 500, "--corpus", "text.jsonl").sentence
     call = ("tool", "call", "grade_planted", '{"latent": 0, "text": "words"}', "--dictionary", "planted")
     assert "leave out --hook" in run(*call, "--hook", "blocks.3.hook_resid_pre").sentence
     assert llm.stats()["requests"] == 0
