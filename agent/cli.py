@@ -7,10 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from agent import options as o
+from agent.ask_cli import ask
 from agent.bench.cli import bench_app
 from agent.console import emit, quiet_libraries, say
+from agent.evidence_cli import evidence, hypotheses
+from agent.export_cli import export
+from agent.replay_cli import replay
 from agent.review_cli import review_app
-from agent.tool_cli import replay, tool_app
+from agent.tool_cli import tool_app
 from store.errors import UserError
 
 app = typer.Typer(
@@ -24,8 +28,12 @@ dictionary_app = typer.Typer(help="Dictionaries: how good is one?", no_args_is_h
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(tool_app, name="tool")
 app.add_typer(review_app, name="review")
+app.command()(ask)
+app.command()(evidence)
+app.command()(hypotheses)
 app.add_typer(bench_app, name="bench")
 app.command()(replay)
+app.command()(export)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

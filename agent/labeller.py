@@ -103,7 +103,9 @@ class Labeller:
         for latent in todo:
             limit = self.llm.budget.max_hours
             if limit is not None and self.llm.budget.hours >= limit:
-                raise BudgetSpent(f"The time limit of {limit:g} hours is reached; run again with more to go on.")
+                raise BudgetSpent(
+                    "hours", f"The time limit of {limit:g} hours is reached; run again with more to go on."
+                )
             place = self._place[latent]
             for soon in self._circle[place : place + 1 + AHEAD * self.in_flight]:
                 for method in self.methods:

@@ -99,6 +99,15 @@ class Session:
         ]
         return Harvest(max(found)[1]) if found else None
 
+    def harvest_of(self, fingerprint: str) -> "Harvest | None":
+        """The harvest that `Context.fingerprint` was made with; the subject's largest if that is not there."""
+        if content_hash([self.subject.fingerprint, None]) == fingerprint:
+            return None
+        for harvest in self.harvests():
+            if content_hash([self.subject.fingerprint, harvest.header]) == fingerprint:
+                return harvest
+        return self.find_harvest()
+
     def harvests(self) -> "list[Harvest]":
         """Every finished harvest of the workspace."""
         from store.activations import Harvest
@@ -115,16 +124,20 @@ class Session:
         with meter(f"harvesting {corpus.name}, tokens") as advance:
             return harvest(subject, corpus, tokens, self.workspace / "activations" / name, advance)
 
-    def llm(self, budget: "Budget | None" = None) -> "LLM":
-        """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running."""
+    def llm(self, budget: "Budget | None" = None, from_records: bool = False) -> "LLM":
+        """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running.
+
+        With `from_records` nothing is started or asked: replies come from the cache and the ledger.
+        """
         from prompts.ask import LLM
-        from prompts.local import embedded_endpoint
+        from prompts.local import embedded_endpoint, recorded_endpoint
         from prompts.providers import Role
 
-        endpoints = {Role(role): self._endpoint(role) or embedded_endpoint() for role in ROLES}
+        embedded = recorded_endpoint if from_records else embedded_endpoint
+        endpoints = {Role(role): self._endpoint(role) or embedded() for role in ROLES}
         s = self.settings
         cache = self.workspace / "replies.sqlite"
-        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget)
+        return LLM(endpoints, self.ledger, cache, s.concurrency, s.requests_per_minute, budget, from_records)
 
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
@@ -158,7 +171,7 @@ class Session:
                 f"The {role}'s endpoint {given.base_url} has no model: set GLOSSATOR_LLM_MODEL "
                 f"or GLOSSATOR_{role.upper()}_MODEL to a model it serves."
             )
-        values = given.model_dump(exclude_none=True)
+        values = {"tool_calls": True} | given.model_dump(exclude_none=True)
         if values.get("temperature") == "omit":
             values["temperature"] = None
         return Endpoint(**values)

@@ -45,6 +45,9 @@ class EndpointSettings(BaseModel):
     timeout_s: Amount | None = Field(default=None, description="wait for one reply, seconds")
     retries: Annotated[int, Field(ge=0)] | None = Field(default=None, description="further tries after a failed one")
     capable: bool | None = Field(default=None, description="a large model: is shown more examples")
+    tool_calls: bool | None = Field(
+        default=None, description="whether it takes native tool calls, as most servers do; else JSON objects are asked"
+    )
     prices: tuple[Dollars, Dollars] | None = Field(
         default=None, description="US dollars per million prompt, completion tokens"
     )

@@ -1,13 +1,14 @@
 """The one door to LLMs: render, look in the cache, keep to limits and budget, send, record, parse.
 
     LLM.ask          one question
+    LLM.act          one choice of what to do, by native tool calls or as one JSON object
     LLM.ask_many     many at once; an item that got no usable answer is a `NoAnswer` in its place
 
 Every reply is in the cache the moment it arrives and in the ledger before `ask` returns it.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from weakref import WeakValueDictionary
 from pydantic import BaseModel
 
 from prompts import template as templates
+from prompts.actions import Act, Action, as_one_object, as_tools, read_acts
 from prompts.budget import Budget
 from prompts.cache import ReplyCache
 from prompts.errors import LLMError, NoAnswer
@@ -28,6 +30,7 @@ from store.ids import content_hash
 from store.ledger import Ledger
 from store.types import LLMCall
 
+ACT_TOKENS = 1024  # room for an act's arguments
 CHARACTERS_PER_TOKEN = 2.0  # low, so that a reservation is never too small
 
 
@@ -51,12 +54,26 @@ class _Request:
     messages: list[dict[str, str]]
     parameters: dict[str, Any]
     hash: str
+    on_text: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the LLM chose to do: the reply's row in the ledger, what it said besides, its acts (at least one)."""
+
+    call_id: str
+    text: str
+    acts: tuple[Act, ...]
+
+
+Listener = Callable[[str], None]  # is told words of a reply as they stream
 
 
 class LLM:
     """The endpoints of one session (one event loop). Close with `aclose`.
 
-    `concurrency` bounds the requests in flight, `requests_per_minute` those started, over all roles.
+    `concurrency` bounds the requests in flight, `requests_per_minute` those started, over all roles. With
+    `from_records` nothing is sent: every reply comes from the cache or the ledger, or an LLMError says it is not there.
     """
 
     def __init__(
@@ -67,10 +84,12 @@ class LLM:
         concurrency: int = 8,
         requests_per_minute: int | None = None,
         budget: Budget | None = None,
+        from_records: bool = False,
     ) -> None:
         self.endpoints = dict(endpoints)
         self.budget = budget or Budget()
         self._ledger = ledger
+        self._from_records = from_records
         self._clients = {role: client(endpoint) for role, endpoint in self.endpoints.items()}
         self._cache = ReplyCache(cache)
         self._slots = asyncio.Semaphore(concurrency)
@@ -97,6 +116,28 @@ class LLM:
         call, cached = await self._reply(request)
         await self._ledger.record(call)
         return Answer(call.id, call.reply, parse(call, schema), call.logprobs, cached)
+
+    async def act(
+        self, role: Role, template: str, values: Mapping[str, Any], actions: Sequence[Action], on_text: Listener
+    ) -> Choice:
+        """What `role`'s endpoint chooses among `actions`: streamed tool calls where it has them, else one object.
+
+        `on_text` is told what the LLM says beside its calls. Raises like `ask`; a reply that cannot be read is in the
+        ledger all the same, and its row's id is the exception's `call_id`.
+        """
+        native = role in self.endpoints and self.endpoints[role].tool_calls
+        offered = as_tools(actions) if native else as_one_object(actions)
+        longest = max(ACT_TOKENS, self.endpoints[role].max_tokens) if role in self.endpoints else None
+        request = self._render(role, template, values, None, 0, longest, offered, on_text if native else None)
+        call, cached = await self._reply(request)
+        await self._ledger.record(call)
+        if cached and native and call.reply:
+            on_text(call.reply)
+        try:
+            return Choice(call.id, call.reply, read_acts(call))
+        except NoAnswer as failure:
+            failure.call_id = call.id
+            raise
 
     async def ask_many(
         self,
@@ -148,6 +189,8 @@ class LLM:
         schema: type[BaseModel] | None,
         top_logprobs: int,
         max_tokens: int | None,
+        more: Mapping[str, Any] | None = None,
+        on_text: Listener | None = None,
     ) -> _Request:
         if role not in self.endpoints:
             raise LLMError(f"No LLM is configured for the role {role.value!r}; name an endpoint and a model for it.")
@@ -161,7 +204,9 @@ class LLM:
             parameters["response_format"] = response_format(schema)
         if top_logprobs:
             parameters |= {"logprobs": True, "top_logprobs": top_logprobs}
-        return _Request(role, found, messages, parameters, content_hash([endpoint.model, parameters, messages]))
+        parameters |= more or {}
+        hash = content_hash([endpoint.model, parameters, messages])
+        return _Request(role, found, messages, parameters, hash, on_text)
 
     async def _reply(self, request: _Request) -> tuple[LLMCall, bool]:
         """The call and whether it was in the cache. Of equal requests one is sent; the others await its reply."""
@@ -169,12 +214,23 @@ class LLM:
         async with lock:
             if (call := self._cache.get(request.hash)) is not None:
                 return call, True
+            if self._from_records:
+                return self._recorded(request), True
             async with self._slots:
                 # a task of its own: what is sent is paid, so it is kept even when the caller is cancelled
                 sending = asyncio.create_task(self._send(request))
                 self._sending[sending] = self.endpoints[request.role]
                 sending.add_done_callback(self._sent)
                 return await asyncio.shield(sending), False
+
+    def _recorded(self, request: _Request) -> LLMCall:
+        """The first reply to an equal request that the ledger holds."""
+        found = self._ledger.find(LLMCall, request=request.hash)
+        if not found:
+            raise LLMError(
+                f"No recorded reply answers this {request.template.id} request: its prompt, model or parameters differ."
+            )
+        return found[0]
 
     def _sent(self, task: asyncio.Task[LLMCall]) -> None:
         del self._sending[task]
@@ -184,6 +240,7 @@ class LLM:
     async def _send(self, request: _Request) -> LLMCall:
         endpoint = self.endpoints[request.role]
         characters = sum(len(message["content"]) for message in request.messages)
+        characters += len(str(request.parameters.get("tools", "")))
         at_most = dollars(endpoint, int(characters / CHARACTERS_PER_TOKEN), request.parameters["max_tokens"])
         self.budget.reserve(at_most, endpoint.model)
         try:
@@ -192,13 +249,14 @@ class LLM:
                 endpoint,
                 {"model": endpoint.model, "messages": request.messages, **request.parameters},
                 self._gate,
+                request.on_text,
             )
         except BaseException:
             self.budget.release(at_most)
             raise
         usage = completion.usage
         usd = dollars(endpoint, usage.prompt_tokens, usage.completion_tokens, completion.cached_tokens)
-        self.budget.settle(at_most, usd)
+        self.budget.settle(at_most, usd, usage.prompt_tokens + usage.completion_tokens)
         call = LLMCall(
             role=request.role.value,
             template=request.template.id,
@@ -210,6 +268,7 @@ class LLM:
             reply=completion.text,
             finish_reason=completion.finish_reason,
             logprobs=completion.logprobs,
+            tool_calls=completion.tool_calls,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             usd=usd,

@@ -8,11 +8,17 @@ class LLMError(UserError):
 
 
 class BudgetSpent(UserError):
-    """The next call would pass the limit on dollars, calls or hours."""
+    """The next call would pass the limit on dollars, calls, hours or tokens; `limit` is that word."""
+
+    def __init__(self, limit: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.limit = limit
 
 
 class NoAnswer(Exception):
     """One request got no usable answer: a failure of one item, never of the run. The text says why."""
+
+    call_id: str | None = None  # the reply's row in the ledger, where one came
 
 
 class Refused(NoAnswer):

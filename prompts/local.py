@@ -32,7 +32,15 @@ _held: list[Any] = []  # the client lock, open until this process ends
 
 def embedded_endpoint(threads: int | None = None) -> Endpoint:
     """The embedded LLM as an endpoint: fetched if need be, started if need be, free of charge."""
-    base_url = ensure_server(threads)
+    return _endpoint(ensure_server(threads))
+
+
+def recorded_endpoint() -> Endpoint:
+    """The embedded LLM as an endpoint whose replies are on record: nothing is started, and nothing answers."""
+    return _endpoint("http://127.0.0.1:9/v1")
+
+
+def _endpoint(base_url: str) -> Endpoint:
     return Endpoint(base_url=base_url, model=MODEL, max_tokens=256, timeout_s=600, prices=(0.0, 0.0))
 
 

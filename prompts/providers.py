@@ -25,6 +25,7 @@ class Endpoint(Noun):
     """An OpenAI-compatible endpoint and how to use it.
 
     `capable` marks a large model: it is shown more examples, and may give several verdicts in one reply.
+    `tool_calls` says that it takes native tools; without, the agent asks it for JSON objects.
     `prices` overrules the price list: US dollars per million (prompt, completion) tokens.
     """
 
@@ -36,6 +37,7 @@ class Endpoint(Noun):
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     retries: Annotated[int, Field(ge=0)] = 5
     capable: bool = False
+    tool_calls: bool = False
     prices: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None = None
 
     @property

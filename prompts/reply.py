@@ -34,9 +34,19 @@ class _Logprobs(BaseModel):
     content: list[_Position] | None = None
 
 
+class _Function(BaseModel):
+    name: str
+    arguments: str = ""
+
+
+class _ToolCall(BaseModel):
+    function: _Function
+
+
 class _Message(BaseModel):
     content: str | None = None
     refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
 
 
 class _Choice(BaseModel):
@@ -69,6 +79,12 @@ class Completion(BaseModel):
     @property
     def finish_reason(self) -> str | None:
         return REFUSED if self.choices[0].message.refusal else self.choices[0].finish_reason
+
+    @property
+    def tool_calls(self) -> tuple[dict[str, str], ...] | None:
+        """Name and arguments (JSON as sent) of each tool called; None when there is none."""
+        calls = self.choices[0].message.tool_calls
+        return tuple(call.function.model_dump() for call in calls) if calls else None
 
     @property
     def cached_tokens(self) -> int:
@@ -108,12 +124,17 @@ def _refuse_unbounded(part: Any, path: str) -> None:
             _refuse_unbounded(inner, path)
 
 
-def parse(call: LLMCall, schema: type[Structured] | None) -> Structured | None:
-    """The structured reply of `call`, None without a schema. Raises Refused or Unparseable."""
+def refuse_declined(call: LLMCall) -> None:
+    """Raises Refused when the model or its provider declined to answer."""
     if call.finish_reason in (REFUSED, FILTERED):
         raise Refused(f"{call.model} declined to answer ({call.finish_reason}): {call.reply[:200]!r}")
     if DECLINED.match(call.reply):
         raise Refused(f"{call.model} declined to answer: {call.reply[:200]!r}")
+
+
+def parse(call: LLMCall, schema: type[Structured] | None) -> Structured | None:
+    """The structured reply of `call`, None without a schema. Raises Refused or Unparseable."""
+    refuse_declined(call)
     if schema is None:
         if not call.reply.strip() and not call.logprobs:
             raise Unparseable(f"{call.model} sent an empty reply")

@@ -5,6 +5,7 @@ import email.utils
 import logging
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -16,6 +17,7 @@ from prompts.errors import LLMError, Refused, TooLong
 from prompts.limits import Gate
 from prompts.providers import Endpoint
 from prompts.reply import Completion
+from prompts.stream import streamed
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
@@ -35,14 +37,21 @@ class _Transient(Exception):
 
 
 async def complete(
-    client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, Any], gate: Gate
+    client: AsyncOpenAI,
+    endpoint: Endpoint,
+    request: dict[str, Any],
+    gate: Gate,
+    on_text: Callable[[str], None] | None = None,
 ) -> tuple[Completion, float]:
-    """The completion and the seconds of the attempt that brought it. Raises LLMError, Refused or TooLong."""
+    """The completion and the seconds of the attempt that brought it; streamed when somebody listens to its words.
+
+    Raises LLMError, Refused or TooLong.
+    """
     for attempt in range(endpoint.retries + 1):
         await gate.passage()
         started = time.monotonic()
         try:
-            return await _attempt(client, endpoint, request), time.monotonic() - started
+            return await _attempt(client, endpoint, request, on_text), time.monotonic() - started
         except _Transient as failure:
             if attempt == endpoint.retries:
                 tries = f" (tried {attempt + 1} times)" if attempt else ""
@@ -57,9 +66,13 @@ async def complete(
     raise AssertionError("unreachable")
 
 
-async def _attempt(client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, Any]) -> Completion:
+async def _attempt(
+    client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, Any], on_text: Callable[[str], None] | None
+) -> Completion:
     url = endpoint.url
     try:
+        if on_text is not None:
+            return await streamed(client, request, on_text)
         # not `chat.completions.create`, whose walk through the parameters' types costs a third of the CPU
         raw = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)
     except openai.APITimeoutError as error:
@@ -70,6 +83,10 @@ async def _attempt(client: AsyncOpenAI, endpoint: Endpoint, request: dict[str, A
         raise _connection_failure(endpoint, error) from error
     except openai.APIStatusError as error:
         raise _status_failure(endpoint, error) from error
+    except (openai.APIError, ValueError) as error:
+        raise _Transient(
+            f"{url} broke off its stream ({_short(endpoint.redact(str(error)))}); check the server's log"
+        ) from error
     body = endpoint.redact(raw.text)
     if body.lstrip().startswith("<"):
         raise LLMError(f"{url} answers with a web page, not with chat completions; check the base URL.")

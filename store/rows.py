@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Fact)
 
 PLAIN: dict[type, pa.DataType] = {
     str: pa.string(),
+    bool: pa.bool_(),  # before int, which it is a kind of
     int: pa.int64(),
     float: pa.float64(),
     datetime: pa.timestamp("us"),

@@ -97,23 +97,53 @@ class ActivationExample(Noun):
 
 
 class Fact(Noun):
-    """A row of the ledger. `id` is derived from every other field; `created_at` makes replications distinct."""
+    """A row of the ledger. `id` is derived from every other field; `created_at` makes replications distinct.
+
+    Fields named in `later` came with a later migration: at their default they are left out of the hash, so that rows
+    from before it keep their ids.
+    """
 
     table: ClassVar[str]
+    later: ClassVar[tuple[str, ...]] = ()
     created_at: UTCTime = Field(default_factory=now)
 
     @cached_property
     def id(self) -> str:
-        return content_hash({"table": self.table, **self.model_dump(mode="json")})
+        fields = type(self).model_fields
+        unset = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return content_hash({"table": self.table, **self.model_dump(mode="json", exclude=unset)})
+
+
+class Investigation(Fact):
+    """One question asked on a thread, and what it was asked of: enough to build the subject again."""
+
+    table: ClassVar[str] = "investigations"
+    thread: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    subject: str  # `Context.fingerprint`
+    model: str  # as the settings spelled it
+    dictionary: str
+    hook: str | None = None
+    dtype: str
+    seed: int
+    llm: str  # the agent's model
+    native: bool  # whether it was asked by tool calls, or by JSON schema
+    limits: dict[str, Any]
 
 
 class Hypothesis(Fact):
-    """A claim about a latent, a direction or a behaviour; `refines` points at its parent hypothesis."""
+    """A claim about a latent, a direction or a behaviour; `refines` points at its parent hypothesis.
+
+    A `dull` one is the rival to be beaten: an account by frequency, position or token identity.
+    """
 
     table: ClassVar[str] = "hypotheses"
+    later: ClassVar[tuple[str, ...]] = ("investigation", "dull")
     about: Annotated[str, Field(min_length=1)]
     claim: Annotated[str, Field(min_length=1)]
     refines: str | None = None
+    investigation: str | None = None
+    dull: bool = False
 
 
 class Comparison(StrEnum):
@@ -126,21 +156,39 @@ class Comparison(StrEnum):
 
 
 class Prediction(Fact):
-    """What a hypothesis says a tool will measure, registered before the tool runs; it decides itself."""
+    """What a hypothesis says a tool will measure, registered before the tool runs; it decides itself.
+
+    A `counterexample` predicts on minimal pairs: texts that differ in the supposed cause alone.
+    """
 
     table: ClassVar[str] = "predictions"
+    later: ClassVar[tuple[str, ...]] = ("counterexample",)
     hypothesis: str
     tool: Annotated[str, Field(min_length=1)]
     input: dict[str, Any]
     measure: Annotated[str, Field(min_length=1)]  # dotted path into the tool's output
     comparison: Comparison
     threshold: FiniteFloat
+    counterexample: bool = False
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.tool} {self.measure} {self.comparison} {self.threshold:.4g}"
+
+    def measured(self, output: dict[str, Any]) -> float:
+        """The number predicted about. Raises KeyError when `output` has no such number."""
+        value: Any = output
+        for part in self.measure.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise KeyError(self.measure)
+            value = value[part]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise KeyError(self.measure)
+        return float(value)
 
     def verdict(self, output: dict[str, Any]) -> bool:
         """True when `output` bears the prediction out. Raises KeyError when it lacks the measure."""
-        value: Any = output
-        for part in self.measure.split("."):
-            value = value[part]
+        value = self.measured(output)
         match self.comparison:
             case Comparison.GREATER:
                 return bool(value > self.threshold)
@@ -182,6 +230,48 @@ class Experiment(Fact):
     @cached_property
     def key(self) -> str:
         return experiment_key(self.tool, self.version, self.subject, self.input, self.seed)
+
+
+class Judgement(Fact):
+    """What code made of a prediction and its experiment. `held` is None when the run gave no such number."""
+
+    table: ClassVar[str] = "judgements"
+    prediction: str
+    experiment: str
+    held: bool | None
+    value: FiniteFloat | None  # of the prediction's measure
+
+    @classmethod
+    def of(cls, prediction: Prediction, experiment: Experiment) -> Self:
+        """The one verdict there is: the prediction decides itself on the experiment's output."""
+        try:
+            output = experiment.output or {}
+            value, held = prediction.measured(output), prediction.verdict(output)
+        except KeyError:
+            return cls(prediction=prediction.id, experiment=experiment.id, held=None, value=None)
+        return cls(prediction=prediction.id, experiment=experiment.id, held=held, value=value)
+
+
+class ToolOffer(Fact):
+    """The tools that one question to the agent's LLM offered. `call` is None when no reply came."""
+
+    table: ClassVar[str] = "tool_offers"
+    investigation: str
+    step: Annotated[str, Field(min_length=1)]
+    round: Annotated[int, Field(ge=1)]
+    tools: tuple[str, ...]
+    call: str | None
+
+
+class ToolUse(Fact):
+    """An experiment that an investigation ran, in which step and why."""
+
+    table: ClassVar[str] = "tool_uses"
+    investigation: str
+    step: Annotated[str, Field(min_length=1)]
+    round: Annotated[int, Field(ge=1)]
+    experiment: str
+    why: str
 
 
 def experiment_key(tool: str, version: int, subject: str, input: dict[str, Any], seed: int) -> str:
@@ -233,6 +323,7 @@ class LLMCall(Fact):
     """One request to an LLM and its reply, as paid for. `request` hashes everything the reply depends on."""
 
     table: ClassVar[str] = "llm_calls"
+    later: ClassVar[tuple[str, ...]] = ("tool_calls",)
     role: Annotated[str, Field(min_length=1)]
     template: Annotated[str, Field(min_length=1)]  # name.v<n>
     template_hash: str
@@ -243,6 +334,7 @@ class LLMCall(Fact):
     reply: str
     finish_reason: str | None = None
     logprobs: dict[str, FiniteFloat] | None = None  # first reply token: candidate -> log-probability, nats
+    tool_calls: tuple[dict[str, str], ...] | None = None  # {"name", "arguments": JSON as sent}, in their order
     prompt_tokens: Annotated[int, Field(ge=0)]
     completion_tokens: Annotated[int, Field(ge=0)]
     usd: Annotated[FiniteFloat, Field(ge=0)] | None = None  # None: the price is unknown
@@ -274,6 +366,36 @@ class Review(Fact):
         return self
 
 
+class Claim(Noun):
+    """One sentence of a conclusion with the ids of the experiments it rests on.
+
+    `hypothesis` and `stance` say what it holds of which hypothesis (both None for a plain observation); `conjecture`
+    is set by code on a sentence without evidence; `author` is "code" where the LLM did not write it.
+    """
+
+    sentence: Annotated[str, Field(min_length=1)]
+    evidence: tuple[str, ...] = ()
+    hypothesis: str | None = None
+    stance: Literal["for", "against"] | None = None
+    conjecture: bool = False
+    author: Literal["llm", "code"] = "llm"
+
+    @model_validator(mode="after")
+    def _conjecture_marked(self) -> Self:
+        if self.conjecture == bool(self.evidence):
+            raise ValueError("a claim without evidence, and only such a claim, is a conjecture")
+        return self
+
+
+class Conclusion(Fact):
+    """How an investigation ended: `reason` is "concluded" or the limit that was reached."""
+
+    table: ClassVar[str] = "conclusions"
+    investigation: str
+    reason: Annotated[str, Field(min_length=1)]
+    claims: tuple[Claim, ...]
+
+
 class Problem(Noun):
     """A fault that `verify` found: where (a row of a table, or a file) and what is wrong there."""
 
@@ -281,4 +403,17 @@ class Problem(Noun):
     what: str
 
 
-FACTS: tuple[type[Fact], ...] = (Hypothesis, Prediction, Experiment, Explanation, Score, LLMCall, Review)
+FACTS: tuple[type[Fact], ...] = (
+    Hypothesis,
+    Prediction,
+    Experiment,
+    Explanation,
+    Score,
+    LLMCall,
+    Review,
+    Investigation,
+    Judgement,
+    ToolOffer,
+    ToolUse,
+    Conclusion,
+)

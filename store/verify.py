@@ -7,7 +7,24 @@ from pydantic import ValidationError
 
 from store.ledger import Ledger
 from store.rows import derived, fetch_rows, from_row
-from store.types import FACTS, Experiment, Explanation, Fact, Hypothesis, Prediction, Problem, Review, Score
+from store.support import Evidence
+from store.types import (
+    FACTS,
+    Conclusion,
+    Experiment,
+    Explanation,
+    Fact,
+    Hypothesis,
+    Investigation,
+    Judgement,
+    LLMCall,
+    Prediction,
+    Problem,
+    Review,
+    Score,
+    ToolOffer,
+    ToolUse,
+)
 
 BATCH_ROWS = 2000
 REFERENCES: tuple[tuple[type[Fact], str, type[Fact]], ...] = (
@@ -19,6 +36,14 @@ REFERENCES: tuple[tuple[type[Fact], str, type[Fact]], ...] = (
     (Score, "experiment", Experiment),
     (Review, "explanation", Explanation),
     (Review, "rewrite", Explanation),
+    (Hypothesis, "investigation", Investigation),
+    (Judgement, "prediction", Prediction),
+    (Judgement, "experiment", Experiment),
+    (ToolOffer, "investigation", Investigation),
+    (ToolOffer, "call", LLMCall),
+    (ToolUse, "investigation", Investigation),
+    (ToolUse, "experiment", Experiment),
+    (Conclusion, "investigation", Investigation),
 )
 
 
@@ -31,7 +56,9 @@ def verify(ledger: Ledger) -> list[Problem]:
         for row in _rows(ledger, noun):
             if what := _fault(noun, row):
                 problems.append(Problem(where=f"{noun.table}/{row['id']}", what=what))
-    return problems + _repeated(ledger) + _dangling(ledger) + _unguarded(ledger)
+    return (
+        problems + _repeated(ledger) + _dangling(ledger) + _misjudged(ledger) + _miscited(ledger) + _unguarded(ledger)
+    )
 
 
 def _rows(ledger: Ledger, noun: type[Fact]) -> Iterator[dict[str, Any]]:
@@ -85,6 +112,37 @@ def _dangling(ledger: Ledger) -> list[Problem]:
             Problem(where=f"{noun.table}/{id}", what=f"names the {column} {name}, which is not in {target.table}")
             for id, name in found
         ]
+    return problems
+
+
+def _misjudged(ledger: Ledger) -> list[Problem]:
+    """Judgements that their prediction and experiment do not bear out, or whose test ran before it was predicted."""
+    predictions = {prediction.id: prediction for prediction in ledger.find(Prediction)}
+    problems = []
+    for judgement in ledger.find(Judgement):
+        prediction, experiment = predictions.get(judgement.prediction), ledger.get(Experiment, judgement.experiment)
+        if prediction is None or experiment is None:
+            continue  # told by `_dangling`
+        again, where = Judgement.of(prediction, experiment), f"judgements/{judgement.id}"
+        if (judgement.held, judgement.value) != (again.held, again.value):
+            problems.append(Problem(where=where, what=f"says held: {judgement.held}, its rows say {again.held}"))
+        if (experiment.tool, experiment.input) != (prediction.tool, prediction.input):
+            problems.append(Problem(where=where, what="judges a prediction by another test than it named"))
+        if experiment.created_at < prediction.created_at:
+            problems.append(Problem(where=where, what="judges a prediction that was registered after its test"))
+    return problems
+
+
+def _miscited(ledger: Ledger) -> list[Problem]:
+    """Claims whose evidence does not bear them out."""
+    problems = []
+    for conclusion in ledger.find(Conclusion):
+        evidence = Evidence.of(ledger, conclusion.investigation)
+        for number, claim in enumerate(conclusion.claims, 1):
+            problems += [
+                Problem(where=f"conclusions/{conclusion.id}", what=f"claim {number}: {fault}")
+                for fault in evidence.faults(claim)
+            ]
     return problems
 
 

@@ -12,6 +12,10 @@ Behaviours
     yes, no         the constant judge, with log-probabilities
     words           the explainer and judge that agree: explains a latent by its "Activating tokens" and, as a
                     judge, says 1 when the snippet holds one of the words of the explanation
+    agent           acts: the first of the option `acts` (name -> arguments, or a list of them, one a time) that is
+                    offered, as streamed tool calls or as one JSON object; "#" becomes the number of the request
+    unknown_tool, malformed, silent, stream_dies       an agent that calls what is not offered, sends arguments that
+                    are no JSON, says nothing, breaks off in mid-stream
     fenced          the `reply` as it is, whatever the schema
     refusal, content_filter, unparseable, empty        replies without a usable answer
     401, 404, 429, 429_short, 429_long, 500, too_long  error statuses
@@ -70,7 +74,7 @@ class Stub:
         self._call("configure", {"script": list(behaviours)})
 
     def stats(self) -> dict[str, Any]:
-        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body)."""
+        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body), asked (last messages)."""
         return dict(self._call("stats", {}))
 
     def _call(self, path: str, value: Any) -> Any:
@@ -86,11 +90,13 @@ class Server:
 
     def reset(self) -> None:
         self.options = {"latency_s": 0.0, "behaviour": "ok", "reply": "days of the week", "truth": [], "script": []}
+        self.options["acts"] = {}
         self.options |= self.started_with
         self.distinct: set[str] = set()
         self.times: list[float] = []
         self.keys: set[str] = set()
         self.last: dict[str, Any] = {}
+        self.asked: list[str] = []
         self.in_flight = self.most_in_flight = 0
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -116,6 +122,7 @@ class Server:
                 "most_in_flight": self.most_in_flight,
                 "keys": sorted(self.keys),
                 "last": self.last,
+                "asked": self.asked,
             }
             return send(writer, 200, json.dumps(stats))
         if path == "reset":
@@ -128,6 +135,7 @@ class Server:
         self.distinct.add(hashlib.sha256(body).hexdigest())
         self.keys |= set(re.findall(r"(?im)^authorization: *Bearer +(\S+)", head))
         self.last = request = json.loads(body)
+        self.asked.append(request["messages"][-1]["content"])
         behaviour = self.options["script"].pop(0) if self.options["script"] else self.options["behaviour"]
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -136,6 +144,14 @@ class Server:
         finally:
             self.in_flight -= 1
         return self.answer(writer, behaviour, request, head)
+
+    def chosen(self, request: dict[str, Any]) -> tuple[str, Any] | None:
+        """The first of `acts` that the request offers, with its next arguments."""
+        for name, given in self.options["acts"].items():
+            if name in offered(request):
+                arguments = given if isinstance(given, dict) else given.pop(0) if len(given) > 1 else given[0]
+                return name, json.loads(json.dumps(arguments).replace("#", str(len(self.times))))
+        return None
 
     def answer(self, writer: asyncio.StreamWriter, behaviour: str, request: dict[str, Any], head: str) -> bool:
         match behaviour:
@@ -166,6 +182,8 @@ class Server:
                 return False
             case "fenced":
                 return send(writer, 200, completion(self.options["reply"]))
+            case "refusal" if request.get("stream"):
+                return streamed(writer, [event({"refusal": "I cannot help with that."}), event({}, "stop")])
             case "refusal":
                 return send(writer, 200, completion("", refusal="I cannot help with that."))
             case "content_filter":
@@ -185,6 +203,16 @@ class Server:
                 return send(writer, 200, verdict(any(text in last for text in self.options["truth"])))
             case "words":
                 return send(writer, 200, agreeing(request))
+            case "agent":
+                return acted(writer, request, self.chosen(request), "Let me see. ")
+            case "unknown_tool":
+                return acted(writer, request, ("launch_rockets", {"at": "once"}))
+            case "malformed":
+                return acted(writer, request, (offered(request)[0], "{'latent': "))
+            case "silent":
+                return acted(writer, request, None)
+            case "stream_dies":
+                return streamed(writer, [event({"content": "Let me"})], whole=False)
         raise ValueError(f"unknown behaviour {behaviour!r}")
 
 
@@ -258,6 +286,52 @@ def agreeing(request: dict[str, Any]) -> str:
     snippet = re.findall(r"(?im)^snippet: (.*)", last)[-1].lower()
     words = set(re.findall(r"\w+", explanation.lower())) - {"the", "tokens"}
     return verdict(bool(words & set(re.findall(r"\w+", snippet))))
+
+
+def offered(request: dict[str, Any]) -> list[str]:
+    """The names of the acts that a request offers, as native tools or in its JSON schema."""
+    if "tools" in request:
+        return [tool["function"]["name"] for tool in request["tools"]]
+    form = request["response_format"]["json_schema"]["schema"]["properties"]["act"]
+    return [choice["properties"]["do"]["const"] for choice in form["anyOf"]]
+
+
+def acted(writer: asyncio.StreamWriter, request: dict[str, Any], act: tuple[str, Any] | None, words: str = "") -> bool:
+    """One act (None: nothing at all) in the form that the request asks for; a string of arguments goes as it is."""
+    name, given = act or ("", {})
+    arguments = given if isinstance(given, str) else json.dumps(given)
+    if "tools" not in request:
+        whole = f'{{"act": {{"do": {json.dumps(name)}, "with": {arguments}}}}}'
+        return send(writer, 200, completion(whole if act else ""))
+    events = [event({"content": word + " "}) for word in words.split()] if act else [event({"content": ""})]
+    if act:
+        start = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
+        events.append(event({"tool_calls": [start]}))
+        for at in range(0, len(arguments), 7):
+            part = {"index": 0, "function": {"arguments": arguments[at : at + 7]}}
+            events.append(event({"tool_calls": [part]}))
+    events.append(event({}, "tool_calls" if act else "stop"))
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    events += [f"data: {json.dumps({'id': 'stub', 'choices': [], 'usage': usage})}\n\n", "data: [DONE]\n\n"]
+    return streamed(writer, events)
+
+
+def streamed(writer: asyncio.StreamWriter, events: list[str], whole: bool = True) -> bool:
+    """A reply in pieces; when it is not whole, the connection breaks in its midst."""
+    head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head.encode() + b"".join(chunked(each) for each in events) + (b"0\r\n\r\n" if whole else b""))
+    return whole
+
+
+def event(delta: dict[str, Any], finish: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    chunk = {"id": "stub", "object": "chat.completion.chunk", "created": 0, "model": "stub", "choices": [choice]}
+    return f"data: {json.dumps(chunk)}\n\n"
+
+
+def chunked(text: str) -> bytes:
+    data = text.encode()
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
 async def serve(options: dict[str, Any]) -> None:

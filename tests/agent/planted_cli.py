@@ -9,8 +9,10 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -61,19 +63,28 @@ class Running:
         return (self.folder / "err").read_text()
 
 
-def start(folder: Path, *arguments: object, largest_file: int | None = None) -> Running:
+def start(
+    folder: Path, *arguments: object, largest_file: int | None = None, hang_in: str | None = None
+) -> Running:
     """Starts `glossator ARGUMENTS` in `folder`, with this process's environment.
 
-    No file it writes may grow past `largest_file` bytes: what a full disk is like.
+    No file it writes may grow past `largest_file` bytes: what a full disk is like. The function `hang_in`, named with
+    its module, never returns; the file `hanging` says that it was called.
     """
     os.environ["PYTHONPATH"] = ROOT  # Python 3.11's server does not take over sys.path
     words = [str(argument) for argument in arguments]
-    process = _context.Process(target=_command, args=(folder, dict(os.environ), words, largest_file))
+    process = _context.Process(target=_command, args=(folder, dict(os.environ), words, largest_file, hang_in))
     process.start()
     return Running(process, folder)
 
 
-def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str], largest_file: int | None) -> None:
+def _command(
+    folder: Path,
+    environment: dict[str, str],
+    arguments: Sequence[str],
+    largest_file: int | None,
+    hang_in: str | None,
+) -> None:
     from agent.cli import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
@@ -85,5 +96,13 @@ def _command(folder: Path, environment: dict[str, str], arguments: Sequence[str]
         os.dup2(file, stream)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if hang_in is not None:
+        module, _, name = hang_in.rpartition(".")
+        setattr(import_module(module), name, _hang)
     load.load_subject = lambda *_, **__: PlantedSubject()  # type: ignore[assignment, return-value]
     sys.exit(main(list(arguments)))
+
+
+def _hang(*_: object, **__: object) -> None:
+    Path("hanging").touch()
+    time.sleep(3600)

@@ -89,6 +89,19 @@ def test_an_unknown_tool_names_the_known_ones() -> None:
         get_tool("explian_latent")
 
 
+def test_a_tool_states_how_long_it_will_take(context: Context) -> None:
+    assert get_tool("double").estimate is None
+
+    def long(input: Input, context: Context) -> Output:
+        """Takes three seconds for each of its number."""
+        return Output(twice=0)
+
+    assert tool(version=1, estimate=lambda input, context: 3.0 * input.number)(long) is long
+    estimate = get_tool("long").estimate
+    assert estimate is not None
+    assert estimate(Input(number=4), context) == 12.0
+
+
 def test_tools_that_compute_run_one_at_a_time(context: Context) -> None:
     running, most = 0, 0
     gate = threading.Lock()

@@ -2,7 +2,8 @@
 
 `@tool(version=n)` registers a function `name(input: Input, context: Context) -> Output` and returns it unchanged. Its
 docstring is what an agent reads; its pydantic `Input` and `Output` are its contract. Raise the version whenever the
-same input may give another output.
+same input may give another output. A tool that may take long states an `estimate` of its seconds, so that callers can
+ask before they start it.
 """
 
 import inspect
@@ -36,6 +37,9 @@ class ToolError(UserError):
     """A failure that the caller can act on: recorded as the experiment's error and shown. One sentence."""
 
 
+Estimate = Callable[[Any, Any], float]  # (input, context) -> seconds the run will take, roughly
+
+
 @dataclass(frozen=True)
 class Tool:
     """One entry of the menu."""
@@ -46,6 +50,7 @@ class Tool:
     function: Callable[..., Any]
     input: type[ToolInput]
     output: type[ToolOutput]
+    estimate: Estimate | None = None  # None: seconds at most
 
     @property
     def doc(self) -> str:
@@ -61,15 +66,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 _tools: dict[str, Tool] = {}
 
 
-def tool(version: int) -> Callable[[F], F]:
-    """Registers the function under its own name, in the family that is its package."""
+def tool(version: int, estimate: Estimate | None = None) -> Callable[[F], F]:
+    """Registers the function under its own name, in the family that is its package.
+
+    `estimate(input, context)` gives the seconds that a run with this input will take; None: a few at most.
+    """
 
     def register(function: F) -> F:
         hints = get_type_hints(function)
         name, family = function.__name__, function.__module__.split(".")[-2]
         if name in _tools:
             raise ValueError(f"there are two tools called {name}")
-        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"])
+        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"], estimate)
         return function
 
     return register

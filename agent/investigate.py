@@ -1,0 +1,93 @@
+"""One question, from the asking to the conclusion: the graph run on a thread, told as events."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from agent.events import ApprovalNeeded, Event
+from agent.graph import build
+from agent.lab import Lab
+from agent.limits import Limits
+from agent.state import Case, State, load_case
+from agent.threads import open_threads, thread_names
+from prompts.ask import LLM
+from prompts.budget import Budget
+from prompts.providers import Role
+from store.errors import UserError
+from tools.workbench.context import Context
+
+if TYPE_CHECKING:
+    from agent.session import Session
+
+STEPS_AT_MOST = 10_000  # the limits end a run long before; this is langgraph's own bound
+
+
+async def investigate(
+    session: "Session", question: str | None, thread: str, limits: Limits, resume: Any = None
+) -> AsyncIterator[Event]:
+    """Investigates `question` on `thread`, new or known; None goes on with what the thread was interrupted in.
+
+    `resume` answers an `ApprovalNeeded`: True allows the tool. Whoever stops listening stops the run; it goes on from
+    the last finished step. UserError when the thread is unknown, of another subject, or of another version.
+    """
+    async with open_threads(session.workspace) as saver:
+        graph = build().compile(checkpointer=saver)
+        config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": STEPS_AT_MOST}
+        stored = await graph.aget_state(config)
+        case = load_case(stored.values, thread)
+        if question is None and case is None and not stored.next:
+            raise _unknown(session, thread)
+        if question is None and not stored.next:
+            raise UserError(f"The thread {thread} has concluded: ask it a new question.")
+        before = case if question is None else None
+        budget = _budget(limits, before)
+        session.check_llm(budget, {Role.AGENT})
+        context = session.context(session.harvest())
+        if case is not None and case.subject != context.fingerprint:
+            raise UserError(
+                f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
+                "--dictionary and --tokens it was begun with, or begin a new thread."
+            )
+        llm = session.llm(budget)
+        context.llm = llm
+        lab = _lab(session, thread, context, llm, limits, before)
+        start: Any = Command(resume=resume) if resume is not None else None
+        if question is not None:
+            start = State(question=question, case=None, history=case.history if case else [])
+        try:
+            stream: Any = graph.astream(start, config, context=lab, stream_mode=["custom", "updates"], durability="sync")
+            async with aclosing(stream):
+                async for kind, told in stream:
+                    if kind == "custom":
+                        yield told
+                    elif "__interrupt__" in told:
+                        yield ApprovalNeeded(**told["__interrupt__"][0].value)
+        finally:
+            await llm.aclose()
+
+
+def _budget(limits: Limits, before: Case | None) -> Budget:
+    """What may still be spent: the limits less what earlier runs of this question used up."""
+    tokens, usd = (before.tokens, before.usd or 0.0) if before else (0, 0.0)
+    return Budget(
+        max_usd=None if limits.usd is None else max(0.0, limits.usd - usd),
+        max_tokens=None if limits.tokens is None else max(0, limits.tokens - tokens),
+    )
+
+
+def _lab(session: "Session", thread: str, context: Context, llm: LLM, limits: Limits, before: Case | None) -> Lab:
+    settings, subject = session.settings, context.subject
+    about = (
+        f"{subject.name}, dictionary {subject.dictionary.name} with latents 0 to {subject.dictionary.n_latents - 1} "
+        f"on {subject.hook}"
+    )
+    return Lab(thread, context, limits, llm, about, settings.model, settings.dictionary, settings.hook, before)
+
+
+def _unknown(session: "Session", thread: str) -> UserError:
+    names = thread_names(session.workspace)
+    known = f"this workspace has {', '.join(names[:8])}" if names else "this workspace has none yet"
+    return UserError(f'There is no thread {thread!r}: {known}; glossator ask "..." begins one.')

@@ -1,0 +1,236 @@
+"""Which acts each step offers the LLM: few tools at a time, and the forms in which it answers."""
+
+import types
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.state import Case
+from prompts.actions import Action, inlined
+from store.types import Comparison
+
+if TYPE_CHECKING:
+    from tools.workbench.registry import Tool
+
+Sentence = Annotated[str, Field(min_length=1, max_length=300, pattern=r"\S")]
+MINIMAL_PAIRS = "minimal_pairs"
+TESTS = ("steering", "patching", "probing")  # families whose runs decide predictions
+DEFAULTS: dict[str, tuple[str, float]] = {  # where "above" begins when the LLM does not say: (measure, threshold)
+    MINIMAL_PAIRS: ("separated", 0.5),  # more than half of the pairs
+    "score_detection": ("low", 0.5),  # the 95 % interval clear of chance, an AUROC of 0.5
+    "score_fuzzing": ("low", 0.5),
+}
+
+
+class Form(BaseModel):
+    """Base of what the LLM fills in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Frame(Form):
+    """Says what the question is about: a latent (give its index) or the model's behaviour, and what would answer it."""
+
+    about: Literal["latent", "behaviour"]
+    latent: int | None = None
+    aim: Sentence
+
+
+class Enough(Form):
+    """Ends the looking around: what is known suffices for hypotheses."""
+
+
+class Dull(Form):
+    account: Literal["frequency", "position", "token identity"]
+    claim: Sentence
+
+
+class State(Form):
+    """States one to three hypotheses, and the dull rival that must be beaten: an account by frequency, by position or
+    by the identity of single tokens."""
+
+    hypotheses: list[Sentence] = Field(min_length=1, max_length=3)
+    dull: Dull
+
+
+class Expected(Form):
+    hypothesis: str
+    comparison: Comparison
+    measure: str | None = None
+    threshold: float | None = None
+
+
+class Refine(Form):
+    """Says what the verdicts mean and replaces a hypothesis by a better one, which will be tested."""
+
+    reading: Sentence
+    of: str
+    claim: Sentence
+
+
+class Finish(Form):
+    """Says what the verdicts mean and goes on to the conclusion."""
+
+    reading: Sentence
+
+
+class Stated(Form):
+    sentence: Sentence
+    hypothesis: str | None = None
+    stance: Literal["for", "against"] | None = None
+    evidence: list[str] = Field(default=[], max_length=8)
+
+
+class Conclude(Form):
+    """Answers the question, a claim a sentence, each with the experiments it rests on."""
+
+    claims: list[Stated] = Field(min_length=1, max_length=6)
+
+
+def form(name: str, model: type[Form], case: Case) -> Action:
+    """The form as an action; labels of hypotheses and experiments are limited to those there are."""
+    labels = [h.label for h in case.hypotheses]
+    names = {"hypothesis": labels, "of": labels, "evidence": [run.label for run in case.runs if run.ok]}
+    doc = " ".join((model.__doc__ or "").split())
+    return Action(name, doc, _limited(inlined(model.model_json_schema()), names))
+
+
+def looking(case: Case, terse: bool) -> list["Tool"]:
+    """The read-only tools that fit: about the latent, or about texts when the question names none."""
+    from tools.workbench.registry import tools
+
+    found = [tool for tool in tools().values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
+    if case.latent is None:
+        found = [tool for tool in found if not _needs_latent(tool)]
+    return [tool for tool in found if _required(tool)] if terse else found
+
+
+def testing(case: Case, terse: bool) -> list["Tool"]:
+    """The tools whose runs can decide a prediction; for a small LLM the one that fits every latent."""
+    from tools.workbench.registry import tools
+
+    menu = tools().values()
+    pairs = [tool for tool in menu if tool.name == MINIMAL_PAIRS and case.latent is not None]
+    if terse and pairs:
+        return pairs
+    scores = [tool for tool in menu if tool.name in DEFAULTS and tool.name != MINIMAL_PAIRS]
+    causal = [tool for tool in menu if tool.family in TESTS and measures(tool)]
+    found = pairs + scores + causal
+    return [tool for tool in found if case.latent is not None or not _needs_latent(tool)]
+
+
+def look(tool: "Tool", case: Case, terse: bool) -> Action:
+    """A tool as an action that runs it."""
+    return Action(tool.name, tool.doc.partition("\n")[0], _arguments(tool, case, terse))
+
+
+def test(tool: "Tool", case: Case, terse: bool) -> Action:
+    """A tool as an action that registers a test with it: its input, and what each hypothesis expects."""
+    expected = Expected.model_json_schema()["properties"]
+    properties = {"hypothesis": expected["hypothesis"], "comparison": {"enum": [">=", "<"]}}
+    if not terse:
+        properties |= {"comparison": {"enum": list(Comparison)}, "measure": {"enum": measures(tool)}}
+        properties["threshold"] = {"type": "number"}
+    required = ["hypothesis", "comparison"] + ([] if tool.name in DEFAULTS else ["measure", "threshold"])
+    item = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {
+            "input": _arguments(tool, case, terse),
+            "expect": {"type": "array", "items": item, "minItems": 1, "maxItems": max(1, len(case.hypotheses))},
+        },
+        "required": ["input", "expect"],
+        "additionalProperties": False,
+    }
+    default = DEFAULTS.get(tool.name)
+    by = f" Unless you say otherwise, compared is {default[0]} with {default[1]:g}." if default else ""
+    return Action(tool.name, tool.doc.partition("\n")[0] + by, _limited(schema, {"hypothesis": open_labels(case)}))
+
+
+def open_labels(case: Case) -> list[str]:
+    """The hypotheses that may still be tested: those no prediction of which has failed."""
+    return [h.label for h in case.hypotheses if case.standing(h.label) != "refuted"]
+
+
+def measures(tool: "Tool") -> list[str]:
+    """Dotted paths of the numbers in a tool's output, lists left out: what a prediction may be about."""
+
+    def walk(model: type[BaseModel], path: str) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            kind = _kind(field.annotation)
+            if kind in (int, float):
+                found.append(path + name)
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += walk(kind, f"{path}{name}.")
+        return found
+
+    return walk(tool.output, "")
+
+
+def _kind(annotation: Any) -> Any:
+    """The type of a field, without Annotated and None."""
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        return _kind(members[0]) if len(members) == 1 else None
+    return annotation
+
+
+def _needs_latent(tool: "Tool") -> bool:
+    return "latent" in tool.input.model_fields and tool.input.model_fields["latent"].is_required()
+
+
+def _required(tool: "Tool") -> list[str]:
+    return [name for name, field in tool.input.model_fields.items() if field.is_required()]
+
+
+def _arguments(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
+    """The schema of a tool's input. A small LLM fills in only what must be; the latent in question fills itself in."""
+    schema = inlined(tool.input.model_json_schema())
+    properties = dict(schema.get("properties", {}))
+    required = list(schema.get("required", []))
+    if terse:
+        properties = {name: part for name, part in properties.items() if name in required}
+    if terse and case.latent is not None:
+        properties.pop("latent", None)
+        required = [name for name in required if name != "latent"]
+    schema = {name: part for name, part in schema.items() if name != "description"}
+    return {**schema, "properties": properties, "required": required}
+
+
+def _limited(part: Any, names: dict[str, list[str]]) -> Any:
+    """The schema with every string called by one of `names` (or in a list called so) limited to its values."""
+    if isinstance(part, list):
+        return [_limited(inner, names) for inner in part]
+    if not isinstance(part, dict):
+        return part
+    found = {name: _limited(inner, names) for name, inner in part.items()}
+    for name, values in names.items():
+        field = found.get("properties", {}).get(name)
+        if not values or not isinstance(field, dict):
+            continue
+        if field.get("type") == "array":
+            found["properties"][name] = {**field, "items": {"enum": values}}
+        elif "anyOf" in field:
+            found["properties"][name] = {"enum": [*values, None]}
+        else:
+            found["properties"][name] = {"enum": values}
+    return found
+
+
+def signature(action: Action) -> str:
+    """An action in a line, for an LLM that sees no schema: name, arguments, what it does."""
+    return f"{action.name}({', '.join(_told(action.schema))}): {action.doc}"
+
+
+def _told(schema: dict[str, Any]) -> Sequence[str]:
+    told = []
+    for name, part in schema.get("properties", {}).items():
+        inner = part.get("items", part)
+        nested = _told(inner) if "properties" in inner else ()
+        shape = f" {{{', '.join(nested)}}}" if nested else ""
+        told.append(f"{name}{shape}" + (", ..." if part.get("type") == "array" and nested else ""))
+    return told

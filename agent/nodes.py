@@ -1,0 +1,325 @@
+"""The steps of an investigation: frame, observe, hypothesise, predict, test, judge, refine or conclude.
+
+Each takes the case, does one thing that a crash may cost, and says what comes next. What the LLM does is checked here;
+for what it may not do (test before predicting, overrule a verdict) there is no act.
+"""
+
+import re
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from agent.events import HypothesisStated, Judged, PredictionRegistered
+from agent.lab import Lab
+from agent.measure import NotRun, already, checked, measure
+from agent.menu import (
+    DEFAULTS,
+    Enough,
+    Expected,
+    Finish,
+    Form,
+    Frame,
+    Refine,
+    State,
+    form,
+    look,
+    looking,
+    measures,
+    open_labels,
+    test,
+    testing,
+)
+from agent.state import Case, Foretold, Pending, Stated
+from prompts.actions import Act
+from store.errors import UserError
+from store.types import Experiment, Hypothesis, Judgement, Prediction, now
+from tools.workbench.registry import get_tool
+
+OPENING = ("latent_profile", "top_examples")  # how every look at a latent begins
+LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around
+SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
+NAMED = re.compile(r"\b(?:latents?|features?)\s+#?(\d+)", re.IGNORECASE)
+
+M = TypeVar("M", bound=Form)
+
+
+async def frame(case: Case, lab: Lab) -> None:
+    """What is the question about? For a latent the opening looks are queued."""
+    choice = await lab.ask(case, [form("frame", Frame, case)])
+    if choice is None or (framed := filled(case, choice.acts[0], "frame", Frame)) is None:
+        return
+    named = [int(number) for number in NAMED.findall(case.question)]
+    if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
+        case.stumble(f"Which latent? The question names {', '.join(map(str, named)) or 'none: then ask of behaviour'}.")
+        return
+    if framed.about == "latent" and framed.latent is not None:
+        try:
+            lab.context.subject.check_latent(framed.latent)
+        except UserError as error:
+            case.stumble(str(error))
+            return
+        case.latent = framed.latent
+        case.queue = [checked(case, name, {}, "the opening look", case.began, lab) for name in OPENING]
+    case.aim = framed.aim
+    case.goes("observe")
+
+
+async def observe(case: Case, lab: Lab) -> None:
+    """Makes the next queued look, or asks which; goes on when the LLM has seen enough."""
+    if case.queue:
+        try:
+            await measure(case, case.queue.pop(0), lab)
+        except NotRun as refusal:
+            case.stumble(str(refusal))
+        return
+    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE):
+        case.goes("hypothesise")
+        return
+    menu = looking(case, not lab.native)
+    actions = [look(tool, case, not lab.native) for tool in menu]
+    choice = await lab.ask(case, [*actions, form("enough", Enough, case)], [tool.name for tool in menu])
+    for act in choice.acts if choice else ():
+        if act.name == "enough":
+            case.goes("hypothesise")
+        elif act.name not in {tool.name for tool in menu}:
+            case.stumble(_unknown(act, [tool.name for tool in menu]))
+        else:
+            try:
+                pending = checked(case, act.name, act.arguments, "to see more before guessing", case.began, lab)
+            except UserError as error:
+                case.stumble(str(error))
+                continue
+            if ran := already(case, pending, lab):
+                case.stumble(f"{act.name} with that input was run already: see {ran.label}.")
+            else:
+                case.queue.append(pending)
+                case.problem, case.stumbles = "", 0
+
+
+async def hypothesise(case: Case, lab: Lab) -> None:
+    """Two or more competing hypotheses, one of them dull."""
+    choice = await lab.ask(case, [form("state_hypotheses", State, case)])
+    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", State)) is None:
+        return
+    claims = [claim.strip() for claim in stated.hypotheses]
+    rival = f"{stated.dull.claim.strip()} ({stated.dull.account})"
+    if len({claim.lower() for claim in [*claims, stated.dull.claim.strip()]}) <= len(claims):
+        case.stumble("Two of the hypotheses are the same: state different ones.")
+        return
+    for claim in claims:
+        await _state(case, lab, claim, None, dull=False)
+    await _state(case, lab, rival, None, dull=True)
+    case.goes("predict")
+
+
+async def predict(case: Case, lab: Lab) -> None:
+    """Registers predictions until every open hypothesis has one, a minimal pair is among them, and rivals differ."""
+    lacking = _lacking(case)
+    if not lacking or case.asked >= len(open_labels(case)) + SPARE_ASKS:
+        case.goes("test")
+        return
+    case.problem = case.problem or (f"Still needed: {'; '.join(lacking)}." if case.asked else "")
+    menu = testing(case, not lab.native)
+    actions = [test(tool, case, not lab.native) for tool in menu]
+    choice = await lab.ask(case, actions, [tool.name for tool in menu])
+    if choice is None:
+        return
+    case.problem = ""
+    for act in choice.acts:
+        if act.name not in {tool.name for tool in menu}:
+            case.stumble(_unknown(act, [tool.name for tool in menu]))
+            continue
+        try:
+            await _register(case, lab, act)
+        except UserError as error:
+            case.problem = str(error)  # no stumble: the questions of this step are counted
+
+
+async def run_test(case: Case, lab: Lab) -> None:
+    """Makes the next test that was predicted about; then the verdicts."""
+    if not case.queue:
+        case.goes("judge")
+        return
+    pending = case.queue.pop(0)
+    mine = [prediction for prediction in case.predictions if prediction.id in pending.predictions]
+    try:
+        ran = await measure(case, pending, lab)
+    except NotRun as refusal:
+        for prediction in mine:
+            prediction.judged, prediction.note = True, str(refusal)
+    else:
+        for prediction in mine:
+            prediction.run = ran.label
+
+
+async def judge(case: Case, lab: Lab) -> None:
+    """Code decides every prediction by its experiment; nobody else has a say."""
+    for foretold in case.predictions:
+        ran = case.run(foretold.run) if foretold.run else None
+        if foretold.judged or ran is None:
+            continue
+        prediction, experiment = lab.ledger.get(Prediction, foretold.id), lab.ledger.get(Experiment, ran.id)
+        assert prediction is not None, "rows never go away"
+        assert experiment is not None, "rows never go away"
+        judgement = Judgement.of(prediction, experiment)
+        await lab.once(judgement, prediction=prediction.id, experiment=experiment.id)
+        foretold.judged, foretold.held = True, judgement.held
+        hypothesis = case.hypothesis(foretold.hypothesis)
+        assert hypothesis is not None, "predictions name a hypothesis of the case"
+        lab.tell(
+            Judged(
+                prediction=prediction.id,
+                hypothesis=hypothesis.id,
+                held=judgement.held,
+                sentence=f"{foretold.hypothesis} predicts {foretold.sentence}: {outcome(judgement)}",
+            )
+        )
+    case.quiet = 0 if case.fresh else case.quiet + 1
+    case.fresh = False
+    case.goes("refine")
+
+
+async def refine(case: Case, lab: Lab) -> None:
+    """The LLM reads the verdicts and refines a hypothesis, or finishes."""
+    choice = await lab.ask(case, [form("refine", Refine, case), form("finish", Finish, case)])
+    if choice is None:
+        return
+    act = choice.acts[0]
+    if act.name == "finish":
+        if finish := filled(case, act, "finish", Finish):
+            case.reading = finish.reading
+            case.goes("conclude")
+        return
+    if (refined := filled(case, act, "refine", Refine)) is None:
+        return
+    parent, claim = case.hypothesis(refined.of), refined.claim.strip()
+    if parent is None:
+        case.stumble(f"There is no hypothesis {refined.of}: name one of {', '.join(h.label for h in case.hypotheses)}.")
+    elif any(claim.lower() == h.claim.lower() for h in case.hypotheses):
+        case.stumble("That hypothesis was stated already: state a better one, or finish.")
+    elif case.round >= lab.limits.rounds:
+        case.stop("rounds", mute=False)
+    else:
+        case.reading = refined.reading
+        await _state(case, lab, claim, parent.id, dull=parent.dull)
+        case.round += 1
+        case.goes("predict")
+
+
+def outcome(judgement: Judgement) -> str:
+    """A verdict in words."""
+    if judgement.held is None:
+        return "the test gave no such number"
+    return f"measured {judgement.value:.4g}, {'held' if judgement.held else 'FAILED'}"
+
+
+def filled(case: Case, act: Act, name: str, model: type[M]) -> M | None:
+    """The form that the LLM filled in; None, with the reason for the LLM, when it is another or does not fit."""
+    if act.name != name:
+        case.stumble(_unknown(act, [name]))
+        return None
+    try:
+        return model.model_validate(act.arguments)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        case.stumble(f"{name} cannot take that: {'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}.")
+        return None
+
+
+def _unknown(act: Act, names: list[str]) -> str:
+    return f"There is no {act.name[:60]!r} in this step: choose {', '.join(names)}."
+
+
+async def _state(case: Case, lab: Lab, claim: str, refines: str | None, *, dull: bool) -> None:
+    about = "behaviour" if case.latent is None else str(lab.context.subject.latent(case.latent))
+    row = Hypothesis(about=about, claim=claim, refines=refines, investigation=case.investigation, dull=dull)
+    row = await lab.once(row, investigation=case.investigation)
+    case.hypotheses.append(Stated(label=f"H{len(case.hypotheses) + 1}", id=row.id, claim=claim, dull=dull))
+    lab.tell(HypothesisStated(id=row.id, claim=claim, dull=dull))
+
+
+def _lacking(case: Case) -> list[str]:
+    """What the predictions registered so far still lack, a phrase each."""
+    waiting = [p for p in case.predictions if not p.judged]
+    lacking = [f"a prediction of {h}" for h in open_labels(case) if not _predicts(case, h)]
+    if case.latent is not None and not any(p.counterexample for p in case.predictions):
+        lacking.append("a test on minimal pairs")
+    if waiting and len(open_labels(case)) > 1 and not any(_told_apart(case, pending) for pending in case.queue):
+        lacking.append("a test of which two hypotheses expect different outcomes")
+    return lacking
+
+
+def _predicts(case: Case, label: str) -> bool:
+    return any(p.hypothesis == label for p in case.predictions)
+
+
+def _told_apart(case: Case, pending: Pending) -> bool:
+    expected = [p.expects for p in case.predictions if p.id in pending.predictions]
+    return len(set(expected)) > 1
+
+
+async def _register(case: Case, lab: Lab, act: Act) -> None:
+    """Puts a test's predictions into the ledger and the test into the queue. UserError says what was wrong."""
+    tool = get_tool(act.name)
+    input = act.arguments.get("input")
+    if not isinstance(input, dict):
+        raise UserError(f"{act.name}: give the test's input as an object.")
+    expected = _expected(case, act)
+    pending = checked(case, act.name, input, "", now(), lab)
+    if ran := already(case, pending, lab):
+        raise UserError(f"{act.name} with that input was run as {ran.label}: predict what is not known yet.")
+    if any(waiting.tool == pending.tool and waiting.input == pending.input for waiting in case.queue):
+        raise UserError(f"{act.name} with that input is registered already: design another test.")
+    measure, threshold = DEFAULTS.get(tool.name, (None, None))
+    rows = []
+    for each in expected:
+        name = each.measure or measure
+        limit = each.threshold if each.threshold is not None else (threshold if name == measure else None)
+        if name not in measures(tool) or limit is None:
+            raise UserError(f"{act.name}: state a measure ({', '.join(measures(tool))}) and a threshold.")
+        hypothesis = case.hypothesis(each.hypothesis)
+        assert hypothesis is not None, "checked by `_expected`"
+        try:
+            rows.append(
+                Prediction(
+                    hypothesis=hypothesis.id,
+                    tool=tool.name,
+                    input=pending.input,
+                    measure=name,
+                    comparison=each.comparison,
+                    threshold=limit,
+                    counterexample=tool.name in DEFAULTS and tool.family == "lookup",
+                )
+            )
+        except ValidationError:
+            raise UserError(f"{act.name}: the threshold must be a finite number.") from None
+    for each, row in zip(expected, rows, strict=True):
+        kept = await lab.once(row, hypothesis=row.hypothesis)
+        pending.since = kept.created_at if not pending.predictions else max(pending.since, kept.created_at)
+        pending.predictions.append(kept.id)
+        case.predictions.append(
+            Foretold(
+                id=kept.id,
+                hypothesis=each.hypothesis,
+                sentence=kept.sentence,
+                counterexample=kept.counterexample,
+                expects=f"{kept.measure} {kept.comparison}",
+            )
+        )
+        lab.tell(PredictionRegistered(id=kept.id, hypothesis=kept.hypothesis, sentence=kept.sentence))
+    pending.why = "; ".join(f"{e.hypothesis} predicts {row.sentence}" for e, row in zip(expected, rows, strict=True))
+    case.queue.append(pending)
+    case.stumbles = 0
+
+
+def _expected(case: Case, act: Act) -> list[Expected]:
+    """What each hypothesis expects of the test. UserError when one is unknown, refuted, named twice, or none is."""
+    try:
+        expected = [Expected.model_validate(each) for each in act.arguments.get("expect") or ()]
+    except (ValidationError, TypeError):
+        raise UserError(f"{act.name}: give 'expect' as a list of hypothesis, comparison and threshold.") from None
+    labels = [each.hypothesis for each in expected]
+    wrong = [label for label in labels if label not in open_labels(case)]
+    if wrong or not labels or len(set(labels)) < len(labels):
+        raise UserError(f"{act.name}: say once for each of {', '.join(open_labels(case))} what it expects.")
+    return expected

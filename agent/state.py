@@ -1,0 +1,150 @@
+"""What an investigation remembers between two steps: plain JSON, so that a thread can be stored and taken up again."""
+
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.events import Step
+from store.errors import UserError
+from store.types import Claim, Experiment
+
+VERSION = 1  # of what a checkpoint holds
+
+
+class State(TypedDict, total=False):
+    """The graph's state. `case` is a dumped `Case`, None for a fresh question; `history` earlier questions' ends."""
+
+    version: int
+    question: str
+    case: dict[str, Any] | None
+    history: list[str]
+
+
+class Part(BaseModel):
+    """Base of the parts of a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Stated(Part):
+    """A hypothesis: H1, H2, ... to the LLM, `id` in the ledger."""
+
+    label: str
+    id: str
+    claim: str
+    dull: bool
+
+
+class Foretold(Part):
+    """A prediction that waits for its test, or what became of it. `held` is None until, or unless, it was decided."""
+
+    id: str
+    hypothesis: str  # label
+    sentence: str
+    counterexample: bool
+    expects: str  # "measure comparison", to see whether two hypotheses differ
+    run: str | None = None  # label
+    judged: bool = False
+    note: str = ""  # why its test was not run
+    held: bool | None = None
+
+
+class Pending(Part):
+    """A run to be made: validated input, the reason, the predictions it tests (ids; none for an observation)."""
+
+    tool: str
+    input: dict[str, Any]
+    why: str
+    since: datetime  # an equal run made later than this is this one
+    predictions: list[str] = []
+
+
+class Ran(Part):
+    """An experiment: E1, E2, ... to the LLM, `id` in the ledger."""
+
+    label: str
+    id: str
+    key: str
+    tool: str
+    ok: bool
+    line: str
+
+
+class Case(Part):
+    """One question under investigation."""
+
+    version: int = VERSION
+    thread: str
+    question: str
+    subject: str  # Context.fingerprint
+    investigation: str
+    began: datetime
+    history: list[str] = []
+    step: Step | Literal["begin"] = "begin"
+    next: Step | Literal["end"] = "frame"
+    round: int = 1
+    latent: int | None = None
+    aim: str = ""
+    hypotheses: list[Stated] = []
+    predictions: list[Foretold] = []
+    runs: list[Ran] = []
+    queue: list[Pending] = []
+    reading: str = ""  # the LLM's words on the last verdicts
+    problem: str = ""  # why the last reply was not used
+    stumbles: int = 0  # replies in a row that were not used
+    asked: int = 0  # questions put in this visit of the step
+    fresh: bool = False  # this round brought a new experiment
+    quiet: int = 0  # rounds in a row that did not
+    ended: str | None = None  # the limit that was reached
+    mute: bool = False  # the LLM is not asked any more
+    draft: list[Claim] = []  # the LLM's last claims, some of whose evidence did not hold up
+    tool_calls: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+
+    def hypothesis(self, label: str) -> Stated | None:
+        return next((h for h in self.hypotheses if h.label == label), None)
+
+    def run(self, label: str) -> Ran | None:
+        return next((r for r in self.runs if r.label == label), None)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a test was run whose predictions nobody has judged."""
+        return any(prediction.run and not prediction.judged for prediction in self.predictions)
+
+    def standing(self, label: str) -> str:
+        """ "refuted", "supported" or "untested", by the predictions judged so far."""
+        held = [p.held for p in self.predictions if p.hypothesis == label and p.held is not None]
+        return "untested" if not held else "supported" if all(held) else "refuted"
+
+    def goes(self, step: Step | Literal["end"]) -> None:
+        """The next step, with a clean slate."""
+        self.next, self.asked, self.problem, self.stumbles = step, 0, "", 0
+
+    def stop(self, limit: str, *, mute: bool) -> None:
+        """A limit is reached; the first one names the end."""
+        self.ended, self.mute = self.ended or limit, self.mute or mute
+
+    def stumble(self, problem: str) -> None:
+        """The last reply is not used, because."""
+        self.problem, self.stumbles = problem, self.stumbles + 1
+
+    def add_run(self, experiment: Experiment, line: str) -> Ran:
+        label, ok = f"E{len(self.runs) + 1}", experiment.error is None
+        ran = Ran(label=label, id=experiment.id, key=experiment.key, tool=experiment.tool, ok=ok, line=line)
+        self.runs.append(ran)
+        return ran
+
+
+def load_case(state: Any, thread: str) -> Case | None:
+    """The case in a stored state; UserError when another version of Glossator wrote it."""
+    found = state.get("version", VERSION)
+    if found != VERSION:
+        raise UserError(
+            f"The thread {thread} was stored by another version of Glossator (its form is {found}, this program's "
+            f"{VERSION}): its evidence is in the store, but it cannot be continued; start a new thread."
+        )
+    return Case.model_validate(state["case"]) if state.get("case") else None

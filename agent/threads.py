@@ -1,0 +1,52 @@
+"""Conversations on disk: langgraph's checkpoints in a SQLite file beside the store."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiosqlite
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from store.errors import UserError
+
+FILE = "threads.sqlite"
+BUSY_S = 30.0
+
+
+@asynccontextmanager
+async def open_threads(workspace: Path) -> AsyncIterator[AsyncSqliteSaver]:
+    """The checkpoints of a workspace. UserError when the file cannot be used."""
+    path = workspace / FILE
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        connection = await aiosqlite.connect(path, timeout=BUSY_S)
+    except (sqlite3.Error, OSError) as error:
+        raise _broken(path, error) from error
+    try:
+        saver = AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        try:
+            await saver.setup()
+        except sqlite3.Error as error:
+            raise _broken(path, error) from error
+        yield saver
+    finally:
+        await connection.close()
+
+
+def thread_names(workspace: Path) -> list[str]:
+    """The threads of a workspace, the latest first."""
+    path = workspace / FILE
+    if not path.exists():
+        return []
+    try:
+        with sqlite3.connect(path, timeout=BUSY_S) as connection:
+            query = "SELECT thread_id FROM checkpoints GROUP BY thread_id ORDER BY max(checkpoint_id) DESC"
+            return [name for (name,) in connection.execute(query)]
+    except sqlite3.Error as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(f"The threads in {path} cannot be read ({error}): free some disk, or move the file away.")

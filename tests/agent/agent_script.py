@@ -1,0 +1,36 @@
+"""What the scripted agent does on the planted world: an investigation of the latent that fires on colours."""
+
+from typing import Any
+
+from tests.tools.world import COLOUR
+
+QUESTION = f"what does latent {COLOUR} do?"
+PAIRS = {"pairs": [{"with_cause": f"ba {word} da", "without_cause": f"ba {other} da"} for word, other in
+                   (("red", "cat"), ("green", "dog"), ("blue", "river"))]}  # fmt: skip
+OTHER_PAIRS = {"pairs": [{"with_cause": f"du {word} mo", "without_cause": f"du {word} re"} for word in ("red", "blue")]}
+
+
+def expect(**comparisons: str) -> list[dict[str, Any]]:
+    return [{"hypothesis": name, "comparison": comparison} for name, comparison in comparisons.items()]
+
+
+def acts(**changes: Any) -> dict[str, Any]:
+    """Acts by name, in the order of preference; H1 is right, the dull H2 is not."""
+    return {
+        "frame": {"about": "latent", "latent": COLOUR, "aim": "say on which words it fires"},
+        "enough": {},
+        "state_hypotheses": {
+            "hypotheses": ["it fires on names of colours"],
+            "dull": {"account": "position", "claim": "it fires on the second word"},
+        },
+        "minimal_pairs": {"input": PAIRS, "expect": expect(H1=">=", H2="<")},
+        "finish": {"reading": "colours it is"},
+        "conclude": {
+            "claims": [
+                {"sentence": "It fires on colours.", "hypothesis": "H1", "stance": "for", "evidence": ["E3"]},
+                {"sentence": "Position is not it.", "hypothesis": "H2", "stance": "against", "evidence": ["E3"]},
+                {"sentence": "It fires on few tokens.", "hypothesis": None, "stance": None, "evidence": ["E1"]},
+                {"sentence": "Perhaps on paints, too.", "hypothesis": None, "stance": None, "evidence": []},
+            ]
+        },
+    } | changes

@@ -1,0 +1,134 @@
+"""What lasts of an investigation: hypotheses, evidence, replay, reports."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from store.types import Experiment, Hypothesis, LLMCall
+from tests.agent.agent_script import QUESTION, acts
+from tests.agent.conftest import Commands
+from tests.stub_llm import Stub
+
+HOSTILE = "<script>alert(1)</script> \x1b[31m| `x` <img src=x onerror=y> ](javascript:z)"
+
+
+@pytest.fixture
+def asked(world: Commands, llm: Stub) -> Commands:
+    """A workspace in which thread t has concluded; from then on the LLM's endpoint only fails."""
+    script = acts()
+    script["conclude"]["claims"][0]["sentence"] = f"It fires on colours. {HOSTILE}"
+    llm.configure(behaviour="agent", acts=script)
+    assert world("ask", QUESTION, "--thread", "t").code == 0
+    llm.configure(behaviour="500")
+    return world
+
+
+def test_hypotheses_and_evidence(asked: Commands) -> None:
+    shown = asked("hypotheses").out
+    assert "supported" in shown
+    assert "refuted" in shown
+    assert "minimal_pairs separated >= 0.5: measured 1: held" in shown
+    (thread,) = asked("hypotheses", "--thread", "t", "--json").json
+    right, dull = thread["hypotheses"]
+    assert (right["standing"], dull["standing"], dull["dull"]) == ("supported", "refuted", True)
+    listed = asked("evidence", "--json").json
+    assert [row["label"] for row in listed] == ["E1", "E2", "E3"]
+    assert listed[2]["id"] == right["predictions"][0]["experiment"]
+    one = asked("evidence", listed[2]["id"][:8])
+    assert "separates 3 of 3 pairs" in one.out
+    assert "decides minimal_pairs separated >= 0.5" in one.out
+    assert "cited in t: It fires on colours." in one.out
+    assert "\x1b" not in one.out
+    assert asked("evidence", right["id"][:8], "--json").json["claim"] == right["claim"]
+    assert "no thread 'x'" in asked("evidence", "--thread", "x").sentence
+
+
+def test_views_of_predictions(asked: Commands) -> None:
+    rows = asked.ledger.view("prediction_vs_outcome")
+    assert [(row["thread"], row["comparison"], row["value"], row["held"]) for row in rows] == [
+        ("t", ">=", 1.0, True),
+        ("t", "<", 1.0, False),
+    ]
+    assert all(row["registered_at"] < row["tested_at"] for row in rows)
+    (claim,) = asked.ledger.view("claims_without_evidence")
+    assert claim["sentence"] == "Perhaps on paints, too."
+    assert asked.ledger.view("replications") == []
+
+
+def test_a_thread_replays_without_an_endpoint(asked: Commands, llm: Stub) -> None:
+    before = llm.stats()["requests"]
+    (asked.workspace / "replies.sqlite").unlink()
+    again = asked("replay", "t", "--json")
+    assert again.code == 0, again.err
+    outcomes = [(each["what"].partition(":")[0], each["outcome"]) for each in again.json["replayed"]]
+    assert ("minimal_pairs", "equal") in outcomes
+    assert ("conclusion", "equal") in outcomes
+    assert {outcome for _, outcome in outcomes} == {"equal"}
+    assert len(outcomes) == 6 + 3 + 2 + 1  # replies, experiments, verdicts, conclusion
+    assert llm.stats()["requests"] == before
+    replicated = asked.ledger.view("replications")
+    assert sorted((row["tool"], row["runs"], row["different_outputs"]) for row in replicated) == [
+        ("latent_profile", 2, 1),
+        ("minimal_pairs", 2, 1),
+        ("top_examples", 2, 1),
+    ]
+
+
+def test_a_replay_says_where_it_differs(asked: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.tools.world.COLOURS", (" cat", " dog", " river"))
+    again = asked("replay", "t", "--json")
+    assert again.code == 1
+    different = {each["what"]: each["differences"] for each in again.json["replayed"] if each["outcome"] == "different"}
+    assert any("separated: 1.0 became" in line for line in different["minimal_pairs"])
+    assert "held: False became True" in different["verdict on minimal_pairs separated < 0.5"]
+
+
+def test_a_reply_replays_from_its_record(asked: Commands) -> None:
+    call = asked.ledger.find(LLMCall)[0]
+    assert asked("replay", call.id, "--json").json["replayed"][0]["outcome"] == "equal"
+    assert "give the id of an experiment" in asked("replay", asked.ledger.find(Hypothesis)[0].id).sentence
+
+
+class Tags(HTMLParser):
+    """The tags and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_a_report_can_be_read_alone(asked: Commands) -> None:
+    page = asked("export", "t", "--format", "html", "--out", "report.html")
+    assert (page.code, page.out) == (0, "")
+    text = (asked.folder / "report.html").read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert {"svg", "circle", "table", "article"} <= tags.seen
+    assert not tags.seen & {"script", "img", "link", "iframe"}
+    assert not {name for name in tags.attributes if name.startswith("on") or name == "src"}
+    assert "&lt;script&gt;" in text
+    assert "\x1b" not in text
+    for run in asked.ledger.find(Experiment):
+        assert run.id in text
+    assert 'href="#q1E3"' in text
+    assert 'id="q1E3"' in text
+    assert "ba red da" in text
+
+
+def test_a_report_in_markdown(asked: Commands) -> None:
+    text = asked("export", "t").out
+    assert f"## {QUESTION}" in text
+    assert re.search(r"^- It fires on colours\\?\. .*\(E3\)$", text, re.MULTILINE)
+    assert "\\<script\\>" in text
+    assert "<script>" not in text
+    assert "\x1b" not in text
+    assert "| ba red da | 4" in text
+    assert "conjecture: no evidence" in text
+    assert "There is no format" in asked("export", "t", "--format", "pdf").sentence
+    assert "no thread 'x'" in asked("export", "x").sentence
