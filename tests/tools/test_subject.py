@@ -25,8 +25,9 @@ def test_residual_at_any_hook_point(subject: Subject) -> None:
 
 def test_an_edit_that_changes_nothing_changes_no_logit(subject: Subject) -> None:
     tokens = subject.to_tokens(TEXT)
-    assert torch.equal(subject.logits(tokens, lambda x: x), subject.logits(tokens))
-    assert not torch.allclose(subject.logits(tokens, lambda x: x + 5), subject.logits(tokens), atol=0.1)
+    same, other = ([(subject.hook, function)] for function in (lambda x: x, lambda x: x + 5))
+    assert torch.equal(subject.logits(tokens, also=same), subject.logits(tokens))
+    assert not torch.allclose(subject.logits(tokens, also=other), subject.logits(tokens), atol=0.1)
 
 
 def test_splicing_reconstruction_and_error_changes_no_logit(subject: Subject) -> None:
@@ -36,7 +37,7 @@ def test_splicing_reconstruction_and_error_changes_no_logit(subject: Subject) ->
         reconstruction = subject.dictionary.decode(subject.dictionary.encode(x))
         return reconstruction + (x - reconstruction)
 
-    assert torch.allclose(subject.logits(tokens, splice), subject.logits(tokens), atol=1e-2)
+    assert torch.allclose(subject.logits(tokens, also=[(subject.hook, splice)]), subject.logits(tokens), atol=1e-2)
 
 
 def test_position_0_is_a_sink_fifty_times_the_median(subject: Subject) -> None:

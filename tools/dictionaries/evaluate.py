@@ -17,7 +17,7 @@ from store.activations import Window
 from store.errors import UserError
 from tools.workbench.batches import cut_windows, forward, take_tokens
 from tools.workbench.corpus import Corpus
-from tools.workbench.subject import Edit, Subject
+from tools.workbench.subject import Subject
 
 LOSS_TOKENS = 16_384  # of the evaluated tokens, run through the whole model
 HISTOGRAM_EDGES = tuple(10.0**e for e in np.arange(-6.0, 0.01, 0.5))  # of density, tokens firing per token
@@ -208,14 +208,14 @@ def _losses(
         scored = torch.arange(1, width) < lengths[:, None]
         n += int(scored.sum())
         for name in sums:
-            edit = None if name == "clean" else _splice(replacements[name], batch.valid)
-            log_probabilities = subject.logits(tokens, edit)[:, :-1].float().log_softmax(-1).cpu()
+            also = [] if name == "clean" else [(subject.hook, _splice(replacements[name], batch.valid))]
+            log_probabilities = subject.logits(tokens, also=also)[:, :-1].float().log_softmax(-1).cpu()
             sums[name] -= float(log_probabilities.gather(-1, tokens[:, 1:, None])[..., 0][scored].double().sum())
     return {name: value / n for name, value in sums.items()}
 
 
-def _splice(reconstruct: Reconstruct, valid: Tensor) -> Edit:
-    """An edit that replaces [b, s, d_model] by its reconstruction where `valid` and leaves sinks and padding alone."""
+def _splice(reconstruct: Reconstruct, valid: Tensor) -> Reconstruct:
+    """A function that replaces [b, s, d_model] by its reconstruction where `valid` and leaves sinks and padding."""
     return lambda value: torch.where(valid[..., None], reconstruct(value).to(value.dtype), value)
 
 

@@ -8,13 +8,16 @@ from torch import Tensor
 
 from prompts.errors import NoAnswer
 from prompts.providers import Role
+from tools.workbench.causal import along_random, still
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
+from tools.workbench.editing import Change, prepare
+from tools.workbench.edits import Edit
 from tools.workbench.examples import need_firings
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.results import ExplanationOutput
-from tools.workbench.unembed import direct_effect, random_direction
+from tools.workbench.unembed import direct_effect
 
 PROMPT = 24  # tokens of a prompt, BOS included
 SMALL_REPLY = 48  # tokens
@@ -60,7 +63,7 @@ class Output(ExplanationOutput):
     call: str = Field(description="id of the LLM call")
 
 
-@tool(version=1)
+@tool(version=2)
 async def explain_by_output(input: Input, context: Context) -> Output:
     """Asks an LLM what kind of text a latent promotes, from its direct logit effect and from steering with it.
 
@@ -104,24 +107,25 @@ def measured(input: Input, context: Context) -> tuple[dict[str, tuple[str, ...]]
         raise ToolError(f"No window of the harvest has {PROMPT} tokens: harvest longer documents.")
     chosen = [whole[i] for i in rng.permutation(len(whole))[: input.prompts]]
     tokens = torch.tensor([window.tokens[:PROMPT].tolist() for window in chosen], device=subject.device)
-    decoder = subject.dictionary.decoder[input.latent].float()
-    push = decoder * (input.strength * float(stats.max[input.latent]))
+    strength = input.strength * float(stats.max[input.latent])
+    edit = Edit(operation="add", latent=input.latent, strength=strength, positions=(-1,))
+    push = prepare(subject, [edit], context.directions)
     active = [int(i) for i in stats.count.nonzero()[0] if i != input.latent] or [input.latent]
     other = int(rng.choice(active))
     rival = subject.dictionary.decoder[other].float()
-    plain = _next(context, tokens, torch.zeros_like(push))
-    before = _next(context, tokens, None)
+    before = _next(context, tokens, [])
 
-    def steer(direction: Tensor) -> Steered:
-        return _change(context, before, _next(context, tokens, direction), float(direction.norm()), input.tokens)
+    def steer(changes: list[Change]) -> Steered:
+        norm = changes[0].strength * changes[0].length
+        return _change(context, before, _next(context, tokens, changes), norm, input.tokens)
 
     controls = Controls(
-        no_edit=_change(context, before, plain, 0.0, input.tokens),
-        random_direction=steer(random_direction(subject, int(rng.integers(2**31))) * push.norm()),
-        random_latent=steer(rival / rival.norm() * push.norm()),
+        no_edit=steer(still(push)),
+        random_direction=steer(along_random(context, push, rng)),
+        random_latent=steer([change.along(rival / rival.norm() * change.length) for change in push]),
         random_latent_index=other,
     )
-    effect = direct_effect(subject, decoder)
+    effect = direct_effect(subject, subject.dictionary.decoder[input.latent])
     direct = {
         "promoted": _strings(context, effect.topk(input.tokens).indices),
         "suppressed": _strings(context, (-effect).topk(input.tokens).indices),
@@ -129,17 +133,9 @@ def measured(input: Input, context: Context) -> tuple[dict[str, tuple[str, ...]]
     return direct, steer(push), controls
 
 
-def _next(context: Context, tokens: Tensor, push: Tensor | None) -> Tensor:
-    """[b, vocabulary] log-probabilities of the token after the last, with `push` [d_model] added there."""
-
-    def edit(residual: Tensor) -> Tensor:
-        assert push is not None
-        edited = residual.clone()
-        edited[:, -1] += push.to(residual)
-        return edited
-
-    logits = context.subject.logits(tokens, None if push is None else edit)
-    return logits[:, -1].double().log_softmax(dim=-1)
+def _next(context: Context, tokens: Tensor, changes: list[Change]) -> Tensor:
+    """[b, vocabulary] log-probabilities of the token after the last, with the changes made."""
+    return context.subject.logits(tokens, changes)[:, -1].double().log_softmax(dim=-1)
 
 
 def _change(context: Context, before: Tensor, after: Tensor, norm: float, n: int) -> Steered:

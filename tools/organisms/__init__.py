@@ -1,1 +1,1 @@
-"""Model organisms: subjects with something in them whose truth is known, to try the other tools on."""
+"""Model organisms: models whose truth is known because it was put there."""

@@ -8,6 +8,7 @@ from prompts.ask import LLM
 from store.activations import Harvest
 from store.ids import content_hash
 from store.ledger import Ledger
+from tools.workbench.directions import Directions
 from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
@@ -26,6 +27,11 @@ class Context:
     def fingerprint(self) -> str:
         """Hash of what a run looks at: model, dictionary and harvest. Part of every experiment's key."""
         return content_hash([self.subject.fingerprint, self.harvest.header if self.harvest else None])
+
+    @property
+    def directions(self) -> Directions:
+        """The directions that tools found and saved in this workspace, beside the ledger."""
+        return Directions(self.ledger.store.path.parent / "directions")
 
     def need_harvest(self) -> Harvest:
         """The harvest of this subject; ToolError when there is none."""

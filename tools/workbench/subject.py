@@ -9,6 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from store.errors import UserError
 from store.ids import content_hash
 from store.types import LatentId, slug
 from tools.workbench.dictionary import Dictionary
+from tools.workbench.editing import Change, Norms, hooks
+from tools.workbench.registry import ToolError
 
 SINK_RATIO = 50.0
 CALIBRATION_TOKENS = 2048
 CALIBRATION_CONTEXT = 256
 
-Edit = Callable[[Tensor], Tensor]
+Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its value's successor (None: itself)
 
 
 class Subject:
@@ -80,6 +83,8 @@ class Subject:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without BOS."""
+        if not texts:
+            return []
         encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return encoded
 
@@ -102,28 +107,146 @@ class Subject:
 
         tokens: int64[b, s], padded on the right with anything (attention is causal).
         """
-        block, point = self.hook.removeprefix("blocks.").split(".", 1)
+        return self.value_at(self.hook, tokens)
+
+    def value_at(self, hook: str, tokens: Tensor, changes: Sequence[Change] = ()) -> Tensor:
+        """[b, s, ...] at any hook point, with the changes made up to it; the model runs no further than it must."""
         tokens = tokens.to(self.device)
+        layer = self.layer_of(hook)
         with torch.no_grad():
-            if point == "hook_resid_pre":
-                residual: Tensor = self.model(tokens, return_type=None, stop_at_layer=int(block))
+            if hook.endswith("hook_resid_pre") and not changes:
+                residual: Tensor = self.model(tokens, return_type=None, stop_at_layer=layer)
                 return residual
             caught: list[Tensor] = []
+            edits = hooks(self, changes, tokens.shape[1])
             self.model.run_with_hooks(
                 tokens,
                 return_type=None,
-                stop_at_layer=int(block) + 1,
-                fwd_hooks=[(self.hook, lambda value, hook: caught.append(value))],
+                stop_at_layer=layer + 1,
+                fwd_hooks=[*edits, (hook, lambda value, hook: caught.append(value))],
             )
             return caught[0]
 
-    def logits(self, tokens: Tensor, edit: Edit | None = None) -> Tensor:
-        """[b, s, vocabulary] next-token logits, with `edit` applied to the hook point's [b, s, d_model] if given."""
+    def logits(
+        self,
+        tokens: Tensor,
+        changes: Sequence[Change] = (),
+        prompt: int | None = None,
+        also: Sequence[Splice] = (),
+        norms: Norms | None = None,
+    ) -> Tensor:
+        """[b, s, vocabulary] next-token logits with the changes made and then, at their hook points, `also`.
+
+        prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. norms: told the
+        lengths of the changes. ToolError when the changes leave numbers that are not finite.
+        """
         tokens = tokens.to(self.device)
-        hooks = [] if edit is None else [(self.hook, lambda value, hook: edit(value))]
+        made = hooks(self, changes, prompt or tokens.shape[1], norms=norms)
+        made += [(point, lambda value, hook, f=function: f(value)) for point, function in also]
         with torch.no_grad():
-            logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=hooks)
-        return logits
+            logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
+        return _finite(logits) if changes else logits
+
+    def generate(
+        self, tokens: Tensor, n: int, changes: Sequence[Change] = (), temperature: float = 0.0, seed: int = 0
+    ) -> Tensor:
+        """int64[b, s + up to n]: the prompts [b, s] and what follows them, the changes made in every token.
+
+        Temperature 0 takes the likeliest token, ties aside the same on every device; otherwise `seed` decides. A row
+        that ended is filled with the end token. Keys and values are cached: each token is computed once.
+        """
+        text = tokens.to(self.device)
+        prompt = text.shape[1]
+        generator = torch.Generator().manual_seed(seed)
+        ended = torch.zeros(len(text), dtype=torch.bool, device=self.device)
+        cache: Any = None
+        for _ in range(n):
+            start = 0 if cache is None else text.shape[1] - 1
+            seen: dict[str, Any] = {}
+            if cache is not None:
+                position = torch.full((len(text), 1), start, device=self.device)
+                seen = {"past_key_values": cache, "attention_mask": torch.ones_like(text), "position_ids": position}
+            with torch.no_grad():
+                logits, cache = self.model.run_with_hooks(
+                    text[:, start:],
+                    return_type="logits_and_cache",
+                    fwd_hooks=hooks(self, changes, prompt, start),
+                    use_cache=True,
+                    **seen,
+                )
+            last = _finite(logits[:, -1].float()).cpu()
+            if temperature > 0:
+                chosen = torch.multinomial((last / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            else:
+                chosen = last.argmax(-1)
+            chosen = torch.where(ended, self.eos, chosen.to(self.device))
+            text = torch.cat([text, chosen[:, None]], dim=1)
+            ended |= chosen == self.eos
+            if bool(ended.all()):
+                break
+        return text
+
+    @property
+    def eos(self) -> int:
+        """The token that ends a text."""
+        token = self.tokenizer.eos_token_id
+        return int(token if token is not None else self.bos)
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.model.cfg.n_layers)
+
+    @property
+    def n_heads(self) -> int:
+        return int(self.model.cfg.n_heads)
+
+    @property
+    def d_head(self) -> int:
+        return int(self.model.cfg.d_head)
+
+    @property
+    def d_mlp(self) -> int:
+        return int(self.model.cfg.d_mlp)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model can read at once."""
+        return int(self.model.cfg.n_ctx)
+
+    @staticmethod
+    def layer_of(hook: str) -> int:
+        """The layer of a hook point such as blocks.15.hook_resid_pre."""
+        return int(hook.split(".")[1])
+
+    @property
+    def residual_points(self) -> list[str]:
+        """The residual stream entering each layer."""
+        return [f"blocks.{layer}.hook_resid_pre" for layer in range(self.n_layers)]
+
+    @property
+    def reading_points(self) -> list[str]:
+        """Wherever a layer or the unembedding reads the residual stream."""
+        middle = [f"blocks.{layer}.hook_resid_mid" for layer in range(self.n_layers)]
+        inside = [point for point in middle if point in self.model.hook_dict]  # none where a layer's parts are parallel
+        return [*self.residual_points, *inside, f"blocks.{self.n_layers - 1}.hook_resid_post"]
+
+    @cached_property
+    def layer_norms(self) -> list[float]:
+        """Median norm of the residual stream entering each layer, over a quarter of the calibration text."""
+        norms = self.residuals(self.calibration_tokens[:2]).norm(dim=-1)
+        found: list[float] = norms.flatten(1).median(1).values.tolist()
+        return found
+
+    def residuals(self, tokens: Tensor) -> Tensor:
+        """float32[n_layers, b, s, d_model]: the residual stream entering each layer."""
+        caught: list[Tensor] = []
+        with torch.no_grad():
+            self.model.run_with_hooks(
+                tokens.to(self.device),
+                return_type=None,
+                fwd_hooks=[(point, lambda value, hook: caught.append(value.float())) for point in self.residual_points],
+            )
+        return torch.stack(caught)
 
     @cached_property
     def typical_norm(self) -> float:
@@ -141,10 +264,15 @@ class Subject:
         ]
         return torch.tensor(rows, device=self.device)
 
-    def sinks(self, residual: Tensor) -> Tensor:
-        """bool[b, s]: True where a token must not be read. Position 0 (BOS) always is one."""
-        mask: Tensor = residual.float().norm(dim=-1) > SINK_RATIO * self.typical_norm
-        mask[:, 0] = True
+    def sinks(self, residual: Tensor, typical: float | None = None, start: int = 0) -> Tensor:
+        """bool[b, s]: True where a token must not be read. Position 0 (BOS) always is one.
+
+        residual: [b, s, d_model] of tokens [start, start + s). typical: the norm of other tokens there; None: at the
+        dictionary's hook point.
+        """
+        mask: Tensor = residual.float().norm(dim=-1) > SINK_RATIO * (typical or self.typical_norm)
+        if start == 0:
+            mask[:, 0] = True
         return mask
 
     def activations(self, tokens: Tensor) -> Tensor:
@@ -153,6 +281,12 @@ class Subject:
         encoded = self.dictionary.encode(residual)
         encoded[self.sinks(residual)] = 0
         return encoded
+
+
+def _finite(logits: Tensor) -> Tensor:
+    if not bool(torch.isfinite(logits).all()):
+        raise ToolError("The model breaks under this edit and gives numbers that are not finite: use less strength.")
+    return logits
 
 
 def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype) -> TransformerBridge:

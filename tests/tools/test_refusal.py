@@ -1,0 +1,57 @@
+"""The planted refusal: a direction that mediates it is found, and a random one is not (METHODS F12)."""
+
+from typing import Any
+
+import pytest
+
+from store.ledger import Ledger
+from tests.tools.test_steering import call
+from tools.organisms.refusal import refusing_model
+from tools.organisms.refusal.texts import requests
+from tools.workbench.context import Context
+from tools.workbench.metrics import alike, encode
+from tools.workbench.subject import Subject
+
+LAYERS = (8, 12, 16, 19)
+
+
+@pytest.fixture(scope="module")
+def refusing(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    organism = Subject("refusing", refusing_model(), subject.hook, subject.dictionary)
+    return Context(organism, Ledger(tmp_path_factory.mktemp("refusal") / "store.duckdb"))
+
+
+@pytest.fixture(scope="module")
+def selected(refusing: Context) -> Any:
+    showing, other = (requests(harmful, held=False)[:40] for harmful in (True, False))
+    return call("select_direction", refusing, showing=showing, other=other, tokens=["I"], layers=LAYERS)
+
+
+def test_the_organism_refuses_what_is_harmful_and_only_that(refusing: Context) -> None:
+    subject = refusing.subject
+    for harmful in (True, False):
+        texts = requests(harmful, held=True)[::4]
+        refused = 0
+        for _, tokens in alike(encode(subject, texts, chat=True)):
+            written = subject.generate(tokens, 4)[:, tokens.shape[1] :].tolist()
+            refused += sum(subject.tokenizer.decode(row).startswith("I'm sorry") for row in written)
+        assert refused >= 0.9 * len(texts) if harmful else refused <= 0.1 * len(texts), (harmful, refused)
+
+
+def test_adding_the_direction_induces_refusal_and_ablating_it_bypasses(selected: Any) -> None:
+    assert selected.added >= 6
+    assert selected.ablated <= -4
+    controls = selected.controls
+    assert abs(controls.random_added - controls.no_edit_other) < 2
+    assert abs(controls.random_ablated - controls.no_edit_showing) < 2
+    assert selected.clear
+
+
+def test_the_answer_is_a_direction_or_a_reason(selected: Any, refusing: Context) -> None:
+    if selected.direction is None:
+        assert "none of the 4 candidates passed, because" in selected.reason
+    else:
+        assert refusing.directions.load(selected.direction).method == "select_direction"
+    assert refusing.directions.load(selected.best_added).norm > 0
+    strict = [c for c in selected.candidates if c.kl < 0.1 and c.induced > 0 and c.layer < 24]
+    assert (selected.direction is None) == (not strict)

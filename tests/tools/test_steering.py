@@ -1,0 +1,270 @@
+"""The steering tools on the real model: known effects come out, controls do not, and what cannot be done is said."""
+
+import asyncio
+import json
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+import torch
+
+from store.ledger import Ledger
+from store.types import Experiment
+from tests.tools.world import FakeLLM
+from tools.steering.orthogonalise_weights import without
+from tools.workbench.context import Context
+from tools.workbench.corpus import Corpus, Document
+from tools.workbench.editing import prepare
+from tools.workbench.edits import Edit
+from tools.workbench.harvest import harvest
+from tools.workbench.orthogonal import orthogonalised
+from tools.workbench.registry import ToolError, get_tool
+from tools.workbench.run import run, validate
+from tools.workbench.subject import Subject
+
+GOOD = tuple("wonderful great excellent beautiful amazing perfect lovely brilliant good delightful".split())
+BAD = tuple("terrible awful horrible bad poor dull boring disgusting disappointing annoying".split())
+OTHER_GOOD = ("fantastic", "superb", "nice", "fine", "pleasant", "incredible")
+OTHER_BAD = ("dreadful", "ugly", "nasty", "weak", "unpleasant", "stupid")
+TEMPLATE = "I thought the film was {}, and I"
+SENTIMENT = {"kind": "logit_difference", "up": [" loved"], "down": [" hated"]}
+
+
+@pytest.fixture(scope="module")
+def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    folder = tmp_path_factory.mktemp("steering")
+    documents = tuple(Document(topics[key][:600], "topics") for key in sorted(topics)[:40])
+    stored = harvest(subject, Corpus("topics", documents, "topics"), 4096, folder / "harvest")
+    return Context(subject, Ledger(folder / "store.duckdb"), stored, FakeLLM(reply="x"))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def latent(context: Context) -> int:
+    """One that fires often on the harvest."""
+    return int(context.need_harvest().stats().count.argsort()[-40])
+
+
+@pytest.fixture(scope="module")
+def sentiment(context: Context) -> Any:
+    """The mean difference at layer 12 on the adjective, from another template than it is tested on."""
+    texts = {name: [f"The story is {word}" for word in words] for name, words in (("positive", GOOD), ("negative", BAD))}
+    return call("find_direction", context, layer=12, **texts)
+
+
+def call(name: str, context: Context, **input: object) -> Any:
+    tool = get_tool(name)
+    output = tool.function(validate(tool, json.loads(json.dumps(input))), context)
+    return asyncio.run(output) if tool.is_async else output
+
+
+def test_sentiment_is_found_beside_its_baselines(sentiment: Any, context: Context) -> None:
+    assert sentiment.auroc == 1.0
+    assert sentiment.controls.logistic >= 0.9
+    assert sentiment.hook == "blocks.12.hook_resid_pre"
+    assert context.directions.load(sentiment.direction).norm == pytest.approx(sentiment.norm)
+
+
+def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: Context, sentiment: Any) -> None:
+    """F20, with adjectives and a template that the direction was not found on."""
+    output = call(
+        "flip_projection",
+        context,
+        direction=sentiment.direction,
+        positions=[-4],
+        positive=[TEMPLATE.format(word) for word in OTHER_GOOD],
+        negative=[TEMPLATE.format(word) for word in OTHER_BAD],
+        metric=SENTIMENT,
+    )
+    assert output.gap > 3
+    assert output.gap_flipped < 0
+    assert output.reversed
+    moved = sorted(abs(2 * effect) for effect in output.controls.randoms)
+    assert moved[1] < 0.1 * output.gap, "the middle one of three random directions"
+    assert moved[2] < 0.25 * abs(output.gap_flipped - output.gap)
+    assert output.controls.no_edit.effect == 0
+    assert output.clear
+    assert "clear of its controls" in output.verdict
+    assert output.illusion is not None
+
+
+def test_orthogonalised_weights_equal_directional_ablation(context: Context, sentiment: Any) -> None:
+    """F10: within a thousandth once untied, and more than 1 off where the embeddings are left tied."""
+    prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
+    output = call("orthogonalise_weights", context, direction=sentiment.direction, prompts=prompts, metric=SENTIMENT)
+    assert output.tied
+    assert output.from_ablation < 1e-3
+    assert output.moved > 1
+    assert output.controls.no_edit.effect == 0
+
+
+def test_leaving_the_embeddings_tied_is_wrong(context: Context, sentiment: Any) -> None:
+    subject = context.subject
+    edit = Edit(operation="ablate", direction=sentiment.direction, layers="all", include_sinks=True)
+    changes = prepare(subject, [edit], context.directions)
+    tokens = subject.to_tokens(TEMPLATE.format("nice"))
+    before = subject.logits(tokens)
+    tied = without(subject, torch.ones(subject.d_model))
+    assert changes[0].read is not None
+    tied.model = orthogonalised(subject.model, changes[0].read, untie=False)
+    assert (tied.logits(tokens) - subject.logits(tokens, changes)).abs().max() > 1
+    assert torch.equal(before, subject.logits(tokens)), "the subject itself stays as it is"
+
+
+def test_steering_writes_other_text_and_its_controls_are_there(context: Context, latent: int) -> None:
+    edits = [{"operation": "add", "latent": latent, "strength": 150}]
+    prompts = ["The weather today is", "My first dog was"]
+    output = call("steer", context, edits=edits, prompts=prompts, tokens=8)
+    plain = output.controls.no_edit
+    assert plain.kl == 0
+    assert [c.text for c in plain.continuations] != [c.text for c in output.steered.continuations]
+    assert output.steered.kl > 0.1
+    assert output.steered.perplexity > plain.perplexity
+    assert output.controls.other.startswith("latent ")
+    assert output.controls.random_direction.kl > 0
+    assert call("steer", context, edits=edits, prompts=prompts, tokens=8) == output, "the seed decides"
+
+
+def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentiment: Any) -> None:
+    prompts = [TEMPLATE.format(word) for word in ("okay", "long", "short", "new")]
+    target = {"direction": sentiment.direction}
+    output = call("dose_response", context, target=target, costs=[0.1, 0.4], prompts=prompts, metric=SENTIMENT)
+    for dose, cost in zip(output.doses, (0.1, 0.4), strict=True):
+        assert dose.cost == pytest.approx(cost, rel=0.1)
+    assert output.doses[1].effect.effect > output.doses[0].effect.effect > 0
+    assert output.curve.slope > 0
+    assert output.curve.low is not None
+    assert output.curve.low > 0
+    random = output.controls.random_direction[-1]
+    assert abs(random.effect.effect) < output.doses[1].effect.effect
+    assert random.strength == output.doses[1].strength
+
+
+def test_ablating_and_clamping_a_latent_move_its_own_activation(context: Context, latent: int) -> None:
+    prompts = [topics[key][:120] for key in sorted(topics)[:3]]
+    metric = {"kind": "latent", "latent": latent}
+    gone = call("ablate", context, targets=[{"latent": latent}], prompts=prompts, metric=metric)
+    held = call("clamp", context, targets=[{"latent": latent}], value=50, prompts=prompts, metric=metric)
+    before = gone.effect.value - gone.effect.effect
+    assert before > 0
+    assert gone.effect.value < 0.5 * before
+    assert held.effect.value > before
+    assert gone.effect.norm > 0
+    assert gone.controls.random_direction.norm == pytest.approx(gone.effect.norm, rel=1e-3), "the control is as long"
+
+
+def test_neurons_and_heads_have_peers_of_their_layer(context: Context) -> None:
+    prompts = ["The capital of France is", "When Mary and John went to the shop, John gave a drink to"]
+    head = call("ablate", context, targets=[{"head": 0, "layers": [23]}], prompts=prompts)
+    assert head.controls.other.startswith("head ")
+    neuron = call("clamp", context, targets=[{"neuron": 5, "layers": [28]}], value=4, prompts=prompts)
+    assert neuron.controls.other.startswith("neuron ")
+    assert neuron.effect.norm > 0
+
+
+def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -> None:
+    output = call("steering_effects", context, target={"latent": latent}, cost=1.0, prompts=4, tokens=8)
+    assert output.cost == pytest.approx(1.0, rel=0.1)
+    assert output.own.latent == latent
+    assert output.raised[0].change >= output.raised[-1].change > 0
+    assert min(output.controls.no_edit, output.controls.random_direction, output.controls.random_active) > 0
+
+
+def test_a_targeted_vector_is_built_and_saved(context: Context, latent: int) -> None:
+    output = call("sae_ts_vector", context, latent=latent, vectors=8, prompts=4, tokens=8, cost=1.0)
+    assert context.directions.load(output.direction).hook == context.subject.hook
+    assert -1 <= output.cosine <= 1
+    assert output.found.strength > 0
+    assert output.controls.no_edit.strength == 0
+
+
+def test_selection_grades_candidates_and_says_why_none_passed(context: Context) -> None:
+    """The embedded model hardly refuses, and sentiment is no behaviour: the filters must say so, not fail."""
+    words = [*GOOD, *OTHER_GOOD], [*BAD, *OTHER_BAD]
+    showing, other = ([f"The film is {word}" for word in each] for each in words)
+    input = {"showing": showing, "other": other, "tokens": [" Sorry"], "layers": [4, 28], "chat": False}
+    output = call("select_direction", context, **input)
+    assert output.direction is None
+    assert "none of the 2 candidates passed, because" in output.reason
+    assert "depth" in output.candidates[1].failed
+    assert context.directions.load(output.best_added).norm == pytest.approx(
+        next(c.norm for c in output.candidates if c.induced == max(each.induced for each in output.candidates))
+    )
+
+
+def test_a_replay_takes_the_saved_direction_and_finds_the_same(context: Context, sentiment: Any) -> None:
+    input = {"targets": [{"direction": sentiment.direction}], "prompts": ["A nice day", "An ugly day"]}
+    first, again = (asyncio.run(run("ablate", input, context)) for _ in range(2))
+    assert first.output == again.output
+    assert first.key == again.key
+    assert first.controls == first.output["controls"]
+    assert context.ledger.get(Experiment, first.id) == first
+
+
+@pytest.mark.parametrize(
+    ("tool", "input", "reason"),
+    [
+        ("ablate", {"targets": [{"latent": 3}], "prompts": ["  "]}, "A prompt is empty"),
+        ("ablate", {"targets": [{"latent": 3}], "prompts": ["word " * 9000]}, "reads at most 8,192"),
+        ("ablate", {"targets": [{"head": 3, "layers": [99]}], "prompts": ["a b"]}, "Layer 99 does not exist"),
+        ("ablate", {"targets": [{"latent": 3, "positions": [9]}], "prompts": ["a b"]}, "Position 9 does not exist"),
+        ("clamp", {"targets": [{"latent": 3}], "value": 1e9, "prompts": ["a b"]}, "at most"),
+        ("steer", {"edits": [{"operation": "add", "latent": 3, "strength": 1e9}], "prompts": ["a b"]}, "at most"),
+        (
+            "ablate",
+            {"targets": [{"latent": 3}], "prompts": ["a"], "metric": {"kind": "probability", "up": ["antidisest"]}},
+            "is not one token",
+        ),
+        ("ablate", {"targets": [{"direction": "feedbeef"}], "prompts": ["a b"]}, "no directions named"),
+        ("dose_response", {"target": {"head": 1, "layers": [3]}, "prompts": ["a b"], "metric": {}}, "A head has no"),
+        ("find_direction", {"positive": ["a b"] * 4, "negative": ["a b"] * 4}, "do not differ"),
+        ("find_direction", {"positive": ["a"], "negative": ["b"]}, "give 4 of each"),
+        ("flip_projection", {"direction": "abcd", "positive": ["a"], "negative": [], "metric": {}}, None),
+        ("select_direction", {"showing": ["a"] * 9, "other": ["b"] * 9, "tokens": ["I"], "layers": [31]}, "Layer 31"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_in_the_ledger(
+    context: Context, tool: str, input: dict[str, Any], reason: str | None
+) -> None:
+    found = get_tool(tool)
+    if reason is None:
+        with pytest.raises(Exception, match="cannot take that input"):
+            validate(found, input)
+        return
+    with pytest.raises(ToolError, match=reason):
+        found.function(validate(found, input), context)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), "much"])
+def test_a_strength_that_is_no_number_never_reaches_the_model(context: Context, strength: object) -> None:
+    edits = [{"operation": "add", "latent": 3, "strength": strength}]
+    with pytest.raises(Exception, match=r"steer cannot take that input.*number"):
+        validate(get_tool("steer"), {"edits": edits, "prompts": ["a b"]})
+
+
+def test_steering_tools_say_how_long_they_take(context: Context, latent: int) -> None:
+    tool = get_tool("sae_ts_vector")
+    assert tool.estimate is not None
+    few, many = (tool.estimate(validate(tool, {"latent": latent, "vectors": n}), context) for n in (8, 800))
+    assert 10 < few < many / 20
+
+
+def test_an_intervention_is_told_by_a_judge_who_sees_it(context: Context, latent: int, monkeypatch: Any) -> None:
+    """An oracle knows the steered texts, a constant judge nothing; both are asked about the same texts."""
+    from tools.labelling.score_intervention import Input, continued
+
+    input = Input(latent=latent, text="it", positives=8, tokens=8, cost=1.0)
+    monkeypatch.setattr(context, "llm", FakeLLM())
+    items, strength, other = continued(input, context)
+    assert strength > 0
+    assert {item.kind: sum(i.kind == item.kind for i in items) for item in items} == {
+        "steered": 8, "unedited": 3, "random direction": 3, "another latent": 2,
+    }  # fmt: skip
+    steered = {item.text for item in items if item.positive}
+    monkeypatch.setattr(context, "llm", FakeLLM(lambda t, e, snippet: 5.0 if snippet in steered else -5.0))
+    told = call("score_intervention", context, **input.model_dump())
+    assert told.value > 0.9
+    assert told.controls.other == other
+    monkeypatch.setattr(context, "llm", FakeLLM(lambda *_: 1.0))
+    blind = call("score_intervention", context, **input.model_dump())
+    assert blind.value == 0.5
+    assert "not clear" in blind.verdict

@@ -1,0 +1,1 @@
+"""Change what the model computes, and see what follows."""

@@ -1,0 +1,37 @@
+"""Takes something out of the model and measures what is lost."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tools.workbench.causal import CausalOutput, measured
+from tools.workbench.context import Context
+from tools.workbench.edits import Edit, Target
+from tools.workbench.metrics import Metric, Texts, encode
+from tools.workbench.registry import ToolInput, tool
+
+
+class Input(ToolInput):
+    """What to ablate, and the prompts and metric that tell what it was for."""
+
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=64)]
+    prompts: Texts
+    metric: Metric = Metric()
+    chat: bool = Field(False, description="each prompt is a user's message, and the next token the model's reply")
+
+
+class Output(CausalOutput):
+    """See `CausalOutput`."""
+
+
+@tool(version=1)
+def ablate(input: Input, context: Context) -> Output:
+    """Removes latents, directions, neurons or heads while the model reads prompts, and measures what changes.
+
+    A latent's activation and a neuron's or head's output become 0 (an SAE's error stays), a direction is projected out
+    of the residual stream (layers "all": everywhere, as in Arditi et al. 2406.11717). If the metric does not move more
+    than under the controls, the prompts do not need what was removed.
+    """
+    edits = [Edit.of(target, "ablate") for target in input.targets]
+    prompts = encode(context.subject, input.prompts, input.chat)
+    return Output(**dict(measured(context, edits, prompts, input.metric)))

@@ -1,0 +1,126 @@
+"""Takes a direction out of the weights, in a copy of the model, and measures what the copy does."""
+
+from copy import copy
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from tools.workbench.causal import Controls, Effect, active_latents, effect_of, said, stands_clear, told
+from tools.workbench.context import Context
+from tools.workbench.editing import prepare
+from tools.workbench.edits import Edit
+from tools.workbench.metrics import Metric, Texts, alike, encode, observe
+from tools.workbench.orthogonal import orthogonalised
+from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.subject import Subject
+
+SAME = 1e-3  # logits
+
+
+class Input(ToolInput):
+    """A saved direction, and the prompts and metric to measure the copy by."""
+
+    direction: str = Field(min_length=4, description="name of a saved direction")
+    prompts: Texts
+    metric: Metric = Metric()
+    chat: bool = False
+
+
+class Output(ToolOutput):
+    """What the copy does to the metric, beside copies without a random and another latent's direction.
+
+    from_ablation: largest difference of any logit from the original with the direction ablated wherever it is read;
+    moved: the same from the original as it is. tied: the embedding was the unembedding's matrix and was untied.
+    """
+
+    metric: str
+    prompts: int
+    effect: Effect
+    from_ablation: float
+    moved: float
+    tied: bool
+    controls: Controls
+    clear: bool
+    verdict: str
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: three copies of the model and seven readings of the prompts."""
+    return 10 + 0.4 * len(input.prompts)
+
+
+@tool(version=1, estimate=estimate)
+def orthogonalise_weights(input: Input, context: Context) -> Output:
+    """Makes a copy of the model that cannot write along a direction, and measures it: ablation made permanent.
+
+    Embeddings that are tied to the unembedding are untied first. The copy must equal directional ablation; how far it
+    is from that is in the answer. The subject itself stays as it is. Source: Arditi et al. 2406.11717.
+    """
+    subject = context.subject
+    prompts = encode(subject, input.prompts, input.chat)
+    edit = Edit(operation="ablate", direction=input.direction, layers="all", include_sinks=True)
+    changes = prepare(subject, [edit], context.directions)
+    r = changes[0].read
+    assert r is not None
+    rng = context.rng("orthogonalise_weights", input.model_dump_json())
+    active = active_latents(context, prompts)
+    index = int(active[int(rng.integers(len(active)))])
+    random = torch.tensor(rng.normal(size=subject.d_model), dtype=torch.float32)
+    before, nothing = (observe(context, prompts, input.metric) for _ in range(2))
+    copied = without(subject, r)
+    from_ablation, moved = 0.0, 0.0
+    for _, tokens in alike(prompts):
+        logits = copied.logits(tokens)
+        from_ablation = max(from_ablation, float((logits - subject.logits(tokens, changes)).abs().max()))
+        moved = max(moved, float((logits - subject.logits(tokens)).abs().max()))
+    after = observe(replace(context, subject=copied), prompts, input.metric)
+    del copied
+    at_random, other = (
+        observe(replace(context, subject=without(subject, vector)), prompts, input.metric)
+        for vector in (random, subject.dictionary.decoder[index].float())
+    )
+    change = after.values - before.values
+    clear = stands_clear(change, [at_random.values - before.values, other.values - before.values])
+    effect = effect_of(before, after)
+    controls = Controls(
+        no_edit=effect_of(before, nothing),
+        random_direction=effect_of(before, at_random),
+        randoms=(effect_of(before, at_random).effect,),
+        random_active=effect_of(before, other),
+        other=f"latent {index}",
+    )
+    same = (
+        "as directional ablation does" if from_ablation < SAME else f"not as ablation: {from_ablation:.2g} logits off"
+    )
+    verdict = (
+        f"the copy changes {input.metric.words} by {told(effect.effect, effect.low, effect.high)}, {same}; without a "
+        f"random direction by {controls.random_direction.effect:+.3g}, without {controls.other}'s by "
+        f"{controls.random_active.effect:+.3g}: {said(clear, len(prompts))}"
+    )
+    return Output(
+        metric=input.metric.words,
+        prompts=len(prompts),
+        effect=effect,
+        from_ablation=from_ablation,
+        moved=moved,
+        tied=tied(subject),
+        controls=controls,
+        clear=clear,
+        verdict=verdict,
+    )
+
+
+def without(subject: Subject, direction: Tensor) -> Subject:
+    """The subject with a copy of its model that cannot write along `direction`."""
+    other = copy(subject)
+    other.model = orthogonalised(subject.model, direction)
+    return other
+
+
+def tied(subject: Subject) -> bool:
+    """Whether the unembedding is the embedding's own matrix."""
+    weight = subject.model.original_model.get_output_embeddings().weight
+    own: bool = weight.data_ptr() == subject.model.original_model.get_input_embeddings().weight.data_ptr()
+    return own

@@ -1,0 +1,236 @@
+"""Selects the direction that mediates a behaviour, such as refusing, among those of many layers and positions."""
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from tools.workbench.causal import active_latents
+from tools.workbench.context import Context
+from tools.workbench.directions import Direction
+from tools.workbench.editing import Change, prepare
+from tools.workbench.edits import Edit
+from tools.workbench.metrics import Metric, Texts, Words, alike, divergence, encode, observe
+from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+
+VALIDATION = 0.3  # of the prompts of each kind: graded on; the others make the means
+LEAST = 8  # prompts of each kind
+RANDOMS = 3
+PASS_SECONDS = 0.05  # for each prompt of a forward pass, on two CPU cores
+
+
+class Input(ToolInput):
+    """Prompts that show the behaviour and prompts that do not, and the tokens by which it begins."""
+
+    showing: Texts = Field(description="such as harmful requests, which the model refuses")
+    other: Texts = Field(description="such as harmless ones")
+    tokens: Words = Field(description="first tokens of the behaviour, such as 'I' and 'Sorry'")
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = Field(
+        None, description="None: every one"
+    )
+    positions: Annotated[tuple[Annotated[int, Field(lt=0)], ...], Field(min_length=1, max_length=8)] = Field(
+        (-1,), description="tokens counted from the prompt's end: those after the instruction"
+    )
+    chat: bool = True
+    most_kl: float = Field(0.1, gt=0, description="nats, on the other prompts, of ablating")
+    least_induced: float = Field(0.0, description="log-odds on the other prompts after adding")
+    depth: float = Field(0.8, gt=0, le=1, description="share of the layers that candidates may come from")
+    include_sinks: bool = Field(False, description="as the paper does; sparing them disturbs the model less")
+
+
+class Candidate(ToolOutput):
+    """A mean difference and its grades. bypassed: mean log-odds of the behaviour on showing prompts with the direction
+    ablated everywhere; induced: on the others with it added at its layer; kl: nats, on the others, of ablating."""
+
+    layer: int
+    position: int
+    norm: float
+    bypassed: float
+    induced: float
+    kl: float
+    failed: tuple[str, ...] = Field(description="filters that it does not pass")
+
+
+class Controls(ToolOutput):
+    """Log-odds without an edit, and with the strongest of three random directions and another active latent's, handled
+    as the best candidates were: ablated, and added with equal norm."""
+
+    no_edit_showing: float
+    no_edit_other: float
+    random_ablated: float
+    random_added: float
+    active_ablated: float
+    active_added: float
+    active: str
+
+
+class Output(ToolOutput):
+    """The selected direction's saved name, or None and the reason. best_ablated and best_added: the saved candidates
+    that move the log-odds most, whether or not they pass."""
+
+    direction: str | None
+    reason: str
+    candidates: tuple[Candidate, ...]
+    best_ablated: str
+    best_added: str
+    ablated: float = Field(description="change of the log-odds on showing prompts by ablating best_ablated")
+    added: float = Field(description="change of the log-odds on the others by adding best_added")
+    controls: Controls
+    clear: bool
+    verdict: str
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: two conditions on the others and one on the showing prompts for every candidate."""
+    n = len(input.layers or range(context.subject.n_layers)) * len(input.positions) + 4
+    return PASS_SECONDS * (n * VALIDATION * (len(input.showing) + 2 * len(input.other)) + 2 * len(input.showing))
+
+
+@tool(version=1, estimate=estimate)
+def select_direction(input: Input, context: Context) -> Output:
+    """Finds the single direction that mediates a behaviour: ablating it bypasses the behaviour, adding it induces it.
+
+    Candidates are mean differences at each layer and position; filters ask that ablating disturbs other prompts little
+    and that adding induces the behaviour. "None passed, because" is an answer. Source: Arditi et al. 2406.11717.
+    """
+    subject = context.subject
+    layers = input.layers or tuple(range(subject.n_layers))
+    if max(layers) >= subject.n_layers:
+        raise ToolError(f"Layer {max(layers)} does not exist: {subject.name} has layers 0 to {subject.n_layers - 1}.")
+    rng = context.rng("select_direction", input.model_dump_json())
+    showing, showing_held = _split(encode(subject, input.showing, input.chat), rng)
+    other, other_held = _split(encode(subject, input.other, input.chat), rng)
+    metric = Metric(kind="log_odds", up=input.tokens)
+    plain_showing = float(observe(context, showing_held, metric).values.mean())
+    plain = observe(context, other_held, metric)
+    plain_other = float(plain.values.mean())
+
+    def ablation(vector: Tensor) -> list[Change]:
+        numbers = tuple(vector.tolist())
+        edit = Edit(operation="ablate", direction=numbers, layers="all", include_sinks=input.include_sinks)
+        return prepare(subject, [edit], context.directions)
+
+    def ablated(vector: Tensor) -> float:
+        return float(observe(context, showing_held, metric, ablation(vector)).values.mean())
+
+    def added(vector: Tensor, layer: int) -> float:
+        edit = Edit(
+            operation="add",
+            direction=tuple(vector.tolist()),
+            layers=(layer,),
+            strength=float(vector.norm()),
+            include_sinks=input.include_sinks,
+        )
+        changes = prepare(subject, [edit], context.directions)
+        return float(observe(context, other_held, metric, changes).values.mean())
+
+    graded: list[tuple[Candidate, Direction]] = []
+    differences = _means(context, showing, layers, input.positions) - _means(context, other, layers, input.positions)
+    for layer, row in zip(layers, differences.float(), strict=True):
+        for position, vector in zip(input.positions, row, strict=True):
+            norm = float(vector.norm())
+            if not norm:
+                continue
+            disturbed = observe(context, other_held, metric, ablation(vector)).log_probabilities
+            kl = float(divergence(plain.log_probabilities, disturbed).mean())
+            induced = added(vector, layer)
+            failed = [
+                name
+                for name, fails in (
+                    ("kl", kl >= input.most_kl),
+                    ("induced", induced <= input.least_induced),
+                    ("depth", layer >= input.depth * subject.n_layers),
+                )
+                if fails
+            ]
+            candidate = Candidate(
+                layer=layer,
+                position=position,
+                norm=norm,
+                bypassed=ablated(vector),
+                induced=induced,
+                kl=kl,
+                failed=tuple(failed),
+            )
+            hook = f"blocks.{layer}.hook_resid_pre"
+            graded.append((candidate, Direction(vector / norm, subject.name, hook, "select_direction", norm)))
+    if not graded:
+        raise ToolError("The two kinds of prompts do not differ at those positions: name others.")
+    chosen = min((g for g in graded if not g[0].failed), key=lambda g: g[0].bypassed, default=None)
+    bypass = min(graded, key=lambda g: g[0].bypassed)
+    induce = max(graded, key=lambda g: g[0].induced)
+    norm, layer = induce[0].norm, induce[0].layer
+    randoms = [_unit(torch.tensor(rng.normal(size=subject.d_model), dtype=torch.float32)) for _ in range(RANDOMS)]
+    active = active_latents(context, other_held)
+    index = int(active[int(rng.integers(len(active)))])
+    peer = _unit(subject.dictionary.decoder[index].float().cpu())
+    controls = Controls(
+        no_edit_showing=plain_showing,
+        no_edit_other=plain_other,
+        random_ablated=max(map(ablated, randoms), key=lambda value: abs(value - plain_showing)),
+        random_added=max((added(r * norm, layer) for r in randoms), key=lambda value: abs(value - plain_other)),
+        active_ablated=ablated(peer),
+        active_added=added(peer * norm, layer),
+        active=f"latent {index}",
+    )
+    lost, gained = bypass[0].bypassed - plain_showing, induce[0].induced - plain_other
+    idle_lost = max(abs(value - plain_showing) for value in (controls.random_ablated, controls.active_ablated))
+    idle_gained = max(abs(value - plain_other) for value in (controls.random_added, controls.active_added))
+    clear = -lost > idle_lost and gained > idle_gained
+    reason = _reason([candidate for candidate, _ in graded], chosen[0] if chosen else None)
+    verdict = (
+        f"{reason}. Ablating layer {bypass[0].layer}'s direction changes the log-odds on showing prompts by "
+        f"{lost:+.3g} (controls at most {idle_lost:.3g}), adding layer {layer}'s those on the others by "
+        f"{gained:+.3g} (controls at most {idle_gained:.3g}): {'clear' if clear else 'not clear'} of the controls"
+    )
+    return Output(
+        direction=context.directions.save(chosen[1]) if chosen else None,
+        reason=reason,
+        candidates=tuple(candidate for candidate, _ in graded),
+        best_ablated=context.directions.save(bypass[1]),
+        best_added=context.directions.save(induce[1]),
+        ablated=lost,
+        added=gained,
+        controls=controls,
+        clear=clear,
+        verdict=verdict,
+    )
+
+
+def _reason(candidates: list[Candidate], chosen: Candidate | None) -> str:
+    if chosen is not None:
+        return f"selected layer {chosen.layer}, position {chosen.position}: of those that pass it bypasses most"
+    counts = {name: sum(name in c.failed for c in candidates) for name in ("kl", "induced", "depth")}
+    told = {
+        "kl": "disturb other prompts too much",
+        "induced": "do not induce the behaviour when added",
+        "depth": "lie too close to the output",
+    }
+    faults = ", ".join(f"{n} {told[name]}" for name, n in counts.items() if n)
+    return f"none of the {len(candidates)} candidates passed, because {faults}"
+
+
+def _split(prompts: list[list[int]], rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts for the means, and prompts to be graded on. ToolError when there are too few."""
+    if len(prompts) < LEAST:
+        raise ToolError(f"There are {len(prompts)} prompts of one kind: give at least {LEAST}.")
+    order = rng.permutation(len(prompts)).tolist()
+    held = max(2, round(VALIDATION * len(prompts)))
+    return [prompts[i] for i in order[held:]], [prompts[i] for i in order[:held]]
+
+
+def _means(context: Context, prompts: list[list[int]], layers: tuple[int, ...], positions: tuple[int, ...]) -> Tensor:
+    """float64[layers, positions, d_model], on the CPU. ToolError for a position that a prompt does not have."""
+    total = torch.zeros(len(layers), len(positions), context.subject.d_model, dtype=torch.float64)
+    for _, tokens in alike(prompts):
+        if tokens.shape[1] <= -min(positions):
+            raise ToolError(f"Position {min(positions)} does not exist: a prompt has {tokens.shape[1]} tokens.")
+        residuals = context.subject.residuals(tokens)
+        total += residuals[list(layers)][:, :, list(positions)].double().sum(1).cpu()
+    return total / len(prompts)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm()

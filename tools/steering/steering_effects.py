@@ -1,0 +1,135 @@
+"""Which latents fire in the text that steering makes the model write."""
+
+import numpy as np
+from pydantic import Field
+
+from tools.workbench.causal import along_random, interval, peer, said, stands_clear, told
+from tools.workbench.context import Context
+from tools.workbench.doses import at_cost
+from tools.workbench.editing import Change, prepare
+from tools.workbench.edits import Edit, Target
+from tools.workbench.effects import starts, written_latents
+from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+
+SEARCH_SECONDS, TOKEN_SECONDS = 12.0, 0.02
+
+
+class Input(ToolInput):
+    """What to steer with, how hard, and how much to write after how many beginnings of harvested documents."""
+
+    target: Target = Field(description="a latent, direction or neuron")
+    cost: float = Field(0.5, gt=0, le=4, description="increase of cross-entropy on plain text, nats a token")
+    prompts: int = Field(16, ge=4, le=64)
+    tokens: int = Field(24, ge=8, le=128, description="written after each prompt")
+    n: int = Field(10, ge=1, le=50, description="latents to list of each sign")
+
+
+class LatentEffect(ToolOutput):
+    """Change of a latent's mean activation on what is written, dictionary units, with a 95 % interval over prompts."""
+
+    latent: int
+    before: float
+    change: float
+    low: float | None
+    high: float | None
+
+
+class Controls(ToolOutput):
+    """Length of the change over all latents, and the change of the target's own latent, unedited with other random
+    numbers, with a random direction and with another active unit, all as strong. own: None where no latent is steered.
+    """
+
+    no_edit: float
+    random_direction: float
+    random_active: float
+    own_no_edit: float | None
+    own_random_direction: float | None
+    own_random_active: float | None
+    other: str
+
+
+class Output(ToolOutput):
+    """The latents that steering raises and lowers most, and the length of the whole change beside its controls."""
+
+    strength: float
+    cost: float
+    size: float
+    own: LatentEffect | None
+    raised: tuple[LatentEffect, ...]
+    lowered: tuple[LatentEffect, ...]
+    controls: Controls
+    clear: bool
+    verdict: str
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: the search for the strength, then five samples."""
+    return SEARCH_SECONDS + 5 * TOKEN_SECONDS * input.tokens * input.prompts
+
+
+@tool(version=1, estimate=estimate)
+def steering_effects(input: Input, context: Context) -> Output:
+    """Measures what steering does to every latent of the text that the model then writes, at a stated cost.
+
+    A latent's direction often raises other latents more than its own. The texts are read without the edit.
+    sae_ts_vector builds a vector from such effects. Source: Chalnev et al. 2411.02193.
+    """
+    subject = context.subject
+    if input.target.kind == "head":
+        raise ToolError("A head has no direction to add: give a latent, a direction or a neuron.")
+    edit = Edit.of(input.target, "add", 0.0)
+    rng = context.rng("steering_effects", input.model_dump_json())
+    (change, *more) = prepare(subject, [edit], context.directions)
+    if more:
+        raise ToolError("A dose is for one layer: name one, or leave layers out.")
+    prompts = starts(context, input.prompts, rng)
+    steered, found = at_cost(subject, change, input.cost)
+    others, name = peer(context, edit, [steered], prompts.tolist(), rng)
+    seed = int(rng.integers(2**30))
+    before = written_latents(context, prompts, [], input.tokens, seed)
+
+    def changed(changes: list[Change], seed: int = seed) -> np.ndarray:
+        return written_latents(context, prompts, changes, input.tokens, seed) - before
+
+    own, idle = changed([steered]), changed([], seed + 1)
+    random, other = changed(along_random(context, [steered], rng)), changed(others)
+    sizes = [float(np.linalg.norm(each.mean(0))) for each in (own, idle, random, other)]
+    index = input.target.latent
+    mean = own.mean(0)
+
+    def effect(latent: int) -> LatentEffect:
+        low, high = interval(own[:, latent])
+        return LatentEffect(
+            latent=latent, before=float(before[:, latent].mean()), change=float(mean[latent]), low=low, high=high
+        )
+
+    order = np.argsort(-mean)
+    lengths = [np.linalg.norm(each, axis=1) for each in (own, idle, random, other)]
+    clear = stands_clear(lengths[0], lengths[1:])
+    mine = None if index is None else effect(index)
+    at = [None if index is None else float(each[:, index].mean()) for each in (idle, random, other)]
+    verdict = (
+        f"moves the latents of the text by {sizes[0]:.3g} in all (chance alone {sizes[1]:.3g}, a random direction "
+        f"{sizes[2]:.3g}, {name} {sizes[3]:.3g})"
+        + ("" if mine is None else f", its own by {told(mine.change, mine.low, mine.high)}")
+        + f", most latent {order[0]} ({mean[order[0]]:+.3g}): {said(clear, input.prompts)}"
+    )
+    return Output(
+        strength=steered.strength,
+        cost=found,
+        size=sizes[0],
+        own=mine,
+        raised=tuple(effect(int(i)) for i in order[: input.n] if mean[i] > 0),
+        lowered=tuple(effect(int(i)) for i in order[::-1][: input.n] if mean[i] < 0),
+        controls=Controls(
+            no_edit=sizes[1],
+            random_direction=sizes[2],
+            random_active=sizes[3],
+            own_no_edit=at[0],
+            own_random_direction=at[1],
+            own_random_active=at[2],
+            other=name,
+        ),
+        clear=clear,
+        verdict=verdict,
+    )

@@ -1,0 +1,235 @@
+"""The effect of edits beside the effects of what is as large and should do nothing.
+
+    measured   the metric without an edit, with it, and with its controls, on the same prompts; a verdict in words
+
+Controls: a change of length zero, random directions of equal norm (the one of several that does most is kept), and
+another unit that is active on the same prompts: a latent's decoder direction, or a neuron or head of the same layer.
+A change that depends on the token keeps its size under control, token by token; where a direction is edited at several
+places the control edits its own projection instead, since nothing would end the repetition.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from tools.workbench.context import Context
+from tools.workbench.editing import Change, prepare
+from tools.workbench.edits import Edit
+from tools.workbench.illusion import Illusion, exchanged
+from tools.workbench.metrics import Metric, Observed, alike, divergence, observe
+from tools.workbench.registry import ToolOutput
+from tools.workbench.stats import CONFIDENCE
+
+RANDOMS = 3  # random directions that are tried
+
+
+class Effect(ToolOutput):
+    """The metric under one condition, mean over prompts: its value, its change from no edit with a 95 % interval
+    (Student's t over prompts; None for a single prompt), the next token's KL(no edit || edited) in nats, and the mean
+    length of the change made to a token."""
+
+    value: float
+    effect: float
+    low: float | None
+    high: float | None
+    kl: float
+    norm: float
+
+
+class Controls(ToolOutput):
+    """The same prompts and metric under what should do little. random_direction: the one of several that does most;
+    randoms: the effect of each. other: the active unit that was drawn."""
+
+    no_edit: Effect
+    random_direction: Effect
+    randoms: tuple[float, ...]
+    random_active: Effect
+    other: str
+
+
+class CausalOutput(ToolOutput):
+    """What the edit does and whether that stands clear of its controls: larger than each, by more than chance."""
+
+    metric: str
+    prompts: int
+    effect: Effect
+    controls: Controls
+    clear: bool
+    verdict: str
+    illusion: Illusion | None = None
+
+
+def interval(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The 95 % interval of the mean of values [n] (Student's t); (None, None) for one value."""
+    if len(values) < 2:
+        return None, None
+    half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def effect_of(before: Observed, after: Observed) -> Effect:
+    """The change between two observations of the same prompts."""
+    change = after.values - before.values
+    low, high = interval(change)
+    return Effect(
+        value=float(after.values.mean()),
+        effect=float(change.mean()),
+        low=low,
+        high=high,
+        kl=float(divergence(before.log_probabilities, after.log_probabilities).mean()),
+        norm=after.norm,
+    )
+
+
+def stands_clear(change: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
+    """Whether the mean of change [n] is larger, either way, than that of every control [n] by more than chance."""
+    sign = np.sign(change.mean())
+    lows = [interval(sign * change)[0]]
+    lows += [interval(sign * change - np.sign(control.mean()) * control)[0] for control in controls]
+    return all(low is not None and low > 0 for low in lows)
+
+
+def told(value: float, low: float | None, high: float | None, sign: str = "+") -> str:
+    """A number and its interval: +1.20 [+1.00, +1.40]."""
+    return f"{value:{sign}.3g}" + (f" [{low:{sign}.3g}, {high:{sign}.3g}]" if low is not None else "")
+
+
+def said(clear: bool, n: int) -> str:
+    """How a verdict ends."""
+    if n < 2:
+        return "one prompt gives no interval: give more"
+    return "clear of its controls" if clear else "not clear of its controls"
+
+
+def measured(
+    context: Context,
+    edits: Sequence[Edit],
+    prompts: Sequence[Sequence[int]],
+    metric: Metric,
+    signs: np.ndarray | None = None,
+    partners: Sequence[int] | None = None,
+) -> CausalOutput:
+    """The edits' effect on the metric over prompts (token ids, BOS in front), its controls and the verdict.
+
+    signs: [n], what each prompt's metric is multiplied by. partners: which other prompt's activations the illusion
+    check takes; None: the next prompt's.
+    """
+    subject = context.subject
+    rng = context.rng("causal", metric.model_dump_json(), *(edit.model_dump_json() for edit in edits))
+    groups = [prepare(subject, [edit], context.directions) for edit in edits]
+
+    def seen(changed: Sequence[Sequence[Change]]) -> Observed:
+        found = observe(context, prompts, metric, [change for group in changed for change in group])
+        return found if signs is None else replace(found, values=signs * found.values)
+
+    before = seen([])
+    after = seen(groups)
+    nothing = seen([still(group) for group in groups])
+    drawn = [seen([along_random(context, group, rng) for group in groups]) for _ in range(RANDOMS)]
+    random = max(drawn, key=lambda o: abs(float((o.values - before.values).mean())))
+    peers = [peer(context, edit, group, prompts, rng) for edit, group in zip(edits, groups, strict=True)]
+    other = seen([group for group, _ in peers])
+    change = after.values - before.values
+    clear = stands_clear(change, [random.values - before.values, other.values - before.values])
+    effect = effect_of(before, after)
+    controls = Controls(
+        no_edit=effect_of(before, nothing),
+        random_direction=effect_of(before, random),
+        randoms=tuple(float((o.values - before.values).mean()) for o in drawn),
+        random_active=effect_of(before, other),
+        other=", ".join(name for _, name in peers),
+    )
+    verdict = (
+        f"changes {metric.words} by {told(effect.effect, effect.low, effect.high)}, from {before.values.mean():.3g}; "
+        f"random directions by at most {controls.random_direction.effect:+.3g}, {controls.other} by "
+        f"{controls.random_active.effect:+.3g}: {said(clear, len(prompts))}"
+    )
+    illusion = _illusion(context, edits, groups, prompts, metric, partners)
+    if illusion is not None and illusion.warning:
+        verdict += f". {illusion.warning}"
+    return CausalOutput(
+        metric=metric.words,
+        prompts=len(prompts),
+        effect=effect,
+        controls=controls,
+        clear=clear,
+        verdict=verdict,
+        illusion=illusion,
+    )
+
+
+def still(group: Sequence[Change]) -> list[Change]:
+    """The same changes with length zero."""
+    return [replace(change, write=torch.zeros(change.shape)) for change in group]
+
+
+def along_random(context: Context, group: Sequence[Change], rng: np.random.Generator) -> list[Change]:
+    """One edit's changes along a random direction of equal norm, the same at each of its places."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    unit = torch.randn(group[0].shape, generator=generator).to(context.subject.device)
+    return _along(group, unit / unit.norm())
+
+
+def peer(
+    context: Context,
+    edit: Edit,
+    group: Sequence[Change],
+    prompts: Sequence[Sequence[int]],
+    rng: np.random.Generator,
+) -> tuple[list[Change], str]:
+    """One edit's changes made to another unit that is active on the prompts, and its name."""
+    subject = context.subject
+    if edit.neuron is not None or edit.head is not None:
+        own = edit.neuron if edit.neuron is not None else edit.head
+        width = subject.d_mlp if edit.neuron is not None else subject.n_heads
+        assert own is not None
+        other = (own + 1 + int(rng.integers(width - 1))) % width
+        changed = []
+        for change in group:
+            vector = None if change.read is None else torch.roll(change.read, other - own)
+            head = None if change.head is None else other
+            changed.append(replace(change, read=vector, write=vector, head=head))
+        return changed, f"{edit.kind} {other}"
+    active = active_latents(context, prompts)
+    others = [index for index in active if index != edit.latent] or [0]
+    other = int(others[int(rng.integers(len(others)))])
+    decoder = subject.dictionary.decoder[other].float()
+    return _along(group, decoder / decoder.norm()), f"latent {other}"
+
+
+def active_latents(context: Context, prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The latents that fire on any token of the prompts."""
+    fired = torch.zeros(context.subject.dictionary.n_latents, dtype=torch.bool, device=context.subject.device)
+    for _, tokens in alike(prompts):
+        fired |= (context.subject.activations(tokens) > 0).flatten(0, 1).any(0)
+    return fired.nonzero()[:, 0].tolist()
+
+
+def _along(group: Sequence[Change], unit: Tensor) -> list[Change]:
+    stream = group[0].shape == (len(unit),) and "hook_resid" in group[0].hook
+    read = unit if stream and len(group) > 1 and group[0].operation != "add" else None
+    return [change.along(unit * change.length, read) for change in group]
+
+
+def _illusion(
+    context: Context,
+    edits: Sequence[Edit],
+    groups: Sequence[Sequence[Change]],
+    prompts: Sequence[Sequence[int]],
+    metric: Metric,
+    partners: Sequence[int] | None,
+) -> Illusion | None:
+    """The check where one direction's projection is changed at one place and there are prompts to exchange."""
+    if len(edits) != 1 or len(groups[0]) != 1 or edits[0].kind != "direction" or edits[0].operation == "add":
+        return None
+    positions = edits[0].positions if isinstance(edits[0].positions, tuple) else (-1,)
+    if len(prompts) < 2 or metric.kind == "loss":
+        return None
+    (change,) = groups[0]
+    assert change.read is not None
+    partners = partners or [(index + 1) % len(prompts) for index in range(len(prompts))]
+    return exchanged(context, change.hook, change.read, prompts, metric, positions, partners)

@@ -1,0 +1,214 @@
+"""What an edit is measured by: one number for each prompt, from the next token, the loss or the residual stream."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from store.types import Noun
+from tools.workbench.context import Context
+from tools.workbench.editing import Change, Norms
+from tools.workbench.registry import ToolError
+from tools.workbench.subject import Splice, Subject
+
+TOGETHER = 1024  # tokens of a forward pass: their logits are 200 MB in float32
+
+Words = tuple[Annotated[str, Field(min_length=1)], ...]
+Texts = Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
+
+
+class Metric(Noun):
+    """What is measured on each prompt.
+
+    logit_difference: mean logit of the tokens `up` minus that of `down`, after the last token. probability: of the
+    tokens `up` together. log_odds: of that probability. answer: log-probability, nats, of the first token of each
+    prompt's own answer. loss: cross-entropy of the prompt's own tokens, nats a token.
+    latent: mean activation of `latent` over the tokens. classifier: log-odds that the saved `direction` gives the last
+    token; a direction that is no classifier gives its projection.
+    """
+
+    kind: Literal["logit_difference", "probability", "log_odds", "answer", "loss", "latent", "classifier"] = "loss"
+    up: Words = Field((), description="words that are one token each, such as ' good' (mind the leading space)")
+    down: Words = ()
+    answers: Words = Field((), description="one for each prompt, with its leading space")
+    latent: Annotated[int, Field(ge=0)] | None = None
+    direction: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needs = {
+            "logit_difference": ("up", "down"),
+            "probability": ("up",),
+            "log_odds": ("up",),
+            "answer": ("answers",),
+            "loss": (),
+            "latent": ("latent",),
+            "classifier": ("direction",),
+        }[self.kind]
+        names = ("up", "down", "answers", "latent", "direction")
+        given = tuple(name for name in names if getattr(self, name) not in ((), None))
+        if given != needs:
+            raise ValueError(f"{self.kind} takes {' and '.join(needs) or 'nothing else'}")
+        return self
+
+    @property
+    def words(self) -> str:
+        """The metric as a reader would say it."""
+        up, down = (" ".join(map(repr, words)) for words in (self.up, self.down))
+        return {
+            "logit_difference": f"the logit difference {up} - {down}",
+            "probability": f"the probability of {up}",
+            "log_odds": f"the log-odds of {up}",
+            "answer": "the answer's log-probability",
+            "loss": "the loss in nats a token",
+            "latent": f"the activation of latent {self.latent}",
+            "classifier": f"the projection on {self.direction}",
+        }[self.kind]
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """values: float64[n], the metric on each prompt. log_probabilities: float32[n, vocabulary] of the next token, on
+    the CPU. norm: mean length of the changes made."""
+
+    values: np.ndarray
+    log_probabilities: Tensor
+    norm: float
+
+
+def encode(subject: Subject, texts: Sequence[str], chat: bool = False, room: int = 0) -> list[list[int]]:
+    """Token ids of each prompt, BOS in front; as a user's message before the model's reply if `chat`.
+
+    ToolError for an empty prompt, one that leaves no `room` (tokens) in the model's context, and a model without a
+    chat template.
+    """
+    encoded = []
+    for text in texts:
+        if not text.strip():
+            raise ToolError("A prompt is empty: give at least one word.")
+        if not chat:
+            ids = [subject.bos, *subject.tokenize([text])[0]]
+        elif not subject.tokenizer.chat_template:
+            raise ToolError(f"{subject.name} has no chat template: leave chat out.")
+        else:
+            message = [{"role": "user", "content": text}]
+            spelled = subject.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+            ids = subject.tokenize([spelled])[0]
+            ids = ids if ids[0] == subject.bos else [subject.bos, *ids]
+        if len(ids) + room > subject.context:
+            raise ToolError(
+                f"A prompt has {len(ids):,} tokens and {subject.name} reads at most {subject.context:,}"
+                f"{f', of which {room} are for its reply' if room else ''}: give shorter prompts."
+            )
+        encoded.append(ids)
+    return encoded
+
+
+def alike(prompts: Sequence[Sequence[int]], together: int = TOGETHER) -> Iterator[tuple[list[int], Tensor]]:
+    """(indices, int64[b, s]) of prompts of equal length, at most `together` tokens a batch."""
+    lengths: defaultdict[int, list[int]] = defaultdict(list)
+    for index, ids in enumerate(prompts):
+        lengths[len(ids)].append(index)
+    for length, indices in sorted(lengths.items()):
+        size = max(1, together // length)
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
+            yield chosen, torch.tensor([list(prompts[i]) for i in chosen])
+
+
+def single_tokens(subject: Subject, words: Sequence[str]) -> list[int]:
+    """The token of each word. ToolError for a word of several tokens."""
+    ids = []
+    for word, tokens in zip(words, subject.tokenize(list(words)), strict=True):
+        if len(tokens) != 1:
+            parts = " + ".join(map(repr, subject.token_strings(tokens)))
+            raise ToolError(f"{word!r} is not one token of {subject.name} but {parts}: name words that are.")
+        ids.append(tokens[0])
+    return ids
+
+
+def observe(
+    context: Context,
+    prompts: Sequence[Sequence[int]],
+    metric: Metric,
+    changes: Sequence[Change] = (),
+    splice: Callable[[list[int]], Splice] | None = None,
+) -> Observed:
+    """The metric and the next token's log-probabilities on each prompt, with the changes made.
+
+    splice: for the prompts with these indices, a hook point and what is done to the value there.
+    """
+    subject = context.subject
+    reader = _Reader(context, metric)
+    if metric.answers and len(metric.answers) != len(prompts):
+        raise ToolError(f"There are {len(metric.answers)} answers to {len(prompts)} prompts: give one for each.")
+    values = np.zeros(len(prompts))
+    after = torch.zeros(len(prompts), int(subject.model.cfg.d_vocab))
+    norms = Norms()
+    for indices, tokens in alike(prompts):
+        reader.caught.clear()
+        also = [*([] if splice is None else [splice(indices)]), *reader.look]
+        logits = subject.logits(tokens, changes, also=also, norms=norms)
+        values[indices] = reader.read(tokens, logits, indices).cpu().double().numpy()
+        after[indices] = logits[:, -1].float().log_softmax(-1).cpu()
+    if not np.isfinite(values).all():
+        raise ToolError(f"{metric.words.capitalize()} is not finite under this edit: use less strength.")
+    return Observed(values, after, norms.mean)
+
+
+class _Reader:
+    """Reads one metric from a forward pass."""
+
+    def __init__(self, context: Context, metric: Metric) -> None:
+        self.subject, self.metric = context.subject, metric
+        self.up, self.down = (single_tokens(self.subject, words) for words in (metric.up, metric.down))
+        self.direction = context.directions.load(metric.direction) if metric.direction else None
+        self.answers = [ids[0] for ids in self.subject.tokenize(list(metric.answers))] if metric.answers else []
+        if metric.latent is not None:
+            self.subject.check_latent(metric.latent)
+        self.caught: list[Tensor] = []
+        hook = self.direction.hook if self.direction else self.subject.hook if metric.latent is not None else None
+        self.look: list[Splice] = [] if hook is None else [(hook, self.caught.append)]
+
+    def read(self, tokens: Tensor, logits: Tensor, indices: Sequence[int]) -> Tensor:
+        """[b] from tokens [b, s] and logits [b, s, vocabulary] of the prompts with these indices."""
+        last = logits[:, -1].double()
+        match self.metric.kind:
+            case "logit_difference":
+                return last[:, self.up].mean(-1) - last[:, self.down].mean(-1)
+            case "probability":
+                return last.softmax(-1)[:, self.up].sum(-1)
+            case "log_odds":
+                others = torch.ones(last.shape[-1], dtype=torch.bool, device=last.device)
+                others[self.up] = False
+                return last[:, self.up].logsumexp(-1) - last[:, others].logsumexp(-1)
+            case "answer":
+                own = torch.tensor([self.answers[i] for i in indices], device=last.device)
+                return last.log_softmax(-1).gather(-1, own[:, None])[:, 0]
+            case "loss":
+                if tokens.shape[1] < 2:
+                    raise ToolError("A prompt has no token whose loss could be measured: give at least one word.")
+                own = logits[:, :-1].float().log_softmax(-1)
+                return -own.gather(-1, tokens[:, 1:, None].to(own.device))[..., 0].double().mean(-1)
+            case "latent":
+                residual = self.caught[0]
+                activations = self.subject.dictionary.encode(residual)[..., self.metric.latent].double()
+                kept = ~self.subject.sinks(residual)
+                return (activations * kept).sum(-1) / kept.sum(-1).clamp(min=1)
+            case _:
+                assert self.direction is not None
+                d = self.direction
+                projection = self.caught[0][:, -1].float() @ d.vector.to(logits.device)
+                return (d.slope * (projection - d.centre) if d.slope else projection).double()
+
+
+def divergence(before: Tensor, after: Tensor) -> np.ndarray:
+    """float64[n]: KL(before || after) in nats, of log-probabilities [n, vocabulary]."""
+    p = before.double()
+    kl: np.ndarray = (p.exp() * (p - after.double())).sum(-1).clamp(min=0).numpy()
+    return kl

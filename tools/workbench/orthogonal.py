@@ -1,0 +1,51 @@
+"""A copy of the model that can no longer write along a direction."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from tools.workbench.registry import ToolError
+
+
+def orthogonalised(model: TransformerBridge, direction: Tensor, untie: bool = True) -> TransformerBridge:
+    """A copy whose embedding, attention outputs and MLP outputs have no part along `direction` [d_model].
+
+    W <- W - r r' W for each matrix that writes to the residual stream (Arditi et al. 2406.11717). Where
+    the unembedding is the embedding's own matrix it keeps a copy of what it was: it reads, and must stay as it is.
+    untie=False leaves them tied, which is wrong and is here to be measured. ToolError where the parts are not found.
+    """
+    copied = deepcopy(model)
+    r = (direction / direction.norm()).to(next(copied.original_model.parameters()))
+    embedding = _original(copied.embed)
+    with torch.no_grad():
+        weight = embedding.weight - (embedding.weight @ r)[:, None] * r
+        if untie:
+            embedding.weight = nn.Parameter(weight, requires_grad=False)
+        else:
+            embedding.weight.copy_(weight)
+        for block in copied.blocks:
+            for module in (getattr(getattr(block, "attn", None), "o", None), getattr(block.mlp, "out", None)):
+                if module is None:
+                    raise ToolError("This model's layers have no single output matrix: its weights stay as they are.")
+                _project(_original(module), r)
+    return copied
+
+
+def _original(module: nn.Module) -> nn.Module:
+    """The module that a bridge wraps."""
+    wrapped: nn.Module = getattr(module, "original_component", module)
+    return wrapped
+
+
+def _project(linear: nn.Module, r: Tensor) -> None:
+    weight = linear.weight
+    assert isinstance(weight, Tensor)
+    if isinstance(linear, nn.Linear):  # [d_model, in]
+        weight -= r[:, None] * (r @ weight)
+    else:  # GPT-2's Conv1D is [in, d_model]
+        weight -= (weight @ r)[:, None] * r
+    bias = getattr(linear, "bias", None)
+    if isinstance(bias, Tensor):
+        bias -= (bias @ r) * r
