@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from agent.bench.byagent import ByAgent
 from agent.bench.oneshot import OneShot
 from agent.bench.runs import Runs, output
 from agent.bench.trials import Said, Trial, Way
@@ -30,7 +31,7 @@ from store.errors import UserError
 if TYPE_CHECKING:
     from tools.workbench.context import Context
 
-MODES = ("oneshot",)
+MODES = ("oneshot", "agent")
 REQUESTS_PER_LATENT = 16  # in flight
 
 
@@ -40,6 +41,7 @@ class Bench:
 
     asked: int
     modes: tuple[str, ...]
+    agent: str
     explainer: str
     judge: str
     trials: list[Trial] = field(default_factory=list)
@@ -63,18 +65,22 @@ def bench_planted(session: Session, n: int | None, modes: Sequence[str], tokens:
         raise UserError(f"There are {len(planted())} planted latents: ask for so many at most.")
     s = session.settings
     budget = Budget(s.max_usd, s.max_calls, s.max_hours)
-    session.check_llm(budget, (Role.EXPLAINER, Role.JUDGE))
+    session.check_llm(budget, set(Role))
     harvest = session.harvest()
     llm = session.llm(budget)
     context = session.context(harvest, llm)
     latents = drawn(context, n)
     in_flight = 1 + s.concurrency // REQUESTS_PER_LATENT
-    bench = Bench(len(latents), tuple(modes), llm.endpoints[Role.EXPLAINER].model, llm.endpoints[Role.JUDGE].model)
+    agent, explainer, judge = (llm.endpoints[role].model for role in (Role.AGENT, Role.EXPLAINER, Role.JUDGE))
+    bench = Bench(len(latents), tuple(modes), agent, explainer, judge)
 
     async def all_modes() -> None:
         started = time.monotonic()
         runs = Runs(context)
-        ways: dict[str, Way] = {"oneshot": OneShot(context, runs, tokens)}
+        ways: dict[str, Way] = {
+            "oneshot": OneShot(context, runs, tokens),
+            "agent": ByAgent(session, context.fingerprint, agent, tokens, budget),
+        }
         with meter("planted latents") as advance:
             try:
                 for mode in modes:

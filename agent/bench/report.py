@@ -20,6 +20,7 @@ DECOY, WRITES = "decoy", "writes"
 def document(bench: Bench) -> dict[str, Any]:
     """Every figure and every label; an interval is [low, high], 95 %."""
     return {
+        "agent": bench.agent,
         "explainer": bench.explainer,
         "judge": bench.judge,
         "latents": bench.asked,
@@ -114,7 +115,9 @@ def render(bench: Bench, console: Console) -> None:
     console.print(_labels(bench))
     for mode in bench.modes:
         console.print(_claims(bench, mode))
-    text = Text(f"\nGraded by {bench.judge}, explained by {bench.explainer}; {bench.calls:,} LLM calls sent, ")
+    authors = {"oneshot": bench.explainer, "agent": bench.agent}
+    said = ", ".join(f"{mode} by {authors[mode]}" for mode in bench.modes)
+    text = Text(f"\nLabelled {said}; graded by {bench.judge}; {bench.calls:,} LLM calls sent, ")
     text.append(f"${bench.usd:.4f}, {duration(bench.seconds)}.")
     if bench.stopped:
         text.append(f"\nStopped early: {bench.stopped}", "yellow")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from tools.organisms.planted.latents import planted
-from tools.organisms.planted.noun import Kind
+from tools.organisms.planted.noun import Kind, Planted
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_gain
 
@@ -37,7 +37,7 @@ def directions(subject: Subject, strength: float) -> Tensor:
     """float32[n_latents, d_model] on the CPU, rows orthonormal. `strength`: norm at which writers are to promote."""
     rows = torch.randn(len(planted()), subject.d_model, generator=torch.Generator().manual_seed(SEED))
     writers = [index for index, latent in enumerate(planted()) if latent.kind is Kind.WRITES]
-    words = [tuple(list(single_tokens(subject, side).values()) for side in _sides(index)) for index in writers]
+    words = [_words(subject, planted()[index]) for index in writers]
     rows[writers] = ascended(subject, standing_out(subject, words), words, strength).cpu()
     order = [*writers, *(index for index in range(len(rows)) if index not in writers)]
     basis, triangle = torch.linalg.qr(rows[order].T)
@@ -94,5 +94,6 @@ def ascended(subject: Subject, start: Tensor, words: list[Words], strength: floa
     return unit
 
 
-def _sides(index: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return planted()[index].frames, planted()[index].near
+def _words(subject: Subject, latent: Planted) -> Words:
+    promoted, near = (list(single_tokens(subject, side).values()) for side in (latent.frames, latent.near))
+    return promoted, near
