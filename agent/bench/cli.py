@@ -40,7 +40,7 @@ def planted(
 
     Half an hour for all with the embedded LLM; interrupted, the same command goes on where it was.
     """
-    from agent.bench.planted import MODES, bench_planted
+    from agent.bench.planted import CORPUS, MODES, bench_planted
     from agent.bench.report import document, render
     from agent.session import PLANTED, open_session
     from agent.settings import load
@@ -49,6 +49,8 @@ def planted(
     if not modes or set(modes) - set(MODES):
         raise UserError(f"There is no mode {mode!r}: name one or more of {', '.join(MODES)}, separated by commas.")
     settings = load(locals() | {"dictionary": PLANTED})
+    if "corpus" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"corpus": CORPUS})
     with open_session(settings) as session:
         bench = bench_planted(session, n, modes, tokens_each, items)
     emit(document(bench) if json else None, json, lambda c: render(bench, c))

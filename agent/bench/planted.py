@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tools.workbench.context import Context
 
 MODES = ("oneshot", "agent")
+CORPUS = "mixed-french"  # unless another is named: every planted latent fires often enough in it
 REQUESTS_PER_LATENT = 16  # in flight
 
 
