@@ -20,14 +20,16 @@ TRIES = 8
 
 
 class OneShot:
-    """`tokens`: the budget of one latent, of prompts and replies; the first try is made whatever it costs."""
+    """`tokens`: the budget of one latent, of prompts and replies; the first try is made whatever it costs. `items`: how
+    many snippets of each side a label is checked on."""
 
     mode = "oneshot"
 
-    def __init__(self, context: "Context", runs: Runs, tokens: int) -> None:
+    def __init__(self, context: "Context", runs: Runs, tokens: int, items: int) -> None:
         self._context = context
         self._runs = runs
         self._tokens = tokens
+        self._items = items
 
     async def say(self, latent: int) -> Said:
         """What one-shot labelling says of `latent`; it stands where its check's interval clears chance."""
@@ -64,5 +66,6 @@ class OneShot:
 
         shown = sorted({example["document"] for example in explained["evidence"]})
         asked = {"latent": latent, "text": explained["text"], "shown_documents": shown}
+        asked |= {"positives": self._items, "negatives": self._items}
         found = output(await run("score_detection", asked, context))  # asked again, so that its calls are counted
         return found.get("value", 0.0), explained["text"], found.get("low", 0.0) > found.get("chance", 1.0)

@@ -79,7 +79,7 @@ def bench_planted(session: Session, n: int | None, modes: Sequence[str], tokens:
         started = time.monotonic()
         runs = Runs(context)
         ways: dict[str, Way] = {
-            "oneshot": OneShot(context, runs, tokens),
+            "oneshot": OneShot(context, runs, tokens, items),
             "agent": ByAgent(session, context.fingerprint, agent, tokens, budget),
         }
         with meter("planted latents") as advance:

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from agent.bench.planted import drawn
 from store.types import Experiment
+from tests.agent.agent_script import acts, expect
 from tests.agent.conftest import Commands
 from tests.stub_llm import Stub
 from tools.organisms.planted.latents import planted
 from tools.organisms.planted.noun import Kind
 from tools.organisms.planted.subject import PlantedSubject
 from tools.organisms.planted.texts import written
+from tools.workbench.context import Context
 from tools.workbench.subject import Subject
 
 BENCH = ("bench", "planted", "--n", 6, "--corpus", "text.jsonl", "--tokens", 6000, "--items", 8)
@@ -73,3 +76,35 @@ def test_what_the_benchmark_refuses(run: Commands, llm: Stub) -> None:
     call = ("tool", "call", "grade_planted", '{"latent": 0, "text": "words"}', "--dictionary", "planted")
     assert "leave out --hook" in run(*call, "--hook", "blocks.3.hook_resid_pre").sentence
     assert llm.stats()["requests"] == 0
+
+
+def test_the_agent_is_graded_by_what_survived_its_tests(
+    planted_run: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scripted agent says of both latents that they fire on sums of money; its minimal pairs bear that out of one."""
+    latents = {planted()[index].name: index for index in drawn(Context(None, None, seed=0), 2)}  # type: ignore[arg-type]
+    assert list(latents) == ["dollars", "units"]
+    pairs = [{"with_cause": f"It cost ${n} there.", "without_cause": f"It cost {n} euros there."} for n in (4, 7, 9)]
+    script = acts(
+        frame=[{"about": "latent", "latent": index, "aim": "say what it fires on"} for index in latents.values()],
+        state_hypotheses={
+            "hypotheses": ["it fires on numbers after a dollar sign"],
+            "dull": {"account": "position", "claim": "it fires on the fourth word"},
+        },
+        minimal_pairs={"input": {"pairs": pairs}, "expect": expect(H1=">=", H2="<")},
+    )
+    command = ("bench", "planted", "--n", 2, "--mode", "agent", "--corpus", "text.jsonl", "--tokens", 6000, "--json")
+    with Stub(behaviour="agent", acts=script) as agent:
+        monkeypatch.setenv("GLOSSATOR_AGENT_BASE_URL", agent.base_url)
+        monkeypatch.setenv("GLOSSATOR_AGENT_MODEL", "scripted")
+        first = planted_run(*command)
+        assert first.code == 0, first.err
+        asked = agent.stats()["requests"], llm.stats()["requests"]
+        again = planted_run(*command)
+        assert (agent.stats()["requests"], llm.stats()["requests"]) == asked
+    assert again.json["trials"] == first.json["trials"]
+    dollars, units = (next(t for t in first.json["trials"] if t["name"] == name) for name in latents)
+    assert (dollars["label"], dollars["stands"]) == ("it fires on numbers after a dollar sign", True)
+    assert units["label"] == "it fires on the fourth word (position)"
+    assert dollars["tokens"] == 110 * dollars["calls"]
+    assert dollars["grade"]["n"] == units["grade"]["n"] == 20
