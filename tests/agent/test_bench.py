@@ -81,7 +81,7 @@ def test_what_the_benchmark_refuses(run: Commands, llm: Stub) -> None:
 def test_the_agent_is_graded_by_what_survived_its_tests(
     planted_run: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scripted agent says of both latents that they fire on sums of money; its minimal pairs bear that out of one."""
+    """The scripted agent says of both that they fire on sums of money, which its minimal pairs bear out of one."""
     latents = {planted()[index].name: index for index in drawn(Context(None, None, seed=0), 2)}  # type: ignore[arg-type]
     assert list(latents) == ["dollars", "units"]
     pairs = [{"with_cause": f"It cost ${n} there.", "without_cause": f"It cost {n} euros there."} for n in (4, 7, 9)]
