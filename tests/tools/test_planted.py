@@ -165,7 +165,8 @@ def test_a_writer_promotes_its_words_and_controls_do_not(subject: PlantedSubject
 
     def ends(push: Tensor) -> Tensor:
         """[vocabulary]: log-probability of the next token with `push` added everywhere, mean over the prompts."""
-        logits = subject.logits(tokens, splice=(HOOK, lambda value: value + push * subject.strongest))
+        hook = (HOOK, lambda value, hook: value + push * subject.strongest)
+        logits = subject.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[hook])
         return logits[range(len(ids)), last].log_softmax(-1).mean(dim=0)
 
     plain = ends(torch.zeros(subject.d_model))
