@@ -9,7 +9,8 @@ from tools.organisms.planted.subject import PlantedSubject
 from tools.organisms.planted.texts import written
 from tools.workbench.judging import Item
 
-SPARE = 40  # texts drawn for each one of a decoy, which fires on few
+SENTENCES = 3  # of a decoy's text: what begins alike fires alike, so texts of one frame would tell the same thing twice
+SPARE = 8  # texts drawn for each one of a decoy, which fires on few
 
 
 def held_out(
@@ -19,7 +20,7 @@ def held_out(
 
     A reader's positives are made from its frames ("firing"), its negatives half from its near misses ("near") and half
     from other latents' frames ("other"). A writer's are words that it promotes ("promoted") and words like them
-    ("near"). A decoy's are any texts, those it happens to fire on ("firing") and those it does not ("silent").
+    ("near"). A decoy's are texts of several sentences, those it happens to fire on ("firing") and others ("silent").
     """
     latent = planted()[index]
     if latent.kind is Kind.WRITES:
@@ -28,7 +29,8 @@ def held_out(
         promoted, near = (rng.permutation(side).tolist() for side in sides)
         return _items(promoted[:positives], "promoted") + _items(near[:negatives], "near")
     if latent.kind is Kind.DECOY:
-        texts = _elsewhere(index, SPARE * (positives + negatives), rng)
+        sentences = iter(_elsewhere(index, SENTENCES * SPARE * (positives + negatives), rng))
+        texts = [" ".join(some) for some in zip(*[sentences] * SENTENCES, strict=False)]
         firing, silent = (_checked(subject, index, texts, side) for side in (True, False))
         return _items(firing[:positives], "firing") + _items(silent[:negatives], "silent")
     firing = _checked(subject, index, written(latent.frames, 2 * positives, rng), True)
