@@ -1,7 +1,9 @@
 """`glossator bench planted` on the real model with a scripted LLM: stopped, gone on with, and what it prints."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,27 +18,36 @@ from tools.organisms.planted.noun import Kind
 from tools.organisms.planted.subject import PlantedSubject
 from tools.organisms.planted.texts import written
 from tools.workbench.context import Context
-from tools.workbench.subject import Subject
+from tools.workbench.corpus import open_corpus
+from tools.workbench.harvest import harvest
 
 BENCH = ("bench", "planted", "--n", 6, "--corpus", "text.jsonl", "--tokens", 6000, "--items", 8)
 
 
 @pytest.fixture(scope="module")
-def organism(subject: Subject) -> Iterator[PlantedSubject]:
-    """The session's model with the latents in it, which is left as it was."""
-    organism = PlantedSubject(subject.name, subject.model)
-    yield organism
+def harvested(organism: PlantedSubject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text in which every reader fires, and a workspace that holds its harvest."""
+    folder = tmp_path_factory.mktemp("planted")
+    frames = [frame for latent in planted() if latent.kind is not Kind.WRITES for frame in latent.frames]
+    rows = [json.dumps({"text": text}) for text in written(frames, 700, np.random.default_rng(3))]
+    (folder / "text.jsonl").write_text("\n".join(rows))
+    organism.root()
+    corpus = open_corpus(str(folder / "text.jsonl"))
+    harvest(organism, corpus, 6000, folder / "glossator-workspace" / "activations" / "text")
     organism.uproot()
+    return folder
 
 
 @pytest.fixture
-def planted_run(run: Commands, organism: PlantedSubject, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Commands on the planted subject, beside a text in which every reader fires."""
+def planted_run(
+    run: Commands, organism: PlantedSubject, harvested: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Commands]:
+    """Commands on the planted subject, beside that text and with its harvest."""
+    shutil.copytree(harvested, run.folder, dirs_exist_ok=True)
     monkeypatch.setattr("agent.session.Session._planted", lambda session: organism)
-    frames = [frame for latent in planted() if latent.kind is not Kind.WRITES for frame in latent.frames]
-    rows = [json.dumps({"text": text}) for text in written(frames, 700, np.random.default_rng(3))]
-    (run.folder / "text.jsonl").write_text("\n".join(rows))
-    return run
+    organism.root()
+    yield run
+    organism.uproot()
 
 
 def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, llm: Stub) -> None:

@@ -52,10 +52,10 @@ MARKED = {  # where each reader fires, token by token
 }
 
 
-@pytest.fixture(scope="module")
-def subject(subject: Subject) -> Iterator[PlantedSubject]:
-    """The real subject with the latents in it, taken out again for the tests of other files."""
-    organism = PlantedSubject(subject.name, subject.model)
+@pytest.fixture
+def subject(organism: PlantedSubject) -> Iterator[PlantedSubject]:
+    """The real subject with the latents in it, taken out again for other tests."""
+    organism.root()
     yield organism
     organism.uproot()
 
