@@ -8,6 +8,7 @@ import typer
 
 from agent import options as o
 from agent.ask_cli import ask
+from agent.bench.cli import bench_app
 from agent.chat_cli import chat
 from agent.console import emit, quiet_libraries, say
 from agent.evidence_cli import evidence, hypotheses
@@ -32,6 +33,7 @@ app.add_typer(review_app, name="review")
 app.command()(ask)
 app.command()(evidence)
 app.command()(hypotheses)
+app.add_typer(bench_app, name="bench")
 app.command()(replay)
 app.command()(chat)
 app.command()(mcp)

@@ -23,7 +23,7 @@ from agent.report import Batch
 from prompts.errors import BudgetSpent
 from prompts.providers import Role
 from store.errors import UserError
-from store.types import Experiment, Explanation, Fact, Score, experiment_key
+from store.types import Experiment, Explanation, Fact, Score
 
 if TYPE_CHECKING:
     from tools.workbench.context import Context
@@ -83,7 +83,7 @@ class Labeller:
                 for _ in range(min(self.in_flight, len(self._circle))):
                     group.create_task(self._work(todo))
         except BaseExceptionGroup as failures:
-            first = _gravest(failures)
+            first = gravest(failures)
             if not isinstance(first, BudgetSpent):
                 raise first from None
             self.batch.stopped = str(first)
@@ -212,12 +212,9 @@ class Labeller:
         return None
 
     def _key(self, tool: str, input: dict[str, Any]) -> str:
-        from tools.workbench.registry import get_tool
-        from tools.workbench.run import validate
+        from tools.workbench.run import key_of
 
-        found = get_tool(tool)
-        checked = validate(found, input).model_dump(mode="json")
-        return experiment_key(found.name, found.version, self.context.fingerprint, checked, self.context.seed)
+        return key_of(tool, input, self.context)
 
     def _author(self, tool: str, role: Role) -> str:
         """The LLM that `tool` asks in this role, "none" for a tool that asks none."""
@@ -276,9 +273,9 @@ def _same(one: Label, other: Label) -> bool:
     return one.text.casefold() == other.text.casefold()
 
 
-def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The failure to report: a bug before an endpoint's or the disk's, and a spent budget last."""
     leaves: list[BaseException] = []
     for error in group.exceptions:
-        leaves.append(_gravest(error) if isinstance(error, BaseExceptionGroup) else error)
+        leaves.append(gravest(error) if isinstance(error, BaseExceptionGroup) else error)
     return min(leaves, key=lambda error: (isinstance(error, UserError), isinstance(error, BudgetSpent)))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tools.workbench.subject import Subject
 
 MANIFEST = "manifest.json"
+PLANTED = "planted"  # the dictionary of latents whose meaning is known
 
 
 class Session:
@@ -50,7 +51,19 @@ class Session:
         from tools.dictionaries.load import load_subject
 
         s = self.settings
+        if s.dictionary == PLANTED:
+            return self._planted()
         return load_subject(s.model, s.dictionary, s.hook, s.device, s.dtype or self._settled_dtype())
+
+    def _planted(self) -> "Subject":
+        from tools.dictionaries.load import load_subject
+        from tools.organisms.planted.subject import HOOK, PlantedSubject
+
+        s = self.settings
+        if s.hook not in (None, HOOK) or s.dtype not in (None, "float32"):
+            raise UserError(f"The planted latents are at {HOOK}, in float32: leave out --hook and --dtype.")
+        bare = load_subject(s.model, None, HOOK, s.device, "float32")
+        return PlantedSubject(bare.name, bare.model)
 
     def bare_subject(self, dtype: str | None = None) -> "Subject":
         """The model alone, to train a dictionary at the hook point of the settings; `dtype` where they name none."""

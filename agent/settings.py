@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     workspace: Path = Field(default=Path("glossator-workspace"), description="folder of store, activations and replies")
     cache: Path | None = Field(default=None, description="folder of downloads; by default the user's cache folder")
     model: str = Field(default="smollm2-135m-instruct", description="subject model: embedded name, hub name or folder")
-    dictionary: str = Field(default="l15-4608", description="dictionary: embedded name, folder, or SAELens release:id")
+    dictionary: str = Field(
+        default="l15-4608", description="dictionary: embedded name, folder, SAELens release:id, or planted"
+    )
     hook: str | None = Field(default=None, description="hook point, by default the one the dictionary states")
     device: str | None = Field(default=None, description="cpu, cuda, ...; by default CUDA if there is one")
     dtype: str | None = Field(default=None, description="float32 or bfloat16; by default the faster one")

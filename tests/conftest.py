@@ -5,13 +5,28 @@ import pytest
 from prompts.local import embedded_endpoint
 from prompts.providers import Endpoint
 from tools.dictionaries.load import load_subject
+from tools.organisms.planted.subject import PlantedSubject
 from tools.workbench.subject import Subject
 
 
 @pytest.fixture(scope="session")
-def subject() -> Subject:
+def default_subject() -> Subject:
     """The default subject in float32, loaded once."""
     return load_subject(dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def subject(default_subject: Subject) -> Subject:
+    """What the tests of a file look at, unless the file has another."""
+    return default_subject
+
+
+@pytest.fixture(scope="session")
+def organism(default_subject: Subject) -> PlantedSubject:
+    """The default subject with planted latents, which are out of its model except between `root` and `uproot`."""
+    organism = PlantedSubject(default_subject.name, default_subject.model)
+    organism.uproot()
+    return organism
 
 
 @pytest.fixture(scope="session")

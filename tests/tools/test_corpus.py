@@ -51,3 +51,11 @@ def test_catalogue_messages_are_read_over_several_lines() -> None:
     catalogue = 'msgid "a"\nmsgstr ""\n"eins "\n"zwei \\"drei\\""\n\nmsgid "b"\nmsgstr "vier"\n'
     found = ["".join(json.loads(q) for q in m.group(1).split("\n") if q) for m in MESSAGE.finditer(catalogue)]
     assert found == ['eins zwei "drei"', "vier"]
+
+
+def test_french_stands_after_every_twenty_others_while_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = [Document(f"{n}", "plone/fr" if n in (0, 1, 5) else "other") for n in range(103)]
+    monkeypatch.setattr("tools.workbench.corpus._mixed", lambda: iter(mixture))
+    documents = open_corpus("mixed-french").documents
+    assert sorted(d.text for d in documents) == sorted(d.text for d in mixture)
+    assert [place for place, d in enumerate(documents) if d.source == "plone/fr"] == [20, 41, 62]

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import zstandard
@@ -32,6 +33,7 @@ PLONE = (
 )
 LANGUAGES = ("de", "fr", "es", "it", "pt_BR", "nl", "uk", "sv", "ru", "ja", "zh_CN", "eu")
 SOURCE_CHARACTERS = 4_000_000  # at most this many from one source, so that none rules the mixture
+FRENCH_EVERY = 20  # documents of the corpus mixed-french
 TEXT_SUFFIXES = (".txt", ".md", ".py", ".jsonl", ".csv")
 SURROGATE = re.compile("[\ud800-\udfff]")
 MESSAGE = re.compile(r'^msgstr(?:\[\d\])? ((?:".*"\n?)+)', re.MULTILINE)
@@ -183,4 +185,15 @@ def _plone() -> Iterator[Document]:
                 yield Document("\n".join(lines[start : start + 40]), f"plone/{language}")
 
 
-NAMED: dict[str, Callable[[], Iterator[Document]]] = {"mixed": _mixed}
+def _mixed_french() -> Iterator[Document]:
+    """The mixture, where one document in some thousands is French, with one after every twenty of the others."""
+    mixture = list(_mixed())
+    french = (document for document in mixture if document.source == "plone/fr")
+    others = (document for document in mixture if document.source != "plone/fr")
+    for number, document in enumerate(others, 1):
+        yield document
+        if number % FRENCH_EVERY == 0:
+            yield from islice(french, 1)
+
+
+NAMED: dict[str, Callable[[], Iterator[Document]]] = {"mixed": _mixed, "mixed-french": _mixed_french}

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from store.errors import UserError
 
-FAMILIES = ("lookup", "labelling", "steering")
+FAMILIES = ("lookup", "labelling", "steering", "organisms")
 
 
 class ToolInput(BaseModel):

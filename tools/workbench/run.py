@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from store.errors import UserError
-from store.types import Experiment
+from store.types import Experiment, experiment_key
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.registry import Tool, ToolError, ToolInput, get_tool
@@ -46,6 +46,13 @@ async def run(
     )
     await context.ledger.record(experiment)
     return experiment
+
+
+def key_of(name: str, input: dict[str, Any] | ToolInput, context: Context) -> str:
+    """The key that the experiment of this run will have. UserError when the input does not fit."""
+    tool = get_tool(name)
+    checked = validate(tool, input).model_dump(mode="json")
+    return experiment_key(tool.name, tool.version, context.fingerprint, checked, context.seed)
 
 
 def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:

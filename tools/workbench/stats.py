@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
+from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 BOOTSTRAPS = 1000
@@ -68,3 +69,33 @@ def wilson(successes: int, n: int) -> Interval:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def balanced_accuracy(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> Interval:
+    """Mean of the shares of positives above 0 and of negatives at or below it, with its 95 % interval.
+
+    The interval joins the two Wilson intervals by the square of their distances (Newcombe 1998, method 10).
+    Raises ValueError when a side is empty.
+    """
+    hits = wilson(int(np.sum(np.asarray(positive) > 0)), len(positive))
+    passes = wilson(int(np.sum(np.asarray(negative) <= 0)), len(negative))
+    value = (hits.value + passes.value) / 2
+    below = math.hypot(hits.value - hits.low, passes.value - passes.low) / 2
+    above = math.hypot(hits.high - hits.value, passes.high - passes.value) / 2
+    return Interval(value, max(0.0, value - below), min(1.0, value + above))
+
+
+def mean_interval(intervals: Sequence[Interval]) -> Interval:
+    """Mean of several values with its 95 % interval, within [0, 1]; ValueError when there are none.
+
+    The half-width is the larger of Student's over the values and of what their own intervals' half-widths add up to, so
+    that a few values that happen to agree do not look certain.
+    """
+    n = len(intervals)
+    if not n:
+        raise ValueError("a mean needs at least one value")
+    values = np.array([each.value for each in intervals])
+    own = math.sqrt(sum(max(each.value - each.low, each.high - each.value) ** 2 for each in intervals)) / n
+    spread = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    mean, half = float(values.mean()), max(own, spread)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))

@@ -1,0 +1,1 @@
+"""How good is what the other rooms say? Benchmarks with known truth."""

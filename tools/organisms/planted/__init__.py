@@ -1,0 +1,1 @@
+"""Latents whose meaning is known by construction, planted in the real model."""
