@@ -95,9 +95,8 @@ def tool_names(names: list[str], prefix: str, kind: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def asked_roles(explainers: Sequence[str], scorers: Sequence[str]) -> set[Role]:
+def asked_roles(names: Sequence[str]) -> set[Role]:
     """The roles whose LLM these tools ask."""
     from tools.workbench.registry import get_tool
 
-    names = {Role.EXPLAINER: explainers, Role.JUDGE: scorers}
-    return {role for role, tools in names.items() if any(get_tool(name).is_async for name in tools)}
+    return {role for name in names for role in get_tool(name).asks}

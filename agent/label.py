@@ -38,9 +38,10 @@ def label_latents(
     subject, s = session.subject, session.settings
     wanted = indices(subject, named) if named is not None else None
     budget = Budget(s.max_usd, s.max_calls, s.max_hours)
-    session.check_llm(budget, asked_roles(methods, measures))
+    roles = asked_roles([*methods, *measures])
+    session.check_llm(budget, roles)
     harvest = session.harvest()
-    llm = session.llm(budget, ask_again=retry_failed)
+    llm = session.llm(budget, roles, ask_again=retry_failed)
     context = session.context(harvest, llm)
     chosen = wanted if wanted is not None else drawn(harvest.stats().count, sample or 0, context.rng("sample"))
     if sample is not None and len(chosen) < sample:

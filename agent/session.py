@@ -123,8 +123,15 @@ class Session:
         with meter(f"harvesting {corpus.name}, tokens") as advance:
             return harvest(subject, corpus, tokens, self.workspace / "activations" / name, advance)
 
-    def llm(self, budget: "Budget | None" = None, ask_again: bool = False, from_records: bool = False) -> "LLM":
-        """The door to LLMs; a role without an endpoint is served by the embedded LLM, started if it is not running.
+    def llm(
+        self,
+        budget: "Budget | None" = None,
+        roles: "Collection[Role] | None" = None,
+        ask_again: bool = False,
+        from_records: bool = False,
+    ) -> "LLM":
+        """The door to LLMs for `roles` (None: all); one without an endpoint is served by the embedded LLM, started if
+        it is not running.
 
         With `ask_again` a cached reply that cannot be used is asked for anew.
         With `from_records` nothing is started or asked: replies come from the cache and the ledger.
@@ -134,7 +141,7 @@ class Session:
         from prompts.providers import Role
 
         embedded = recorded_endpoint if from_records else embedded_endpoint
-        endpoints = {Role(role): self._endpoint(role) or embedded() for role in ROLES}
+        endpoints = {role: self._endpoint(role) or embedded() for role in (Role if roles is None else roles)}
         s = self.settings
         cache = self.workspace / "replies.sqlite"
         limits = (s.concurrency, s.requests_per_minute, budget)
@@ -153,19 +160,18 @@ class Session:
         return Context(self.subject, self.ledger, harvest, llm, self.settings.seed)
 
     def check_llm(self, budget: "Budget", asked: "Collection[Role]") -> None:
-        """Refuses what `llm` would, and a limit in dollars where an `asked` role's price is unknown; opens nothing."""
+        """Refuses what `llm` would for these roles, and a limit in dollars where a price is unknown; opens nothing."""
         from prompts.local import check_installed
         from prompts.pricing import dollars
         from prompts.providers import check
 
-        for role in ROLES:
+        for role in asked:
             endpoint = self._endpoint(role)
             if endpoint is None:
                 check_installed()
                 continue
             check(endpoint)
-            if role in asked:
-                budget.check_price(dollars(endpoint, 1, 1), endpoint.model)
+            budget.check_price(dollars(endpoint, 1, 1), endpoint.model)
 
     def _endpoint(self, role: str) -> "Endpoint | None":
         """The endpoint that is set for `role`; None where that is the embedded LLM."""

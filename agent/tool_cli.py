@@ -103,7 +103,8 @@ async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experim
     from tools.workbench.registry import get_tool
     from tools.workbench.run import run
 
-    llm = session.llm() if get_tool(name).is_async else None
+    asks = get_tool(name).asks
+    llm = session.llm(roles=asks) if asks else None
     try:
         return await run(name, input, session.context(session.find_harvest(), llm))
     finally:

@@ -91,6 +91,17 @@ class Ledger:
         assert fact is not None, "rows never go away"
         return fact
 
+    def experiment_keys(self, tool: str | None = None) -> dict[str, str]:
+        """Key to id (the latest) of every experiment that succeeded, of one tool or of all."""
+        with self.store.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT key, id FROM experiments WHERE error IS NULL AND tool = coalesce(?, tool) "
+                    "ORDER BY created_at",
+                    [tool],
+                ).fetchall()
+            )
+
     def view(self, name: str, **filters: Any) -> list[dict[str, Any]]:
         """The rows of a view whose columns equal `filters`, as dictionaries, in the view's order."""
         if name not in view_names():

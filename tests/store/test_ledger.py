@@ -107,6 +107,14 @@ def test_an_ambiguous_prefix_lists_the_candidates(ledger):
         ledger.resolve(shared)
 
 
+def test_experiment_keys_are_those_of_successes(ledger):
+    good, failed = experiment(), experiment(seed=1, error="dead latent")
+    other = experiment(tool="score_detection")
+    ledger.append(good, failed, other)
+    assert ledger.experiment_keys("explain_latent") == {good.key: good.id}
+    assert ledger.experiment_keys() == {good.key: good.id, other.key: other.id}
+
+
 def test_a_store_that_is_not_there_reads_as_empty_and_stays_away(tmp_path):
     ledger = Ledger(tmp_path / "workspace" / "glossator.duckdb")
     assert ledger.find(Score) == []

@@ -63,7 +63,7 @@ class Output(ExplanationOutput):
     call: str = Field(description="id of the LLM call")
 
 
-@tool(version=2)
+@tool(version=2, asks=(Role.EXPLAINER,))
 async def explain_by_output(input: Input, context: Context) -> Output:
     """Asks an LLM what kind of text a latent promotes, from its direct logit effect and from steering with it.
 

@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 
+from prompts.providers import Role
 from tools.workbench.context import Context
 from tools.workbench.examples import Snippet
 from tools.workbench.judging import Item, JudgeInput, JudgeOutput, how_many, judged, scored_windows
@@ -23,7 +24,7 @@ class Output(JudgeOutput):
     """
 
 
-@tool(version=1)
+@tool(version=1, asks=(Role.JUDGE,))
 async def score_fuzzing(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell right marks from wrong (AUROC, chance 0.5).
 

@@ -69,7 +69,7 @@ class Texts(BaseModel):
     texts: list[Annotated[str, Field(min_length=1)]]
 
 
-@tool(version=1)
+@tool(version=1, asks=(Role.EXPLAINER,))
 async def score_generation(input: Input, context: Context) -> Output:
     """Scores an explanation by asking the model: an LLM writes texts that should fire the latent, and near misses.
 

@@ -3,6 +3,7 @@
 import torch
 from pydantic import Field
 
+from prompts.providers import Role
 from tools.workbench.causal import along_random, peer
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
@@ -50,7 +51,7 @@ def estimate(input: Input, context: Context) -> float:
     return SEARCH_SECONDS + 4 * TOKEN_SECONDS * input.tokens
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=1, estimate=estimate, asks=(Role.JUDGE,))
 async def score_intervention(input: Input, context: Context) -> Output:
     """Scores an explanation of what a latent writes: a judge who knows only it tells steered from other continuations.
 

@@ -4,6 +4,7 @@ import asyncio
 
 from pydantic import Field
 
+from prompts.providers import Role
 from tools.organisms.planted.held_out import held_out
 from tools.organisms.planted.latents import planted
 from tools.organisms.planted.noun import Kind
@@ -36,7 +37,7 @@ class Output(JudgeOutput):
     passed: bool = Field(description="the AUROC's interval lies above both chance and floor")
 
 
-@tool(version=1)
+@tool(version=1, asks=(Role.JUDGE,))
 async def grade_planted(input: Input, context: Context) -> Output:
     """Grades a label of a latent whose meaning was planted: a judge who reads only the label predicts which texts fire.
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
+from prompts.providers import Role
 from store.errors import UserError
 
 FAMILIES = ("lookup", "labelling", "steering", "organisms")
@@ -51,6 +52,7 @@ class Tool:
     input: type[ToolInput]
     output: type[ToolOutput]
     estimate: Estimate | None = None  # None: seconds at most
+    asks: tuple[Role, ...] = ()  # the roles whose LLM it asks
 
     @property
     def doc(self) -> str:
@@ -66,10 +68,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _tools: dict[str, Tool] = {}
 
 
-def tool(version: int, estimate: Estimate | None = None) -> Callable[[F], F]:
+def tool(version: int, estimate: Estimate | None = None, asks: tuple[Role, ...] = ()) -> Callable[[F], F]:
     """Registers the function under its own name, in the family that is its package.
 
-    `estimate(input, context)` gives the seconds that a run with this input will take; None: a few at most.
+    `estimate(input, context)` gives the seconds that a run with this input will take; None: a few at most. `asks` are
+    the roles whose LLM it asks.
     """
 
     def register(function: F) -> F:
@@ -77,7 +80,7 @@ def tool(version: int, estimate: Estimate | None = None) -> Callable[[F], F]:
         name, family = function.__name__, function.__module__.split(".")[-2]
         if name in _tools:
             raise ValueError(f"there are two tools called {name}")
-        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"], estimate)
+        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"], estimate, asks)
         return function
 
     return register
