@@ -117,8 +117,10 @@ def _dangling(ledger: Ledger) -> list[Problem]:
         ]
     with ledger.store.read() as connection:
         calls = connection.execute(
-            "SELECT id, output->>'call' AS call FROM experiments WHERE call IS NOT NULL "
-            "AND call NOT IN (SELECT id FROM llm_calls) ORDER BY id"
+            "SELECT id, call FROM (SELECT id, output->>'call' AS call FROM experiments UNION "
+            "SELECT id, unnest(output->>'$.items[*].call') FROM experiments UNION "
+            "SELECT id, unnest(output->>'$.items[*].floor_call') FROM experiments) "
+            "WHERE call IS NOT NULL AND call NOT IN (SELECT id FROM llm_calls) ORDER BY id"
         ).fetchall()
     return problems + [
         Problem(where=f"experiments/{id}", what=f"names the call {call}, which is not in llm_calls")

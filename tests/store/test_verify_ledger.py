@@ -93,8 +93,11 @@ def test_a_row_that_was_taken_away_is_missed(ledger, deleted, dangling):
 
 
 def test_a_call_that_is_not_what_it_says_is_found(ledger):
-    ledger.append(llm_call(request="lie"), experiment(output={"call": "nowhere"}))
-    call, run = verify(ledger)
+    judged = {"items": [{"call": None, "floor_call": "gone"}]}
+    ledger.append(llm_call(request="lie"), experiment(output={"call": "nowhere"}), experiment(output=judged, seed=9))
+    call, *runs = verify(ledger)
+    run = next(problem for problem in runs if "nowhere" in problem.what)
+    assert any("names the call gone" in problem.what for problem in runs)
     assert "another request" in call.what
     assert "names the call nowhere" in run.what
 

@@ -21,7 +21,7 @@ class Output(JudgeOutput):
     """
 
 
-@tool(version=1, asks=(Role.JUDGE,))
+@tool(version=2, asks=(Role.JUDGE,))
 async def score_detection(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell where the latent fires (AUROC, chance 0.5).
 

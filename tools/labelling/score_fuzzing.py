@@ -24,7 +24,7 @@ class Output(JudgeOutput):
     """
 
 
-@tool(version=1, asks=(Role.JUDGE,))
+@tool(version=2, asks=(Role.JUDGE,))
 async def score_fuzzing(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell right marks from wrong (AUROC, chance 0.5).
 

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -50,13 +50,16 @@ class JudgeInput(ToolInput):
 
 
 class Item(Noun):
-    """One snippet put to the judge, the truth, and its verdicts with the explanation and the floor's (None: unread)."""
+    """One snippet put to the judge, the truth, and its verdicts with the explanation and the floor's (None: unread),
+    each with the id of the LLM call that brought it."""
 
     text: str
     positive: bool
     kind: str
     margin: float | None = None
     floor_margin: float | None = None
+    call: str | None = None
+    floor_call: str | None = None
 
 
 class JudgeOutput(ScoreOutput):
@@ -137,13 +140,14 @@ async def judged(context: Context, input: JudgeInput, template: str, items: Sequ
     rng = context.rng(template, input.latent)
     items = [items[index] for index in rng.permutation(len(items))]  # a stuck judge must not meet a pattern
     texts = [input.text] if input.floor_text is None else [input.text, input.floor_text]
-    margins = await asyncio.gather(*(_margins(llm, template, text, items, input.batched) for text in texts))
+    read = await asyncio.gather(*(_read(llm, template, text, items, input.batched) for text in texts))
+    margins = [[verdict.margin for verdict in verdicts] for verdicts in read]
     positive, negative = _sides(items, margins[0])
     if not positive or not negative:
         raise llm_failed(judge.model, "readable verdict on one side of the items: name another judge.")
     interval = auroc_interval(positive, negative, context.rng("bootstrap"))
     floor_sides = _sides(items, margins[1]) if len(margins) > 1 else ([], [])
-    verdicts = zip(items, margins[0], margins[-1] if len(margins) > 1 else [None] * len(items), strict=True)
+    floors = read[1] if len(read) > 1 else [Verdict(None, None)] * len(items)
     return JudgeOutput(
         latent=latent,
         judge=judge.model,
@@ -153,7 +157,12 @@ async def judged(context: Context, input: JudgeInput, template: str, items: Sequ
         n=len(positive) + len(negative),
         unparsed=margins[0].count(None),
         mix=dict(sorted(Counter(item.kind for item in items).items())),
-        items=tuple(item.model_copy(update={"margin": own, "floor_margin": other}) for item, own, other in verdicts),
+        items=tuple(
+            item.model_copy(
+                update={"margin": own.margin, "call": own.call, "floor_margin": floor.margin, "floor_call": floor.call}
+            )
+            for item, own, floor in zip(items, read[0], floors, strict=True)
+        ),
     )
 
 
@@ -163,29 +172,34 @@ def _sides(items: Sequence[Item], margins: Sequence[float | None]) -> tuple[list
     return [m for positive, m in known if positive], [m for positive, m in known if not positive]
 
 
-async def _margins(
-    llm: LLM, template: str, explanation: str, items: Sequence[Item], batched: bool
-) -> list[float | None]:
+class Verdict(NamedTuple):
+    """What a judge said of a snippet (None: nothing readable), and the call in which it did."""
+
+    margin: float | None
+    call: str | None
+
+
+async def _read(llm: LLM, template: str, explanation: str, items: Sequence[Item], batched: bool) -> list[Verdict]:
     if batched:
         return await _listed(llm, template, explanation, items)
     values = [{"explanation": explanation, "snippet": item.text} for item in items]
     answers = await llm.ask_many(Role.JUDGE, template, values, top_logprobs=CANDIDATES, max_tokens=1)
-    return [margin(answer) for answer in answers]
+    return [Verdict(margin(answer), answer.call_id if isinstance(answer, Answer) else None) for answer in answers]
 
 
-async def _listed(llm: LLM, template: str, explanation: str, items: Sequence[Item]) -> list[float | None]:
+async def _listed(llm: LLM, template: str, explanation: str, items: Sequence[Item]) -> list[Verdict]:
     """The list form: verdicts 0 and 1; a reply of the wrong length leaves all its snippets unparsed."""
     lists = [items[start : start + LIST] for start in range(0, len(items), LIST)]
     values = [{"explanation": explanation, "snippets": [item.text for item in part]} for part in lists]
     answers = await llm.ask_many(Role.JUDGE, f"{template}_list", values, schema=Verdicts)
-    margins: list[float | None] = []
+    found: list[Verdict] = []
     for part, answer in zip(lists, answers, strict=True):
         parsed = None if isinstance(answer, NoAnswer) else answer.parsed
-        if isinstance(parsed, Verdicts) and len(parsed.verdicts) == len(part):
-            margins.extend(map(float, parsed.verdicts))
+        if isinstance(answer, Answer) and isinstance(parsed, Verdicts) and len(parsed.verdicts) == len(part):
+            found += [Verdict(float(each), answer.call_id) for each in parsed.verdicts]
         else:
-            margins.extend([None] * len(part))
-    return margins
+            found += [Verdict(None, None)] * len(part)
+    return found
 
 
 def margin(answer: Answer | NoAnswer) -> float | None:
