@@ -210,6 +210,7 @@ def sql(
     if format not in FORMATS:
         raise UserError(f"There is no format {format!r}: name one of {', '.join(FORMATS)}.")
     with open_session(load(locals())) as session:
+        session.need_workspace()
         columns, rows = session.ledger.sql(query)
     print_rows(columns, rows, "json" if json else format)
 
@@ -223,6 +224,7 @@ def verify(workspace: o.Workspace = None, json: o.Json = False) -> None:
     from store.verify import verify as check
 
     with open_session(load(locals())) as session:
+        session.need_workspace()
         problems = check(session.ledger) + [p for harvest in session.harvests() for p in harvest.verify()]
     print_problems(problems, json)
     if problems:

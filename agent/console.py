@@ -19,6 +19,7 @@ from rich.text import Text
 from agent.show import clean
 
 PLAIN_EVERY_S = 30.0  # between progress lines where there is no terminal to redraw
+FLAT_LIST = re.compile(r"\[\n[^\[\]{}]*\n *\]")  # of a document with line breaks: a list of plain values
 STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # JSON leaves these bare
 QUIET = {
     "TQDM_DISABLE": "1",
@@ -47,6 +48,7 @@ def emit(document: Any, as_json: bool, render: Callable[[Console], None]) -> Non
     """The result of a command on stdout: one JSON document, or what `render` prints for people."""
     if as_json:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
+        text = FLAT_LIST.sub(lambda found: " ".join(line.strip() for line in found[0].split("\n")), text)
         sys.stdout.write(STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
         sys.stdout.flush()
     else:

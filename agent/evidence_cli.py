@@ -31,6 +31,7 @@ def hypotheses(thread: ThreadOption = None, workspace: o.Workspace = None, json:
     from agent.session import open_session
 
     with open_session(load(locals())) as session:
+        session.need_workspace()
         found = dossiers(session.ledger, thread)
     document = [
         {
@@ -61,6 +62,7 @@ def evidence(
     from store.types import Experiment
 
     with open_session(load(locals())) as session:
+        session.need_workspace()
         fact = None if id is None else session.ledger.resolve(id)
         known = dossiers(session.ledger, thread) if fact is None or isinstance(fact, Experiment) else []
     if fact is not None:

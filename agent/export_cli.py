@@ -27,6 +27,7 @@ def export(
     if format not in FORMATS:
         raise UserError(f"There is no format {format!r}: name one of {', '.join(FORMATS)}.")
     with open_session(load(locals())) as session:
+        session.need_workspace()
         text = report(dossiers(session.ledger, thread), format)
     if out is not None:
         save(text, out)

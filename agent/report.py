@@ -130,7 +130,7 @@ def label_table(labels: Sequence[Label], evidence: Evidence, console: Console) -
     several = len({label.method for label in labels}) > 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
     table.add_column("latent", justify="right", no_wrap=True, vertical="top")
-    table.add_column("explanation and its strongest examples", ratio=1)
+    table.add_column("explanation and its strongest examples", ratio=1, overflow="fold")
     for scorer in scorers:
         table.add_column(scorer_heading(scorer, labels), justify="right", no_wrap=True)
     cells = 2 * max(20, console.width - 12 - 13 * len(scorers))

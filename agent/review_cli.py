@@ -10,14 +10,14 @@ from rich.text import Text
 
 from agent import options as o
 from agent.console import emit
-from agent.labels import Sort, read, select
+from agent.labels import Label, Sort, read, select
 from agent.settings import Settings, load
 from store.errors import UserError
 from store.types import Verdict
 
 review_app = typer.Typer(help="Look at labels and accept, reject or rewrite them.", invoke_without_command=True)
 
-Id = Annotated[str, typer.Argument(metavar="EXPLANATION", help="Id of an explanation, or its first digits.")]
+Id = Annotated[str, typer.Argument(metavar="LABEL", help="A latent's number, or an explanation's id, first digits do.")]
 Reviewer = Annotated[str | None, typer.Option(help="Your name, by default the system's.")]
 Note = Annotated[str, typer.Option(help="Why.")]
 
@@ -48,6 +48,7 @@ def review(
     settings = load(locals())
     filters: dict[str, Any] = {"words": words, "latent": latent, "method": method, "verdict": verdict, "sort": sort}
     with open_session(settings) as session:
+        session.need_workspace()
         labels = select(read(session.ledger), **filters)[:limit]
     if not json and sys.stdin.isatty() and sys.stdout.isatty() and labels:
         console = Console(highlight=False)
@@ -109,9 +110,18 @@ def _verdict(settings: Settings, id: str, verdict: Verdict, note: str, text: str
     from agent.session import open_session
 
     with open_session(settings) as session:
-        review = decide(session.ledger, id, verdict, _name(settings), note, text)
+        review = decide(session.ledger, _of_latent(read(session.ledger), id), verdict, _name(settings), note, text)
     said = Text.assemble(mark(verdict.value), f" by {review.reviewer}: {review.explanation[:12]}")
     emit({"id": review.id, **review.model_dump(mode="json")}, json, lambda console: console.print(said))
+
+
+def _of_latent(labels: list[Label], given: str) -> str:
+    """The id of the one label of a latent, where `given` is a latent's number; else `given`."""
+    mine = [label for label in labels if str(label.index) == given]
+    if len(mine) > 1:
+        ids = ", ".join(f"{label.id[:12]} ({label.method} by {label.explainer})" for label in mine)
+        raise UserError(f"Latent {given} has several labels: name one by its id, {ids}.")
+    return mine[0].id if mine else given
 
 
 def _name(settings: Settings) -> str:

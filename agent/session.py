@@ -37,6 +37,11 @@ class Session:
         self.settings = settings
         self.workspace = settings.workspace.expanduser()
 
+    def need_workspace(self) -> None:
+        """UserError when the workspace that was named is not there: a slip of the pen must not look like no results."""
+        if "workspace" in self.settings.model_fields_set and not self.workspace.is_dir():
+            raise UserError(f"There is no workspace {self.workspace}: name one that glossator label or harvest made.")
+
     @property
     def store(self) -> Path:
         return self.workspace / "store.duckdb"

@@ -48,7 +48,7 @@ def highlight(tokens: Sequence[str], activations: Sequence[float], *, colour: bo
     shown[0] = shown[0].lstrip()
     peak = max(activations)
     start, end = _around(shown, list(activations).index(peak), cells)
-    text = Text(ELLIPSIS if start > 0 else "")
+    text = Text(ELLIPSIS if start > 0 else "", overflow="fold")  # a long word is broken, lest its mark be cut off
     for token, activation in zip(shown[start:end], activations[start:end], strict=True):
         word = token.lstrip(" ") or token
         text.append(token[: len(token) - len(word)])

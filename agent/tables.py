@@ -19,6 +19,8 @@ from agent.show import clean
 from store.types import Problem
 
 FORMATS = ("table", "json", "csv")
+NARROWEST = 10  # cells of a column: where a terminal has fewer, rows are shown as records
+LONGEST_CELL = 400  # characters of a record's field; --format json has it whole
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], format: str) -> None:
@@ -33,7 +35,11 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], format: st
     document = [dict(zip(names, map(_json, row), strict=True)) for row in rows]
 
     def render(console: Console) -> None:
-        console.print(_table(columns, rows))
+        if len(columns) * NARROWEST > console.width:
+            for row in rows:
+                console.print(_record(columns, row))
+        else:
+            console.print(_table(columns, rows))
         console.print(Text(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}", "dim"))
 
     emit(document, format == "json", render)
@@ -58,6 +64,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
         table.add_column(Text(clean(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value), "dim" if value is None else "") for value in row))
+    return table
+
+
+def _record(columns: Sequence[str], row: Sequence[Any]) -> Table:
+    """One row of many columns, a line for each."""
+    table = Table(box=None, show_header=False, pad_edge=False, caption="")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold", ratio=1)
+    for column, value in zip(columns, row, strict=True):
+        table.add_row(Text(clean(column)), Text(_cell(value)[:LONGEST_CELL]))
     return table
 
 

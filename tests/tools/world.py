@@ -80,6 +80,7 @@ class PlantedSubject(Subject):
 
     typical_norm = 1.0
     fingerprint = "planted"
+    context = 2048
 
     def __init__(self) -> None:
         self.name, self.hook, self.d_model = "world", _Dictionary.hook, N_LATENTS

@@ -35,7 +35,7 @@ def read_text(subject: Subject, text: str) -> TextReading:
     if not text:
         raise ToolError("A text is empty: give at least one token of text.")
     tokens = subject.to_tokens(text)
-    longest = min(LONGEST, int(subject.model.cfg.n_ctx))
+    longest = min(LONGEST, subject.context)
     if tokens.shape[1] > longest:
         raise ToolError(f"A text has {tokens.shape[1]:,} tokens and at most {longest:,} are read: give shorter texts.")
     residual = subject.residual(tokens)
