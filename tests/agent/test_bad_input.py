@@ -178,6 +178,15 @@ def test_a_folder_that_cannot_be_made(command: str, world: Commands, llm: Stub) 
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize("hook", ["blocks.3.mlp.hook_post", "blocks.3.attn.hook_z"])
+def test_training_where_no_residual_stream_is(hook: str, loaded: None, run: Commands) -> None:
+    (run.folder / "words.txt").write_text("all cats " * 100)
+    outcome = run("train", "sae", "--hook", hook, "--corpus", "words.txt")
+    assert outcome.code == 2
+    assert "does not hold vectors" in outcome.err.splitlines()[-1]
+    assert not (run.folder / "sae").exists()
+
+
 def test_a_seed_that_the_store_cannot_hold(refused: Callable[..., str]) -> None:
     assert "seed" in refused("label", "--sample", "1", "--seed", str(10**20))
 

@@ -79,6 +79,12 @@ def train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, pr
         "hook": subject.hook,
         "dtype": str(subject.dtype).removeprefix("torch."),
     }
+    width = subject.residual(subject.calibration_tokens[:1, :2]).shape[2:]
+    if width != (subject.d_model,):
+        raise UserError(
+            f"{subject.hook} does not hold vectors of {subject.d_model} numbers, as a dictionary needs them: name "
+            "one such as blocks.15.hook_resid_pre, hook_resid_post, hook_attn_out or hook_mlp_out."
+        )
     with full_disk_explained(folder):
         _claim(folder, header)
         if not all((folder / name).exists() for name in INFERENCE_FILES):
