@@ -111,9 +111,9 @@ def _figure(run: Experiment) -> Markup | None:
     if run.tool == "latent_profile" and output.get("top_tokens"):
         rows = [(repr(token["token"]), token["mean"], FIRES) for token in output["top_tokens"][:10]]
         return Markup(bars(rows, "mean activation where it fires, dictionary units"))
-    points = output.get("points")
-    if isinstance(points, list) and len(points) > 1 and {"strength", "effect"} <= set(points[0]):
-        return Markup(curve([(p["strength"], p["effect"]) for p in points], "strength", "effect"))
+    if run.tool == "dose_response" and output.get("doses"):
+        points = [(dose["strength"], dose["effect"]["effect"]) for dose in output["doses"]]
+        return Markup(curve(points, "strength", f"change of {output['metric']}"))
     return None
 
 

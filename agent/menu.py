@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 Sentence = Annotated[str, Field(min_length=1, max_length=300, pattern=r"\S")]
 MINIMAL_PAIRS = "minimal_pairs"
-TESTS = ("steering", "patching", "probing")  # families whose runs decide predictions
+TESTS = {  # the tools whose runs decide predictions, those that fit the question, the simplest first
+    "latent": (MINIMAL_PAIRS, "score_detection", "ablate", "dose_response", "steering_effects"),
+    "behaviour": ("ablate", "steer", "find_direction", "flip_projection"),
+}
+TERSE_TESTS = 1  # of them, for a small LLM
 DEFAULTS: dict[str, tuple[str, float]] = {  # where "above" begins when the LLM does not say: (measure, threshold)
     MINIMAL_PAIRS: ("separated", 0.5),  # more than half of the pairs
     "score_detection": ("low", 0.5),  # the 95 % interval clear of chance, an AUROC of 0.5
@@ -39,6 +43,12 @@ class Frame(Form):
 
 class Enough(Form):
     """Ends the looking around: what is known suffices for hypotheses."""
+
+
+class Show(Form):
+    """Shows the full output of an experiment in place of its short form."""
+
+    experiment: str
 
 
 class Dull(Form):
@@ -91,7 +101,8 @@ class Conclude(Form):
 def form(name: str, model: type[Form], case: Case) -> Action:
     """The form as an action; labels of hypotheses and experiments are limited to those there are."""
     labels = [h.label for h in case.hypotheses]
-    names = {"hypothesis": labels, "of": labels, "evidence": [run.label for run in case.runs if run.ok]}
+    runs = [run.label for run in case.runs if run.ok]
+    names = {"hypothesis": labels, "of": labels, "evidence": runs, "experiment": runs}
     doc = " ".join((model.__doc__ or "").split())
     return Action(name, doc, _limited(inlined(model.model_json_schema()), names))
 
@@ -110,17 +121,12 @@ def looking(case: Case, terse: bool) -> list["Tool"]:
 
 
 def testing(case: Case, terse: bool) -> list["Tool"]:
-    """The tools whose runs can decide a prediction; for a small LLM the one that fits every latent."""
+    """The tools whose runs can decide a prediction about what is asked: few, so that each is read."""
     from tools.workbench.registry import tools
 
-    menu = tools().values()
-    pairs = [tool for tool in menu if tool.name == MINIMAL_PAIRS and case.latent is not None]
-    if terse and pairs:
-        return pairs
-    scores = [tool for tool in menu if tool.name in DEFAULTS and tool.name != MINIMAL_PAIRS]
-    causal = [tool for tool in menu if tool.family in TESTS and measures(tool)]
-    found = pairs + scores + causal
-    return [tool for tool in found if case.latent is not None or not _needs_latent(tool)]
+    menu = tools()
+    names = [name for name in TESTS["behaviour" if case.latent is None else "latent"] if name in menu]
+    return [menu[name] for name in (names[:TERSE_TESTS] if terse else names)]
 
 
 def look(tool: "Tool", case: Case, terse: bool) -> Action:

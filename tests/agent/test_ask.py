@@ -85,6 +85,15 @@ def test_what_tools_are_worth_is_measured(world: Commands, agent: Stub) -> None:
     assert steps == {"frame", "observe", "hypothesise", "predict", "refine", "conclude"}
 
 
+def test_a_full_output_is_shown_when_asked_for(world: Commands, agent: Stub) -> None:
+    agent.configure(acts={"show": [{"experiment": "E1"}, {"experiment": "E9"}], **acts()})
+    assert world("ask", QUESTION).code == 0
+    asked = agent.stats()["asked"]
+    assert '"histogram": [{' in asked[2]
+    assert '"histogram"' not in asked[1]
+    assert "show one of E1, E2" in asked[3]
+
+
 REFINED = {"reading": "not yet", "of": "H1", "claim": "it fires on colours, in version #"}
 
 
@@ -111,7 +120,7 @@ def fresh_tests() -> list[dict[str, Any]]:
         ({"acts": acts()}, ["--tool-calls", "2"], "tool calls"),
         ({"acts": acts()}, ["--max-tokens", "200"], "tokens"),
         ({"acts": acts()}, ["--max-usd", "0.004"], "dollars"),
-        ({"acts": acts(), "latency_s": 5}, ["--minutes", "0.05"], "minutes"),
+        ({"acts": acts(), "latency_s": 2}, ["--minutes", "0.01"], "minutes"),
     ],
 )
 def test_whatever_the_llm_does_the_run_ends(
