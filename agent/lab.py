@@ -105,11 +105,15 @@ class Lab:
 
     async def once(self, fact: F, **where: str) -> F:
         """Records `fact`, unless a row among those that `where` names says the same: a step repeated after a crash."""
-        for kept in self.ledger.find(type(fact), **where):
-            if kept.model_copy(update={"created_at": fact.created_at}) == fact:
-                return kept
-        await self.ledger.record(fact)
-        return fact
+
+        def settle() -> F:
+            for kept in self.ledger.find(type(fact), **where):
+                if kept.model_copy(update={"created_at": fact.created_at}) == fact:
+                    return kept
+            self.ledger.append(fact)  # at once: each step waits for its rows
+            return fact
+
+        return await asyncio.to_thread(settle)
 
     async def ask(self, case: Case, actions: Sequence[Action], tools: Sequence[str] = ()) -> Choice | None:
         """What the LLM chooses in this step; None when the reply cannot be used or a limit is reached.
@@ -144,7 +148,7 @@ class Lab:
 
 def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
     """The template of the step and its values."""
-    values = {
+    values: dict[str, object] = {
         "subject": lab.about,
         "history": case.history,
         "question": case.question,
