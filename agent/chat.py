@@ -233,6 +233,8 @@ class Chat:
             elif self.running and self._task is not None:
                 self._warned = True
                 self._task.cancel()
+                said = Text("Stopping; a reply that is paid for already is waited for.", "dim")
+                event.app.create_background_task(self.print(said))
             elif self.typed:
                 event.current_buffer.reset()
             else:
