@@ -170,7 +170,8 @@ class Chat:
             await self.print(*self.transcript.stopped(), *said)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A bug ends the conversation, with its traceback."""
+        """Takes the live lines away; a bug ends the conversation, with its traceback."""
+        self._prompt.app.invalidate()
         if not task.cancelled() and (bug := task.exception()) is not None:
             self._prompt.app.exit(exception=bug)
 

@@ -60,7 +60,7 @@ async def open_threads(workspace: Path) -> AsyncIterator[AsyncSqliteSaver]:
             raise _broken(path, error) from error
         yield saver
     finally:
-        await connection.close()
+        await _whole(connection.close())
 
 
 def thread_names(workspace: Path) -> list[str]:
