@@ -36,7 +36,7 @@ class Output(JudgeOutput):
     passed: bool = Field(description="the AUROC's interval lies above both chance and floor")
 
 
-@tool(version=1)
+@tool(version=2)
 async def grade_planted(input: Input, context: Context) -> Output:
     """Grades a label of a latent whose meaning was planted: a judge who reads only the label predicts which texts fire.
 
