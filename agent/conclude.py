@@ -15,7 +15,8 @@ TRIES = 3
 async def conclude(case: Case, lab: Lab) -> None:
     """Asks for claims until they stand; what does not after three tries loses its evidence and is a conjecture.
 
-    Verdicts that the LLM leaves out are added by code, so that a conclusion never hides a failed prediction.
+    What contradicts a verdict is left out, and verdicts that the LLM does not tell are added by code, so that a
+    conclusion never hides a failed prediction.
     """
     evidence = Evidence.of(lab.ledger, case.investigation)
     claims: list[Claim] = []
@@ -30,9 +31,9 @@ async def conclude(case: Case, lab: Lab) -> None:
             case.stumble(" ".join(faults))
             return
     else:
-        claims = [_proven(claim, evidence) for claim in case.draft]
-        if not claims:
+        if not case.draft:
             case.stop("unusable replies", mute=True)
+        claims = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
     claims += _verdicts(case, evidence, claims)
     row = Conclusion(investigation=case.investigation, reason=case.ended or "concluded", claims=tuple(claims))
     row = await lab.once(row, investigation=case.investigation)
@@ -87,6 +88,12 @@ def _proven(claim: Claim, evidence: Evidence) -> Claim:
     if not evidence.faults(claim):
         return claim
     return Claim(sentence=claim.sentence, conjecture=True, author=claim.author)
+
+
+def _overruled(claim: Claim, evidence: Evidence) -> bool:
+    """Whether the claim says the opposite of what code decided."""
+    opposite = {"supported": "against", "refuted": "for"}
+    return claim.stance is not None and opposite.get(evidence.standing(claim.hypothesis or "")) == claim.stance
 
 
 def _verdicts(case: Case, evidence: Evidence, claims: list[Claim]) -> list[Claim]:

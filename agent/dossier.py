@@ -6,7 +6,17 @@ from agent.brief import brief
 from store.errors import UserError
 from store.ledger import Ledger
 from store.support import Evidence
-from store.types import Conclusion, Experiment, Hypothesis, Investigation, Judgement, LLMCall, Prediction, ToolOffer, ToolUse
+from store.types import (
+    Conclusion,
+    Experiment,
+    Hypothesis,
+    Investigation,
+    Judgement,
+    LLMCall,
+    Prediction,
+    ToolOffer,
+    ToolUse,
+)
 
 
 @dataclass(frozen=True)

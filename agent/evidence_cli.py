@@ -16,7 +16,7 @@ from agent.show import clean
 
 if TYPE_CHECKING:
     from agent.dossier import Dossier
-    from store.types import Experiment, Fact, Hypothesis
+    from store.types import Fact, Hypothesis
 
 SHADE = {"supported": "green", "refuted": "red", "untested": "dim"}
 LONGEST = 2000  # characters of an output on a terminal; --json has all
@@ -122,4 +122,5 @@ def _print_fact(console: Console, fact: "Fact", holders: "list[Dossier]") -> Non
                 console.print(Text(line), soft_wrap=True)
         for cited in dossier.conclusion.claims if dossier.conclusion else ():
             if fact.id in cited.evidence:
-                console.print(Text(f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"), soft_wrap=True)
+                line = f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"
+                console.print(Text(line), soft_wrap=True)

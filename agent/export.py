@@ -89,7 +89,12 @@ def _pairs(run: Experiment) -> list[dict[str, Any]]:
     if run.tool != "minimal_pairs" or run.output is None:
         return []
     return [
-        {"texts": texts, "with": f"{read['with_cause']:.3g}", "without": f"{read['without_cause']:.3g}"}
+        {
+            "text": texts["text"],
+            "other": read["other"],
+            "with": f"{read['with_cause']:.3g}",
+            "without": f"{read['without_cause']:.3g}",
+        }
         for texts, read in zip(run.input["pairs"], run.output["pairs"], strict=True)
     ]
 
@@ -100,14 +105,15 @@ def _figure(run: Experiment) -> Markup | None:
     if run.tool == "minimal_pairs" and output:
         rows = []
         for texts, read in zip(run.input["pairs"], output["pairs"], strict=True):
-            rows += [(texts["with_cause"], read["with_cause"], FIRES), (texts["without_cause"], read["without_cause"], SILENT)]
+            rows.append((texts["text"], read["with_cause"], FIRES))
+            rows.append((read["other"], read["without_cause"], SILENT))
         return Markup(bars(rows, "highest activation, dictionary units; orange: with the supposed cause"))
     if run.tool == "latent_profile" and output.get("top_tokens"):
         rows = [(repr(token["token"]), token["mean"], FIRES) for token in output["top_tokens"][:10]]
         return Markup(bars(rows, "mean activation where it fires, dictionary units"))
-    points = output.get("points")
-    if isinstance(points, list) and len(points) > 1 and {"strength", "effect"} <= set(points[0]):
-        return Markup(curve([(p["strength"], p["effect"]) for p in points], "strength", "effect"))
+    if run.tool == "dose_response" and output.get("doses"):
+        points = [(dose["strength"], dose["effect"]["effect"]) for dose in output["doses"]]
+        return Markup(curve(points, "strength", f"change of {output['metric']}"))
     return None
 
 
@@ -118,8 +124,9 @@ def _outcomes(dossier: Dossier) -> Markup | None:
     for judgement in dossier.evidence.judgements:
         prediction = dossier.evidence.predictions[judgement.prediction]
         if judgement.held is not None and judgement.value is not None:
-            label = f"{names[prediction.hypothesis]}: {prediction.measure} {prediction.comparison} {prediction.threshold:.3g}"
-            rows.append((label, prediction.threshold, str(prediction.comparison), judgement.value, judgement.held))
+            comparison = str(prediction.comparison)
+            label = f"{names[prediction.hypothesis]}: {prediction.measure} {comparison} {prediction.threshold:.3g}"
+            rows.append((label, prediction.threshold, comparison, judgement.value, judgement.held))
     return Markup(thresholds(rows)) if rows else None
 
 

@@ -88,7 +88,7 @@ async def _begun(state: State, lab: Lab) -> Case:
         native=lab.native,
         limits=lab.limits.model_dump(mode="json"),
     )
-    await lab.ledger.record(row)
+    await lab.once(row, thread=lab.thread, id=row.id)
     return Case(
         thread=lab.thread,
         question=state["question"],

@@ -58,7 +58,8 @@ async def investigate(
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
         try:
-            stream: Any = graph.astream(start, config, context=lab, stream_mode=["custom", "updates"], durability="sync")
+            kinds: Any = ["custom", "updates"]
+            stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
             async with aclosing(stream):
                 async for kind, told in stream:
                     if kind == "custom":

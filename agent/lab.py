@@ -9,7 +9,7 @@ from typing import TypeVar
 from agent.events import Event, Spent, TextDelta
 from agent.limits import Limits
 from agent.menu import signature
-from agent.state import Case
+from agent.state import Case, Stated
 from prompts.actions import Action
 from prompts.ask import LLM, Choice
 from prompts.errors import BudgetSpent, NoAnswer
@@ -21,6 +21,12 @@ from tools.workbench.context import Context
 F = TypeVar("F", bound=Fact)
 
 TEMPLATE = "investigate"
+SHOWN = {  # a small LLM learns a step's form from examples, a template a step; and the values each takes
+    "hypothesise": ("runs", "problem"),
+    "predict": ("hypotheses", "untested", "problem"),
+    "refine": ("runs", "hypotheses", "problem"),
+    "conclude": ("question", "runs", "hypotheses", "problem"),
+}
 LIMIT_NAMES = {"hours": "minutes"}  # of the budget, as people set them
 MUTE = ("tokens", "dollars", "minutes", "unusable replies")  # limits after which the LLM is not asked again
 
@@ -99,11 +105,15 @@ class Lab:
 
     async def once(self, fact: F, **where: str) -> F:
         """Records `fact`, unless a row among those that `where` names says the same: a step repeated after a crash."""
-        for kept in self.ledger.find(type(fact), **where):
-            if kept.model_copy(update={"created_at": fact.created_at}) == fact:
-                return kept
-        await self.ledger.record(fact)
-        return fact
+
+        def settle() -> F:
+            for kept in self.ledger.find(type(fact), **where):
+                if kept.model_copy(update={"created_at": fact.created_at}) == fact:
+                    return kept
+            self.ledger.append(fact)  # at once: each step waits for its rows
+            return fact
+
+        return await asyncio.to_thread(settle)
 
     async def ask(self, case: Case, actions: Sequence[Action], tools: Sequence[str] = ()) -> Choice | None:
         """What the LLM chooses in this step; None when the reply cannot be used or a limit is reached.
@@ -111,12 +121,12 @@ class Lab:
         `tools` are the measuring tools among the actions, kept as a `ToolOffer`.
         """
         case.asked += 1
-        values = prompt(case, self, actions)
+        template, values = prompt(case, self, actions)
         call: str | None = None
         try:
             async with asyncio.timeout(self.remaining_s(case)):
                 choice = await self.llm.act(
-                    Role.AGENT, TEMPLATE, values, actions, lambda text: self.tell(TextDelta(text=text))
+                    Role.AGENT, template, values, actions, lambda text: self.tell(TextDelta(text=text))
                 )
             call = choice.call_id
             return choice
@@ -136,34 +146,39 @@ class Lab:
         return None
 
 
-def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> dict[str, object]:
-    """Values of the template: what does not change first, so that servers can reuse the prefix."""
-    return {
+def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
+    """The template of the step and its values."""
+    values: dict[str, object] = {
         "subject": lab.about,
         "history": case.history,
         "question": case.question,
         "aim": case.aim,
         "runs": [f"{run.label} {run.tool}: {run.line}" for run in case.runs],
-        "hypotheses": [_told(case, number) for number in range(len(case.hypotheses))],
+        "hypotheses": [_told(case, hypothesis, lab.native) for hypothesis in case.hypotheses],
         "step": case.step,
         "untested": [h.label for h in case.hypotheses if not any(p.hypothesis == h.label for p in case.predictions)],
         "limit": case.ended,
         "acts": [] if lab.native else [signature(action) for action in actions],
         "problem": case.problem,
     }
+    if lab.native or case.step not in SHOWN:
+        return TEMPLATE, values
+    return f"{TEMPLATE}_{case.step}", {name: values[name] for name in SHOWN[case.step]}
 
 
-def _told(case: Case, number: int) -> str:
-    hypothesis = case.hypotheses[number]
-    tests = [
-        p.sentence + (f" in {p.run}: {_outcome(p.held)}" if p.run else f", not run: {p.note}" if p.note else "")
-        for p in case.predictions
-        if p.hypothesis == hypothesis.label
-    ]
-    kind = " (dull)" if hypothesis.dull else ""
+def _told(case: Case, hypothesis: Stated, whole: bool) -> str:
+    """A hypothesis with its standing and the runs that decided it; `whole`: and with every prediction."""
+    mine = [p for p in case.predictions if p.hypothesis == hypothesis.label]
     standing = case.standing(hypothesis.label)
-    return f"{hypothesis.label}{kind}: {hypothesis.claim} [{standing}]" + "".join(f"\n  predicts {t}" for t in tests)
-
-
-def _outcome(held: bool | None) -> str:
-    return "undecided" if held is None else "held" if held else "FAILED"
+    by = dict.fromkeys(p.run for p in mine if p.run and p.held is (standing == "supported"))
+    told = f"{hypothesis.label}{' (dull)' if hypothesis.dull else ''}: {hypothesis.claim}"
+    if mine:
+        told += f" [{standing} by {', '.join(map(str, by))}]" if by else f" [{standing}]"
+    if not whole:
+        return told
+    outcomes = {True: "held", False: "FAILED", None: "undecided"}
+    tests = [
+        p.sentence + (f" in {p.run}: {outcomes[p.held]}" if p.run else f", not run: {p.note}" if p.note else "")
+        for p in mine
+    ]
+    return told + "".join(f"\n  predicts {test}" for test in tests)

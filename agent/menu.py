@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 Sentence = Annotated[str, Field(min_length=1, max_length=300, pattern=r"\S")]
 MINIMAL_PAIRS = "minimal_pairs"
-TESTS = ("steering", "patching", "probing")  # families whose runs decide predictions
+TESTS = {  # the tools whose runs decide predictions, those that fit the question, the simplest first
+    "latent": (MINIMAL_PAIRS, "score_detection", "ablate", "dose_response", "steering_effects"),
+    "behaviour": ("ablate", "steer", "find_direction", "flip_projection"),
+}
+TERSE_TESTS = 1  # of them, for a small LLM
 DEFAULTS: dict[str, tuple[str, float]] = {  # where "above" begins when the LLM does not say: (measure, threshold)
     MINIMAL_PAIRS: ("separated", 0.5),  # more than half of the pairs
     "score_detection": ("low", 0.5),  # the 95 % interval clear of chance, an AUROC of 0.5
@@ -39,6 +43,12 @@ class Frame(Form):
 
 class Enough(Form):
     """Ends the looking around: what is known suffices for hypotheses."""
+
+
+class Show(Form):
+    """Shows the full output of an experiment in place of its short form."""
+
+    experiment: str
 
 
 class Dull(Form):
@@ -76,10 +86,10 @@ class Finish(Form):
 
 
 class Stated(Form):
-    sentence: Sentence
     hypothesis: str | None = None
     stance: Literal["for", "against"] | None = None
     evidence: list[str] = Field(default=[], max_length=8)
+    sentence: Sentence
 
 
 class Conclude(Form):
@@ -91,7 +101,8 @@ class Conclude(Form):
 def form(name: str, model: type[Form], case: Case) -> Action:
     """The form as an action; labels of hypotheses and experiments are limited to those there are."""
     labels = [h.label for h in case.hypotheses]
-    names = {"hypothesis": labels, "of": labels, "evidence": [run.label for run in case.runs if run.ok]}
+    runs = [run.label for run in case.runs if run.ok]
+    names = {"hypothesis": labels, "of": labels, "evidence": runs, "experiment": runs}
     doc = " ".join((model.__doc__ or "").split())
     return Action(name, doc, _limited(inlined(model.model_json_schema()), names))
 
@@ -103,21 +114,19 @@ def looking(case: Case, terse: bool) -> list["Tool"]:
     found = [tool for tool in tools().values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
     if case.latent is None:
         found = [tool for tool in found if not _needs_latent(tool)]
-    return [tool for tool in found if _required(tool)] if terse else found
+    if not terse:
+        return found
+    seen = {run.tool for run in case.runs}
+    return [tool for tool in found if (own := _required(tool)) and not (own == ["latent"] and tool.name in seen)]
 
 
 def testing(case: Case, terse: bool) -> list["Tool"]:
-    """The tools whose runs can decide a prediction; for a small LLM the one that fits every latent."""
+    """The tools whose runs can decide a prediction about what is asked: few, so that each is read."""
     from tools.workbench.registry import tools
 
-    menu = tools().values()
-    pairs = [tool for tool in menu if tool.name == MINIMAL_PAIRS and case.latent is not None]
-    if terse and pairs:
-        return pairs
-    scores = [tool for tool in menu if tool.name in DEFAULTS and tool.name != MINIMAL_PAIRS]
-    causal = [tool for tool in menu if tool.family in TESTS and measures(tool)]
-    found = pairs + scores + causal
-    return [tool for tool in found if case.latent is not None or not _needs_latent(tool)]
+    menu = tools()
+    names = [name for name in TESTS["behaviour" if case.latent is None else "latent"] if name in menu]
+    return [menu[name] for name in (names[:TERSE_TESTS] if terse else names)]
 
 
 def look(tool: "Tool", case: Case, terse: bool) -> Action:
@@ -127,25 +136,31 @@ def look(tool: "Tool", case: Case, terse: bool) -> Action:
 
 def test(tool: "Tool", case: Case, terse: bool) -> Action:
     """A tool as an action that registers a test with it: its input, and what each hypothesis expects."""
-    expected = Expected.model_json_schema()["properties"]
-    properties = {"hypothesis": expected["hypothesis"], "comparison": {"enum": [">=", "<"]}}
-    if not terse:
-        properties |= {"comparison": {"enum": list(Comparison)}, "measure": {"enum": measures(tool)}}
-        properties["threshold"] = {"type": "number"}
-    required = ["hypothesis", "comparison"] + ([] if tool.name in DEFAULTS else ["measure", "threshold"])
-    item = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    schema = {
-        "type": "object",
-        "properties": {
-            "input": _arguments(tool, case, terse),
-            "expect": {"type": "array", "items": item, "minItems": 1, "maxItems": max(1, len(case.hypotheses))},
-        },
-        "required": ["input", "expect"],
-        "additionalProperties": False,
-    }
+    arguments = {"input": _arguments(tool, case, terse), "expect": _expectations(tool, case, terse)}
+    schema = {"type": "object", "properties": arguments, "required": list(arguments), "additionalProperties": False}
     default = DEFAULTS.get(tool.name)
     by = f" Unless you say otherwise, compared is {default[0]} with {default[1]:g}." if default else ""
-    return Action(tool.name, tool.doc.partition("\n")[0] + by, _limited(schema, {"hypothesis": open_labels(case)}))
+    return Action(tool.name, tool.doc.partition("\n")[0] + by, schema)
+
+
+def _expectations(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
+    """What each hypothesis expects: for a small LLM a comparison with the default each, else measure and threshold."""
+    labels = open_labels(case)
+    if terse and tool.name in DEFAULTS:
+        fields = {label: {"enum": [">=", "<"]} for label in labels}
+        return {"type": "object", "properties": fields, "required": labels, "additionalProperties": False}
+    item = {
+        "type": "object",
+        "properties": {
+            "hypothesis": {"enum": labels},
+            "measure": {"enum": measures(tool)},
+            "comparison": {"enum": list(Comparison)},
+            "threshold": {"type": "number"},
+        },
+        "required": ["hypothesis", "comparison"] + ([] if tool.name in DEFAULTS else ["measure", "threshold"]),
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": len(labels)}
 
 
 def open_labels(case: Case) -> list[str]:

@@ -4,7 +4,6 @@ from agent import events as e
 from agent.show import clean
 
 
-
 class Narrator:
     """Turns events into lines; the LLM's words are held back until they are complete."""
 

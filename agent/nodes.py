@@ -4,6 +4,7 @@ Each takes the case, does one thing that a crash may cost, and says what comes n
 for what it may not do (test before predicting, overrule a verdict) there is no act.
 """
 
+import json
 import re
 from typing import TypeVar
 
@@ -14,12 +15,14 @@ from agent.lab import Lab
 from agent.measure import NotRun, already, checked, measure
 from agent.menu import (
     DEFAULTS,
+    MINIMAL_PAIRS,
     Enough,
     Expected,
     Finish,
     Form,
     Frame,
     Refine,
+    Show,
     State,
     form,
     look,
@@ -37,6 +40,7 @@ from tools.workbench.registry import get_tool
 
 OPENING = ("latent_profile", "top_examples")  # how every look at a latent begins
 LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around
+SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
 NAMED = re.compile(r"\b(?:latents?|features?)\s+#?(\d+)", re.IGNORECASE)
 
@@ -50,7 +54,10 @@ async def frame(case: Case, lab: Lab) -> None:
         return
     named = [int(number) for number in NAMED.findall(case.question)]
     if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
-        case.stumble(f"Which latent? The question names {', '.join(map(str, named)) or 'none: then ask of behaviour'}.")
+        case.stumble(
+            f"The question names {f'latent {named[0]}' if named else 'no latent'}: "
+            f"frame it as {f'about latent {named[0]}' if named else 'about behaviour'}."
+        )
         return
     if framed.about == "latent" and framed.latent is not None:
         try:
@@ -77,10 +84,15 @@ async def observe(case: Case, lab: Lab) -> None:
         return
     menu = looking(case, not lab.native)
     actions = [look(tool, case, not lab.native) for tool in menu]
-    choice = await lab.ask(case, [*actions, form("enough", Enough, case)], [tool.name for tool in menu])
+    actions.append(form("enough", Enough, case))
+    if lab.native and case.runs:
+        actions.append(form("show", Show, case))
+    choice = await lab.ask(case, actions, [tool.name for tool in menu])
     for act in choice.acts if choice else ():
         if act.name == "enough":
             case.goes("hypothesise")
+        elif act.name == "show":
+            _show(case, lab, act)
         elif act.name not in {tool.name for tool in menu}:
             case.stumble(_unknown(act, [tool.name for tool in menu]))
         else:
@@ -94,6 +106,17 @@ async def observe(case: Case, lab: Lab) -> None:
             else:
                 case.queue.append(pending)
                 case.problem, case.stumbles = "", 0
+
+
+def _show(case: Case, lab: Lab, act: Act) -> None:
+    """The full output in place of its short form, as far as a prompt has room for it."""
+    asked = filled(case, act, "show", Show)
+    ran = case.run(asked.experiment) if asked else None
+    experiment = lab.ledger.get(Experiment, ran.id) if ran else None
+    if ran is None or experiment is None or experiment.output is None:
+        case.stumble(f"There is no such output: show one of {', '.join(run.label for run in case.runs if run.ok)}.")
+        return
+    ran.line = json.dumps(experiment.output, ensure_ascii=False)[:SHOWN_CHARACTERS]
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:
@@ -114,12 +137,11 @@ async def hypothesise(case: Case, lab: Lab) -> None:
 
 async def predict(case: Case, lab: Lab) -> None:
     """Registers predictions until every open hypothesis has one, a minimal pair is among them, and rivals differ."""
-    lacking = _lacking(case)
-    if not lacking or case.asked >= len(open_labels(case)) + SPARE_ASKS:
+    lacking, menu = _lacking(case), testing(case, not lab.native)
+    if not lacking or not menu or case.asked >= len(open_labels(case)) + SPARE_ASKS:
         case.goes("test")
         return
     case.problem = case.problem or (f"Still needed: {'; '.join(lacking)}." if case.asked else "")
-    menu = testing(case, not lab.native)
     actions = [test(tool, case, not lab.native) for tool in menu]
     choice = await lab.ask(case, actions, [tool.name for tool in menu])
     if choice is None:
@@ -181,7 +203,7 @@ async def judge(case: Case, lab: Lab) -> None:
 
 async def refine(case: Case, lab: Lab) -> None:
     """The LLM reads the verdicts and refines a hypothesis, or finishes."""
-    choice = await lab.ask(case, [form("refine", Refine, case), form("finish", Finish, case)])
+    choice = await lab.ask(case, [form("finish", Finish, case), form("refine", Refine, case)])
     if choice is None:
         return
     act = choice.acts[0]
@@ -288,7 +310,7 @@ async def _register(case: Case, lab: Lab, act: Act) -> None:
                     measure=name,
                     comparison=each.comparison,
                     threshold=limit,
-                    counterexample=tool.name in DEFAULTS and tool.family == "lookup",
+                    counterexample=tool.name == MINIMAL_PAIRS,
                 )
             )
         except ValidationError:
@@ -314,8 +336,11 @@ async def _register(case: Case, lab: Lab, act: Act) -> None:
 
 def _expected(case: Case, act: Act) -> list[Expected]:
     """What each hypothesis expects of the test. UserError when one is unknown, refuted, named twice, or none is."""
+    given = act.arguments.get("expect") or ()
+    if isinstance(given, dict):
+        given = [{"hypothesis": label, "comparison": comparison} for label, comparison in given.items()]
     try:
-        expected = [Expected.model_validate(each) for each in act.arguments.get("expect") or ()]
+        expected = [Expected.model_validate(each) for each in given]
     except (ValidationError, TypeError):
         raise UserError(f"{act.name}: give 'expect' as a list of hypothesis, comparison and threshold.") from None
     labels = [each.hypothesis for each in expected]

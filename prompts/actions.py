@@ -9,7 +9,7 @@ from prompts.errors import Unparseable
 from prompts.reply import FENCED, refuse_declined
 from store.types import LLMCall
 
-LONGEST_TEXT, MOST_ITEMS = 200, 4  # bounds for a small model, which would write on and on
+LONGEST_TEXT, MOST_ITEMS = 120, 3  # bounds for a small model, which would write on and on
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def bounded(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` with a bound on the length of every string and list."""
+    """`schema` with a bound on the length of every string and list, and with every field required: what a small model
+    may leave out, it leaves out."""
 
     def walk(part: Any) -> Any:
         if isinstance(part, list):
@@ -117,6 +118,8 @@ def bounded(schema: dict[str, Any]) -> dict[str, Any]:
             kept["maxLength"] = min(int(part.get("maxLength", LONGEST_TEXT)), LONGEST_TEXT)
         if kept.get("type") == "array":
             kept["maxItems"] = min(int(part.get("maxItems", MOST_ITEMS)), MOST_ITEMS)
+        if "properties" in kept:
+            kept["required"] = list(kept["properties"])
         return kept
 
     found: dict[str, Any] = walk(schema)

@@ -74,7 +74,8 @@ class Stub:
         self._call("configure", {"script": list(behaviours)})
 
     def stats(self) -> dict[str, Any]:
-        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body), asked (last messages)."""
+        """requests, distinct (different bodies), most_in_flight, times (seconds), keys (sent), last (body), asked (the
+        last message of each request)."""
         return dict(self._call("stats", {}))
 
     def _call(self, path: str, value: Any) -> Any:

@@ -5,9 +5,9 @@ from typing import Any
 from tests.tools.world import COLOUR
 
 QUESTION = f"what does latent {COLOUR} do?"
-PAIRS = {"pairs": [{"with_cause": f"ba {word} da", "without_cause": f"ba {other} da"} for word, other in
-                   (("red", "cat"), ("green", "dog"), ("blue", "river"))]}  # fmt: skip
-OTHER_PAIRS = {"pairs": [{"with_cause": f"du {word} mo", "without_cause": f"du {word} re"} for word in ("red", "blue")]}
+SWAPS = (("red", "cat"), ("green", "dog"), ("blue", "river"))
+PAIRS = {"pairs": [{"text": f"ba {word} da", "cause": word, "instead": other} for word, other in SWAPS]}
+OTHER_PAIRS = {"pairs": [{"text": f"du {word} mo", "cause": "mo", "instead": "re"} for word in ("red", "blue")]}
 
 
 def expect(**comparisons: str) -> list[dict[str, Any]]:

@@ -1,11 +1,12 @@
 """`glossator ask` on the planted world, its LLM scripted: from the question to claims that cite their evidence."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,13 +16,13 @@ from agent.investigate import investigate
 from agent.limits import Limits
 from agent.session import open_session
 from agent.settings import load
-from store.ledger import Ledger
 from store.types import Experiment, Investigation, Judgement, LLMCall, Prediction, ToolOffer
 from store.verify import verify
 from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running
 from tests.stub_llm import Stub
+from tools.workbench import registry
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_an_investigation_concludes(
     answered = world("ask", QUESTION, "--thread", "first", "--json")
     assert answered.code == 0, answered.err
     assert answered.json["reason"] == "concluded"
-    colours, position, seen, conjecture = answered.json["claims"]
+    colours, position, seen, _ = answered.json["claims"]
     (test,) = world.ledger.find(Experiment, tool="minimal_pairs")
     assert colours["evidence"] == position["evidence"] == [test.id]
     assert test.output is not None
@@ -84,13 +85,22 @@ def test_what_tools_are_worth_is_measured(world: Commands, agent: Stub) -> None:
     assert steps == {"frame", "observe", "hypothesise", "predict", "refine", "conclude"}
 
 
+def test_a_full_output_is_shown_when_asked_for(world: Commands, agent: Stub) -> None:
+    agent.configure(acts={"show": [{"experiment": "E1"}, {"experiment": "E9"}], **acts()})
+    assert world("ask", QUESTION).code == 0
+    asked = agent.stats()["asked"]
+    assert '"histogram": [{' in asked[2]
+    assert '"histogram"' not in asked[1]
+    assert "show one of E1, E2" in asked[3]
+
+
 REFINED = {"reading": "not yet", "of": "H1", "claim": "it fires on colours, in version #"}
 
 
 def fresh_tests() -> list[dict[str, Any]]:
     """Tests that differ, so that each brings something new; only the first is about the dull rival, too."""
     words = ["ba", "da", "fa", "ga", "la", "ma", "na", "pa", "ra"]
-    inputs = [{"pairs": [{"with_cause": f"{word} red da", "without_cause": f"{word} cat da"}]} for word in words]
+    inputs = [{"pairs": [{"text": f"{word} red da", "cause": "red", "instead": "cat"}]} for word in words]
     both, one = expect(H1=">=", H2="<"), expect(H1=">=")
     return [{"input": input, "expect": one if number else both} for number, input in enumerate(inputs)]
 
@@ -98,29 +108,26 @@ def fresh_tests() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("script", "limits", "reason"),
     [
-        ({"acts": acts(minimal_pairs=fresh_tests(), refine=REFINED, finish={})}, ["--rounds", "2"], "rounds"),
-        ({"acts": acts(refine=REFINED)}, ["--rounds", "9"], "no new information"),
+        ({"acts": acts(minimal_pairs=fresh_tests())}, ["--rounds", "2"], "rounds"),
+        ({"acts": acts()}, ["--rounds", "9"], "no new information"),
         ({"behaviour": "unknown_tool"}, [], "unusable replies"),
         ({"behaviour": "malformed"}, [], "unusable replies"),
         ({"behaviour": "silent"}, [], "unusable replies"),
         ({"behaviour": "refusal"}, [], "unusable replies"),
         ({"acts": acts(frame={"about": "latent", "latent": 99999, "aim": "?"})}, [], "unusable replies"),
         ({"acts": acts(frame={"about": "nothing"})}, [], "unusable replies"),
-        ({"acts": acts(minimal_pairs={"input": {"pairs": "none"}, "expect": expect(H1=">=")})}, [], "no new information"),
+        ({"acts": acts(minimal_pairs={"input": {"pairs": 7}, "expect": expect(H1="<")})}, [], "no new information"),
         ({"acts": acts()}, ["--tool-calls", "2"], "tool calls"),
         ({"acts": acts()}, ["--max-tokens", "200"], "tokens"),
         ({"acts": acts()}, ["--max-usd", "0.004"], "dollars"),
-        ({"acts": acts(), "latency_s": 5}, ["--minutes", "0.05"], "minutes"),
+        ({"acts": acts(), "latency_s": 2}, ["--minutes", "0.01"], "minutes"),
     ],
 )
 def test_whatever_the_llm_does_the_run_ends(
     world: Commands, agent: Stub, script: dict[str, Any], limits: list[str], reason: str
 ) -> None:
-    order = ("refine", "frame", "enough", "state_hypotheses", "minimal_pairs", "finish", "conclude")
-    if "acts" in script:
-        script = script | {"acts": {name: script["acts"][name] for name in order if script["acts"].get(name) is not None}}
-        if "refine" not in script["acts"] and reason == "no new information":
-            script["acts"] = {"refine": REFINED, **script["acts"]}
+    if reason in ("rounds", "no new information"):
+        script = script | {"acts": {"refine": REFINED, **script["acts"]}}  # preferred to finishing
     agent.configure(**script)
     ended = world("ask", QUESTION, "--json", *limits)
     assert ended.code == 3, ended.err
@@ -149,15 +156,16 @@ def test_a_wrong_citation_goes_back_to_the_llm(world: Commands, agent: Stub) -> 
 
 
 def test_a_claim_that_is_never_proven_becomes_a_conjecture(world: Commands, agent: Stub) -> None:
-    claim = {"sentence": "Position is all.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]}
-    agent.configure(acts=acts(conclude={"claims": [claim]}))
+    overruled = {"sentence": "Position is all.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]}
+    unproven = {"sentence": "Colours it is.", "hypothesis": "H1", "stance": "for", "evidence": ["E1"]}
+    agent.configure(acts=acts(conclude={"claims": [overruled, unproven]}))
     answered = world("ask", QUESTION, "--json")
     assert answered.code == 0
     stubborn, *verdicts = answered.json["claims"]
-    assert (stubborn["sentence"], stubborn["conjecture"], stubborn["evidence"]) == ("Position is all.", True, [])
+    assert (stubborn["sentence"], stubborn["conjecture"], stubborn["evidence"]) == ("Colours it is.", True, [])
     assert [(v["author"], v["stance"]) for v in verdicts] == [("code", "for"), ("code", "against")]
     (row,) = world.ledger.view("claims_without_evidence")
-    assert row["sentence"] == "Position is all."
+    assert row["sentence"] == "Colours it is."
 
 
 def test_a_test_that_was_run_is_no_prediction(world: Commands, agent: Stub) -> None:
@@ -171,16 +179,23 @@ def test_a_test_that_was_run_is_no_prediction(world: Commands, agent: Stub) -> N
     assert any("registered already: design another test" in text for text in asked)
 
 
-def test_bad_arguments_are_told_to_the_llm(world: Commands, agent: Stub) -> None:
-    equal = {"input": {"pairs": [{"with_cause": "ba red", "without_cause": "ba red"}]}, "expect": expect(H1=">=")}
-    unlike = {"input": {"pairs": [{"with_cause": "ba red", "without_cause": "mo cat"}]}, "expect": expect(H1=">=")}
-    nobody = {"input": PAIRS, "expect": expect(H7=">=")}
-    agent.configure(acts=acts(minimal_pairs=[equal, unlike, nobody, acts()["minimal_pairs"]]))
+def one_pair(text: str, cause: str, instead: str) -> dict[str, Any]:
+    return {"input": {"pairs": [{"text": text, "cause": cause, "instead": instead}]}, "expect": expect(H1=">=")}
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        (one_pair("ba red", "red", "red"), "cause and instead are the same"),
+        (one_pair("ba red", "ba red", "cat"), "the cause is more than half of its text"),
+        (one_pair("ba red", "blue", "cat"), "does not occur in its text"),
+        ({"input": PAIRS, "expect": expect(H7=">=")}, "say once for each of H1, H2 what it expects"),
+    ],
+)
+def test_bad_arguments_are_told_to_the_llm(world: Commands, agent: Stub, test: dict[str, Any], told: str) -> None:
+    agent.configure(acts=acts(minimal_pairs=[test, acts()["minimal_pairs"]]))
     assert world("ask", QUESTION).code == 0
-    asked = " ".join(agent.stats()["asked"])
-    assert "the two texts of a pair are the same" in asked
-    assert "too few words in common" in asked
-    assert "say once for each of H1, H2 what it expects" in asked
+    assert told in " ".join(agent.stats()["asked"])
 
 
 def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,10 +283,6 @@ async def events(world: Commands, question: str | None, limits: Limits, resume: 
 
 def dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on a test on minimal pairs is estimated to take an hour."""
-    from dataclasses import replace
-
-    from tools.workbench import registry
-
     registry.tools()
     costly = replace(registry.get_tool("minimal_pairs"), estimate=lambda input, context: 3600.0)
     monkeypatch.setitem(registry._tools, "minimal_pairs", costly)
@@ -281,8 +292,6 @@ def dear(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dear_tool_waits_for_approval(
     world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
-    import asyncio
-
     dear(monkeypatch)
     limits = Limits(interactive=True)
     first = asyncio.run(events(world, QUESTION, limits))
@@ -301,27 +310,3 @@ def test_a_batch_refuses_a_dear_tool(world: Commands, agent: Stub, monkeypatch: 
     world("ask", QUESTION)
     assert not world.ledger.find(Experiment, tool="minimal_pairs")
     assert any("nobody is here to approve it" in text for text in agent.stats()["asked"])
-
-
-def test_old_rows_keep_their_ids(tmp_path: Path) -> None:
-    """A store from before the second migration, opened by this program."""
-    import duckdb
-
-    path = tmp_path / "store.duckdb"
-    ledger = Ledger(path)
-    first = Path("store/migrations/0001_facts.sql") if Path("store").exists() else None
-    script = first or Path(sys.modules["store"].__path__[0]) / "migrations" / "0001_facts.sql"
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("CREATE TABLE migrations (file VARCHAR, sha256 VARCHAR, applied_at TIMESTAMP)")
-        from store.migrate import Script
-
-        text = script.read_text()
-        connection.execute(text)
-        connection.execute(
-            "INSERT INTO migrations VALUES ('migrations/0001_facts.sql', ?, now()::TIMESTAMP)",
-            [Script("x", text).sha256],
-        )
-        connection.execute(
-            "INSERT INTO hypotheses VALUES ('c23f41cec8c1f86e217b5864', TIMESTAMP '2026-01-02 03:04:05', 'a', 'b', NULL)"
-        )
-    assert verify(ledger) == []

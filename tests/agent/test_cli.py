@@ -13,7 +13,7 @@ import typer.main
 
 from agent.cli import app, main
 from agent.console import meter
-from agent.tool_cli import differences
+from agent.replay import differences
 from store.errors import UserError
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import planted_text
@@ -108,14 +108,16 @@ def test_a_tool_that_fails_is_recorded_and_code_2(world: Commands) -> None:
 def test_replay_compares(world: Commands, llm: Stub) -> None:
     called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR})).json
     again = world("replay", called["id"][:10], "--json")
-    assert (again.code, again.json["differences"], again.json["same_surroundings"]) == (0, [], True)
-    assert "the same output" in world("replay", called["id"]).out
+    assert (again.code, again.json["different"], again.json["replayed"][0]["outcome"]) == (0, 0, "equal")
+    assert "1 replayed, 0 different" in world("replay", called["id"]).out
     assert world.rows("SELECT count(*), count(DISTINCT key) FROM experiments") == [(3, 1)]
     world("label", "--latents", ANIMAL)
     (score,) = world.rows("SELECT id FROM experiments WHERE tool = 'score_detection'")[0]
-    assert world("replay", score, "--json").json["differences"] == []
+    requests = llm.stats()["requests"]
+    assert world("replay", score, "--json").json["replayed"][0]["outcome"] == "equal"
+    assert llm.stats()["requests"] == requests
     (explanation,) = world.rows("SELECT id FROM explanations")[0]
-    assert "not an experiment" in world("replay", explanation).sentence
+    assert "give the id of an experiment" in world("replay", explanation).sentence
 
 
 def test_replay_finds_a_difference(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +133,7 @@ def test_replay_finds_a_difference(world: Commands, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Harvest, "stats", altered)
     again = world("replay", called["id"], "--json")
     assert again.code == 1
-    assert any(line.startswith("output.count") for line in again.json["differences"])
+    assert any(line.startswith("output.count") for line in again.json["replayed"][0]["differences"])
 
 
 def test_differences_forgive_rounding_and_nothing_else() -> None:

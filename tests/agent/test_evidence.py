@@ -1,10 +1,13 @@
 """What lasts of an investigation: hypotheses, evidence, replay, reports."""
 
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from agent.figures import curve
 from store.types import Experiment, Hypothesis, LLMCall
 from tests.agent.agent_script import QUESTION, acts
 from tests.agent.conftest import Commands
@@ -13,13 +16,23 @@ from tests.stub_llm import Stub
 HOSTILE = "<script>alert(1)</script> \x1b[31m| `x` <img src=x onerror=y> ](javascript:z)"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "workspace"
+
+
 @pytest.fixture
-def asked(world: Commands, llm: Stub) -> Commands:
-    """A workspace in which thread t has concluded; from then on the LLM's endpoint only fails."""
-    script = acts()
-    script["conclude"]["claims"][0]["sentence"] = f"It fires on colours. {HOSTILE}"
-    llm.configure(behaviour="agent", acts=script)
-    assert world("ask", QUESTION, "--thread", "t").code == 0
+def asked(world: Commands, llm: Stub, kept: Path) -> Commands:
+    """A workspace in which thread t has concluded (asked once, then copied); the LLM's endpoint only fails."""
+    if kept.exists():
+        shutil.rmtree(world.workspace)
+        shutil.copytree(kept, world.workspace)
+    else:
+        script = acts()
+        script["conclude"]["claims"][0]["sentence"] = f"It fires on colours. {HOSTILE}"
+        llm.configure(behaviour="agent", acts=script)
+        assert world("ask", QUESTION, "--thread", "t").code == 0
+        shutil.copytree(world.workspace, kept)
     llm.configure(behaviour="500")
     return world
 
@@ -132,3 +145,13 @@ def test_a_report_in_markdown(asked: Commands) -> None:
     assert "conjecture: no evidence" in text
     assert "There is no format" in asked("export", "t", "--format", "pdf").sentence
     assert "no thread 'x'" in asked("export", "x").sentence
+
+
+def test_a_dose_response_is_a_curve() -> None:
+    text = curve([(2.0, 0.5), (0.0, 0.0), (1.0, -0.25)], "strength", "change of <b>")
+    (line,) = re.findall(r'points="([^"]+)"', text)
+    across, up = zip(*(map(float, point.split(",")) for point in line.split()), strict=True)
+    assert list(across) == sorted(across)
+    assert up[2] < up[0] < up[1]  # SVG counts downwards
+    assert "change of &lt;b&gt;" in text
+    assert curve([(1.0, 1.0)], "x", "y").count("<circle") == 1

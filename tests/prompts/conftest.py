@@ -44,13 +44,14 @@ class Door:
         concurrency: int = 8,
         requests_per_minute: int | None = None,
         budget: Budget | None = None,
+        from_records: bool = False,
         **endpoint: Any,
     ) -> T:
         settings = {"base_url": self.stub.base_url, "model": "stub", "retries": 2, "timeout_s": 5, **endpoint}
 
         async def inside() -> T:
             endpoints = {role: Endpoint(**settings) for role in Role}
-            llm = LLM(endpoints, self.ledger, self.cache, concurrency, requests_per_minute, budget)
+            llm = LLM(endpoints, self.ledger, self.cache, concurrency, requests_per_minute, budget, from_records)
             try:
                 return await use(llm)
             finally:

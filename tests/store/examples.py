@@ -4,15 +4,21 @@ from datetime import datetime
 
 from store.types import (
     ActivationExample,
+    Claim,
     Comparison,
+    Conclusion,
     Experiment,
     Explanation,
     Fact,
     Hypothesis,
+    Investigation,
+    Judgement,
     LLMCall,
     Prediction,
     Review,
     Score,
+    ToolOffer,
+    ToolUse,
     Verdict,
 )
 
@@ -56,6 +62,34 @@ def llm_call(**changes) -> LLMCall:
 
 
 def every_noun() -> list[Fact]:
+    asked = Investigation(
+        thread=AWKWARD,
+        question=AWKWARD,
+        subject="f00d",
+        model="smol",
+        dictionary="default",
+        dtype="float32",
+        seed=-1,
+        llm="qwen",
+        native=True,
+        limits={"rounds": 3, "usd": None},
+    )
+    call = llm_call(tool_calls=({"name": "frame", "arguments": AWKWARD},))
+    rival = Hypothesis(about=LATENT, claim="dull", investigation=asked.id, dull=True)
+    foretold = Prediction(
+        hypothesis=rival.id,
+        tool="minimal_pairs",
+        input={"latent": 7},
+        measure="share.value",
+        comparison=Comparison.LESS,
+        threshold=0.5,
+        counterexample=True,
+    )
+    tested = experiment("minimal_pairs", input={"latent": 7}, output={"share": {"value": 1}}, prediction=foretold.id)
+    claims = (
+        Claim(sentence=AWKWARD, evidence=(tested.id,), hypothesis=rival.id, stance="against"),
+        Claim(sentence="perhaps", conjecture=True, author="code"),
+    )
     parent = Hypothesis(about=LATENT, claim=AWKWARD)
     child = Hypothesis(about=LATENT, claim="refined", refines=parent.id, created_at=datetime(2026, 1, 2, 3, 4, 5, 1))
     prediction = Prediction(
@@ -94,4 +128,13 @@ def every_noun() -> list[Fact]:
         llm_call(reply="", usd=None),
         Review(explanation=told.id, verdict=Verdict.REWRITE, reviewer=AWKWARD, note="", rewrite=better.id),
         Review(explanation=better.id, verdict=Verdict.ACCEPT, reviewer="me", note=AWKWARD),
+        asked,
+        call,
+        rival,
+        foretold,
+        tested,
+        ToolOffer(investigation=asked.id, step="predict", round=1, tools=("minimal_pairs", AWKWARD), call=call.id),
+        ToolUse(investigation=asked.id, step="test", round=1, experiment=tested.id, why=AWKWARD),
+        Judgement.of(foretold, tested),
+        Conclusion(investigation=asked.id, reason="concluded", claims=claims),
     ]

@@ -4,14 +4,16 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
+import duckdb
 import pytest
 
 from store.errors import UserError
 from store.group_commit import INTERVAL_S
 from store.ledger import Ledger
-from store.migrate import view_names
+from store.migrate import RECORD, load_scripts, view_names
 from store.rows import PLAIN, derived, to_table
 from store.types import FACTS, Experiment, Explanation, Hypothesis, Score
+from store.verify import verify
 from tests.store.examples import LATENT, every_noun, experiment, explanation, score
 
 
@@ -35,6 +37,7 @@ def test_every_noun_comes_back_equal_with_the_same_id(ledger):
 def test_the_tables_have_the_columns_of_the_nouns(ledger):
     ledger.append(*every_noun())
     arrow = {"string": {"VARCHAR", "JSON"}, "int64": {"BIGINT"}, "double": {"DOUBLE"}, "timestamp[us]": {"TIMESTAMP"}}
+    arrow["bool"] = {"BOOLEAN"}
     assert {str(type_) for type_ in PLAIN.values()} == set(arrow)
     for noun in FACTS:
         schema = to_table(noun, []).schema
@@ -118,7 +121,7 @@ def test_a_store_that_is_not_there_reads_as_empty_and_stays_away(tmp_path):
     assert ledger.experiment_keys() == {}
     assert [ledger.view(name) for name in view_names()] == [[]] * len(view_names())
     with pytest.raises(UserError, match="read-only"):
-        ledger.sql("INSERT INTO hypotheses VALUES ('1', now(), 'a', 'b', NULL)")
+        ledger.sql("INSERT INTO hypotheses (id, created_at, about, claim) VALUES ('1', now(), 'a', 'b')")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,3 +217,19 @@ def test_find_types_are_kept(ledger):
     told = explanation()
     ledger.append(told)
     assert type(ledger.find(Explanation)[0]) is Explanation
+
+
+def test_rows_from_before_a_migration_keep_their_ids(tmp_path):
+    path = tmp_path / "store.duckdb"
+    first = next(script for script in load_scripts() if script.file == "migrations/0001_facts.sql")
+    with duckdb.connect(path) as connection:
+        connection.execute(RECORD)
+        connection.execute(first.sql)
+        connection.execute("INSERT INTO migrations VALUES (?, ?, now()::TIMESTAMP)", [first.file, first.sha256])
+        row = ["c23f41cec8c1f86e217b5864", datetime(2026, 1, 2, 3, 4, 5), "a", "b", None]
+        connection.execute("INSERT INTO hypotheses VALUES (?, ?, ?, ?, ?)", row)
+    ledger = Ledger(path)
+    assert verify(ledger) == []
+    (old,) = ledger.find(Hypothesis)
+    assert (old.claim, old.dull, old.investigation) == ("b", False, None)
+    assert Hypothesis(**{**dict(old), "dull": True}).id != old.id

@@ -264,7 +264,8 @@ def test_an_exception_in_the_body_rolls_back_and_frees_the_store(path):
 
     def interrupted() -> None:
         with ledger.store.write() as connection:
-            connection.execute("INSERT INTO hypotheses VALUES ('1', now()::TIMESTAMP, 'a', 'b', NULL)")
+            row = "('1', now()::TIMESTAMP, 'a', 'b')"
+            connection.execute(f"INSERT INTO hypotheses (id, created_at, about, claim) VALUES {row}")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,10 +1,12 @@
 """`verify` finds what was changed behind the ledger's back, and only that."""
 
+from datetime import timedelta
+
 import duckdb
 import pytest
 
 from store.ledger import Ledger
-from store.types import FACTS, Hypothesis, Score
+from store.types import FACTS, Conclusion, Experiment, Hypothesis, Judgement, Prediction, Score
 from store.verify import BATCH_ROWS, REFERENCES, verify
 from tests.store.examples import every_noun, experiment, explanation, score
 
@@ -55,10 +57,10 @@ def test_more_rows_than_a_batch(ledger):
             "altered",
         ),
         ("UPDATE reviews SET reviewer = 'you' WHERE reviewer = 'me'", "reviews", "was altered"),
-        ("UPDATE predictions SET threshold = 0", "predictions", "was altered"),
-        ("INSERT INTO hypotheses SELECT * FROM hypotheses WHERE refines IS NULL", "hypotheses", "is there 2 times"),
+        ("UPDATE predictions SET threshold = 0 WHERE NOT counterexample", "predictions", "was altered"),
+        ("INSERT INTO hypotheses SELECT * FROM hypotheses WHERE dull", "hypotheses", "is there 2 times"),
         (
-            "INSERT INTO hypotheses VALUES ('0123456789abcdef01234567', now()::TIMESTAMP, 'a', 'b', NULL)",
+            "INSERT INTO hypotheses VALUES ('0123456789abcdef01234567', now()::TIMESTAMP, 'a', 'b', NULL, NULL, false)",
             "hypotheses",
             "altered",
         ),
@@ -75,10 +77,11 @@ def test_a_tampered_row_is_found(ledger, statement, table, what):
 @pytest.mark.parametrize(
     ("deleted", "dangling"),
     [
-        ("hypotheses WHERE refines IS NULL", {"hypotheses"}),
+        ("hypotheses WHERE refines IS NULL AND NOT dull", {"hypotheses"}),
         ("hypotheses WHERE refines IS NOT NULL", {"predictions"}),
-        ("predictions", {"experiments"}),
-        ("experiments", {"explanations", "scores"}),
+        ("predictions WHERE NOT counterexample", {"experiments"}),
+        ("experiments WHERE tool = 'explain_latent'", {"explanations", "scores"}),
+        ("llm_calls", {"tool_offers"}),
         ("explanations", {"scores", "reviews"}),
     ],
 )
@@ -106,8 +109,49 @@ def test_lost_triggers_are_reported(ledger):
     assert "refuses DELETE" in problem.what
 
 
+def rewritten(ledger: Ledger, noun, **changes) -> None:
+    """Replaces the one row of `noun` by a changed one whose id fits: a forgery that hashes do not betray."""
+    (fact,) = ledger.find(noun)
+    forged = fact.model_copy(update=changes)
+    tamper(ledger, f"DELETE FROM {noun.table}")
+    ledger.append(type(fact)(**dict(forged)))
+
+
+def test_a_verdict_that_its_rows_do_not_bear_out_is_found(ledger):
+    rewritten(ledger, Judgement, held=True)
+    problems = verify(ledger)
+    assert any("says held: True, its rows say False" in problem.what for problem in problems)
+
+
+def test_a_test_made_before_its_prediction_is_found(ledger):
+    (judgement,) = ledger.find(Judgement)
+    prediction, run = ledger.get(Prediction, judgement.prediction), ledger.get(Experiment, judgement.experiment)
+    late = prediction.model_copy(update={"created_at": run.created_at + timedelta(seconds=1)})
+    late = Prediction(**dict(late))
+    ledger.append(late, Judgement.of(late, run))
+    (problem,) = verify(ledger)
+    assert "registered after its test" in problem.what
+    other = Prediction(**{**dict(prediction), "input": {"latent": 8}, "created_at": prediction.created_at})
+    ledger.append(other, Judgement.of(other, run))
+    assert any("another test than it named" in problem.what for problem in verify(ledger))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"stance": "for"}, "the prediction failed there"),
+        ({"evidence": ("nothing",)}, "cites nothing, which is no experiment of this investigation"),
+        ({"hypothesis": "nobody"}, "a hypothesis that does not exist"),
+    ],
+)
+def test_a_claim_that_its_evidence_does_not_bear_out_is_found(ledger, changes, what):
+    (conclusion,) = ledger.find(Conclusion)
+    rewritten(ledger, Conclusion, claims=(conclusion.claims[0].model_copy(update=changes), *conclusion.claims[1:]))
+    assert any(what in problem.what for problem in verify(ledger))
+
+
 def test_every_reference_between_nouns_is_followed(ledger):
     """A field that holds another noun's id is named after it; none may be missing from the list."""
-    names = {"hypothesis", "prediction", "experiment", "explanation", "refines", "rewrite"}
+    names = {"hypothesis", "prediction", "experiment", "explanation", "refines", "rewrite", "investigation", "call"}
     fields = {(noun, name) for noun in FACTS for name in noun.model_fields if name in names}
     assert {(noun, column) for noun, column, _ in REFERENCES} == fields

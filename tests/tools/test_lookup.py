@@ -203,3 +203,49 @@ def test_the_world_is_as_described() -> None:
     assert (TRUTH[:, BANK] > 0).any()
     assert all(word in ID for word in (*COLOURS, *ANIMALS))
     assert len(WORDS) == len(ID)
+
+
+def pair(text: str, cause: str, instead: str) -> dict[str, str]:
+    return {"text": text, "cause": cause, "instead": instead}
+
+
+def test_minimal_pairs_tell_a_cause_from_its_surroundings(context: Context) -> None:
+    causes = [pair("ba red da", "red", "cat"), pair("ba da be blue", "blue", "dog")]
+    output = call("minimal_pairs", context, latent=COLOUR, pairs=causes).model_dump()
+    assert (output["separated"], output["fires_with"], output["fires_without"]) == (1.0, 1.0, 0.0)
+    assert output["low"] < 0.5 < output["high"] == 1.0  # two pairs prove little
+    peak = float(fires(["<s>", " ba", " red", " da"])[2, COLOUR])
+    assert output["pairs"][0]["with_cause"] == pytest.approx(peak)
+    assert (output["pairs"][0]["token"], output["pairs"][0]["other"]) == (" red", "ba cat da")
+    elsewhere = [pair("ba red da be", "da", "be"), pair("ba red da", "ba", "be")]
+    assert call("minimal_pairs", context, latent=COLOUR, pairs=elsewhere).separated == 0.0
+    assert call("minimal_pairs", context, latent=EXCEPT, pairs=[pair("ba all except da", "all", "be")]).separated == 1
+
+
+def test_minimal_pairs_have_other_latents_as_controls(context: Context) -> None:
+    output = call("minimal_pairs", context, latent=COLOUR, pairs=[pair("ba red cat da", "red", "blue")]).model_dump()
+    assert output["separated"] == 0.0
+    assert output["controls"]["other_latents"] >= 2  # at least the animals' and the dense one
+    both = call("minimal_pairs", context, latent=COLOUR, pairs=[pair("ba red cat da", "red cat", "ba be")]).model_dump()
+    assert 0 < both["controls"]["separated"] < 1  # the animals' latent sees that, too; the dense one does not
+
+
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        (pair("ba red", "blue", "cat"), "does not occur"),
+        (pair("ba red", "red", " red "), "are the same"),
+        (pair("ba red", "ba red", "cat"), "more than half"),
+    ],
+)
+def test_pairs_that_are_not_minimal_are_refused(bad: dict[str, str], what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        validate(get_tool("minimal_pairs"), {"latent": COLOUR, "pairs": [bad]})
+
+
+def test_a_cause_is_replaced_as_a_word() -> None:
+    from tools.lookup.minimal_pairs import Pair
+
+    assert Pair(text="This is it, is it", cause="is", instead="was").other == "This was it, was it"
+    assert Pair(text="a b (c) d", cause="(c)", instead="").other == "a b d"
+    assert Pair(text="under way he went", cause="nder", instead="nto").other == "unto way he went"

@@ -1,6 +1,6 @@
 """Texts that differ in the supposed cause alone: does a latent tell them apart?"""
 
-from difflib import SequenceMatcher
+import re
 from statistics import fmean
 from typing import Self
 
@@ -13,25 +13,34 @@ from tools.workbench.reading import read_text
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import wilson
 
-ALIKE = 0.5  # share of words that the two texts of a pair must have in common (Ratcliff-Obershelp)
+CHANGED = 0.5  # of a text's words: more of them changed is no minimal pair
 CLEAR = 0.1  # of the latent's maximum over the harvest: what counts as firing, and as a difference
 CONTROLS = 20  # other active latents, read on the same pairs
 
 
 class Pair(ToolInput):
-    """Two texts: one that has the supposed cause of firing, and the same one with only that cause changed."""
+    """A text that has the supposed cause of firing, and by its side the same text with other words for that cause."""
 
-    with_cause: str = Field(min_length=1, max_length=300)
-    without_cause: str = Field(min_length=1, max_length=300)
+    text: str = Field(min_length=1, max_length=300, description="a sentence with the supposed cause in it")
+    cause: str = Field(min_length=1, max_length=300, description="the words of it that are the supposed cause")
+    instead: str = Field(max_length=300, description="what stands there in the other text; may be empty")
 
     @model_validator(mode="after")
     def _minimal(self) -> Self:
-        words = self.with_cause.split(), self.without_cause.split()
-        if words[0] == words[1]:
-            raise ValueError("the two texts of a pair are the same: change the supposed cause in the second")
-        if SequenceMatcher(None, *words, autojunk=False).ratio() < ALIKE:
-            raise ValueError("the two texts of a pair have too few words in common: change only the supposed cause")
+        if self.cause not in self.text:
+            raise ValueError(f"the cause {self.cause!r} does not occur in its text: copy it from there")
+        if self.cause.strip() == self.instead.strip():
+            raise ValueError("cause and instead are the same: write other words for the supposed cause")
+        if len(self.cause.split()) > CHANGED * len(self.text.split()):
+            raise ValueError("the cause is more than half of its text: write a longer text around it")
         return self
+
+    @property
+    def other(self) -> str:
+        """The text without the cause: replaced wherever it stands as words of its own, else wherever it stands."""
+        whole = rf"(?<!\w){re.escape(self.cause)}(?!\w)"
+        pattern = whole if re.search(whole, self.text) else re.escape(self.cause)
+        return " ".join(re.sub(pattern, lambda _: self.instead, self.text).split())
 
 
 class Input(ToolInput):
@@ -42,7 +51,9 @@ class Input(ToolInput):
 
 
 class PairReading(ToolOutput):
-    """The highest activation on each text of a pair, dictionary units, and the token of the first that has it."""
+    """The other text, the highest activation on both (dictionary units), and the token of the first that has it."""
+
+    other: str
 
     with_cause: float
     without_cause: float
@@ -85,14 +96,15 @@ def minimal_pairs(input: Input, context: Context) -> Output:
     latent = context.subject.latent(input.latent)
     need_firings(harvest, input.latent)
     maxima = np.asarray(harvest.stats().max, float)
-    first = [_peaks(context, pair.with_cause) for pair in input.pairs]
-    second = [_peaks(context, pair.without_cause) for pair in input.pairs]
+    first = [_peaks(context, pair.text) for pair in input.pairs]
+    second = [_peaks(context, pair.other) for pair in input.pairs]
     clear = CLEAR * maxima[input.latent]
     readings = []
-    for (peaks, tokens), (without, _) in zip(first, second, strict=True):
+    for pair, (peaks, tokens), (without, _) in zip(input.pairs, first, second, strict=True):
         a, b = float(peaks[input.latent]), float(without[input.latent])
         token = tokens[input.latent] if a > 0 else None
-        readings.append(PairReading(with_cause=a, without_cause=b, token=token, separated=a - b >= clear))
+        reading = PairReading(other=pair.other, with_cause=a, without_cause=b, token=token, separated=a - b >= clear)
+        readings.append(reading)
     n, split = len(readings), sum(reading.separated for reading in readings)
     share = wilson(split, n)
     fires_with = sum(reading.with_cause >= clear for reading in readings)
