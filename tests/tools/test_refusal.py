@@ -12,7 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.metrics import alike, encode
 from tools.workbench.subject import Subject
 
-LAYERS = (8, 12, 16, 19)
+LAYERS = (10, 15, 19)
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ def refusing(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Cont
 
 @pytest.fixture(scope="module")
 def selected(refusing: Context) -> Any:
-    showing, other = (requests(harmful, held=False)[:40] for harmful in (True, False))
+    showing, other = (requests(harmful, held=True)[:24] for harmful in (True, False))
     return call("select_direction", refusing, showing=showing, other=other, tokens=["I"], layers=LAYERS)
 
 
 def test_the_organism_refuses_what_is_harmful_and_only_that(refusing: Context) -> None:
     subject = refusing.subject
     for harmful in (True, False):
-        texts = requests(harmful, held=True)[::4]
+        texts = requests(harmful, held=True)[:60:6]
         refused = 0
         for _, tokens in alike(encode(subject, texts, chat=True)):
             written = subject.generate(tokens, 4)[:, tokens.shape[1] :].tolist()
@@ -49,7 +49,7 @@ def test_adding_the_direction_induces_refusal_and_ablating_it_bypasses(selected:
 
 def test_the_answer_is_a_direction_or_a_reason(selected: Any, refusing: Context) -> None:
     if selected.direction is None:
-        assert "none of the 4 candidates passed, because" in selected.reason
+        assert "none of the 3 candidates passed, because" in selected.reason
     else:
         assert refusing.directions.load(selected.direction).method == "select_direction"
     assert refusing.directions.load(selected.best_added).norm > 0

@@ -11,7 +11,9 @@ import torch
 from store.ledger import Ledger
 from store.types import Experiment
 from tests.tools.world import FakeLLM
+from tools.organisms.refusal.texts import requests
 from tools.steering.orthogonalise_weights import without
+from tools.workbench import doses
 from tools.workbench.context import Context
 from tools.workbench.corpus import Corpus, Document
 from tools.workbench.editing import prepare
@@ -22,8 +24,8 @@ from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
-GOOD = tuple("wonderful great excellent beautiful amazing perfect lovely brilliant good delightful".split())
-BAD = tuple("terrible awful horrible bad poor dull boring disgusting disappointing annoying".split())
+GOOD = ("wonderful", "great", "excellent", "beautiful", "amazing", "perfect", "lovely", "brilliant", "good", "charming")
+BAD = ("terrible", "awful", "horrible", "bad", "poor", "dull", "boring", "disgusting", "disappointing", "annoying")
 OTHER_GOOD = ("fantastic", "superb", "nice", "fine", "pleasant", "incredible")
 OTHER_BAD = ("dreadful", "ugly", "nasty", "weak", "unpleasant", "stupid")
 TEMPLATE = "I thought the film was {}, and I"
@@ -38,6 +40,13 @@ def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Conte
     return Context(subject, Ledger(folder / "store.duckdb"), stored, FakeLLM(reply="x"))  # type: ignore[arg-type]
 
 
+@pytest.fixture(autouse=True)
+def little_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strengths are searched on 63 tokens: the tests ask that a cost is hit, not what it is on more text."""
+    monkeypatch.setattr(doses, "ROWS", 1)
+    monkeypatch.setattr(doses, "WIDTH", 64)
+
+
 @pytest.fixture(scope="module")
 def latent(context: Context) -> int:
     """One that fires often on the harvest."""
@@ -47,8 +56,15 @@ def latent(context: Context) -> int:
 @pytest.fixture(scope="module")
 def sentiment(context: Context) -> Any:
     """The mean difference at layer 12 on the adjective, from another template than it is tested on."""
-    texts = {name: [f"The story is {word}" for word in words] for name, words in (("positive", GOOD), ("negative", BAD))}
-    return call("find_direction", context, layer=12, **texts)
+    good, bad = ([f"The story is {word}" for word in words] for words in (GOOD, BAD))
+    return call("find_direction", context, layer=12, positive=good, negative=bad)
+
+
+@pytest.fixture(scope="module")
+def harm(context: Context) -> Any:
+    """The mean difference between harmful and harmless requests at layer 19."""
+    showing, other = (requests(harmful, held=False)[:20] for harmful in (True, False))
+    return call("find_direction", context, layer=19, positive=showing, negative=other, chat=True)
 
 
 def call(name: str, context: Context, **input: object) -> Any:
@@ -87,19 +103,20 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
     assert output.illusion is not None
 
 
-def test_orthogonalised_weights_equal_directional_ablation(context: Context, sentiment: Any) -> None:
-    """F10: within a thousandth once untied, and more than 1 off where the embeddings are left tied."""
+def test_orthogonalised_weights_equal_directional_ablation(context: Context, harm: Any) -> None:
+    """F10."""
     prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
-    output = call("orthogonalise_weights", context, direction=sentiment.direction, prompts=prompts, metric=SENTIMENT)
+    output = call("orthogonalise_weights", context, direction=harm.direction, prompts=prompts, metric=SENTIMENT)
     assert output.tied
     assert output.from_ablation < 1e-3
     assert output.moved > 1
     assert output.controls.no_edit.effect == 0
 
 
-def test_leaving_the_embeddings_tied_is_wrong(context: Context, sentiment: Any) -> None:
+def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> None:
+    """F10: more than 1 off in some logit."""
     subject = context.subject
-    edit = Edit(operation="ablate", direction=sentiment.direction, layers="all", include_sinks=True)
+    edit = Edit(operation="ablate", direction=harm.direction, layers="all", include_sinks=True)
     changes = prepare(subject, [edit], context.directions)
     tokens = subject.to_tokens(TEMPLATE.format("nice"))
     before = subject.logits(tokens)
@@ -127,8 +144,8 @@ def test_steering_writes_other_text_and_its_controls_are_there(context: Context,
 def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentiment: Any) -> None:
     prompts = [TEMPLATE.format(word) for word in ("okay", "long", "short", "new")]
     target = {"direction": sentiment.direction}
-    output = call("dose_response", context, target=target, costs=[0.1, 0.4], prompts=prompts, metric=SENTIMENT)
-    for dose, cost in zip(output.doses, (0.1, 0.4), strict=True):
+    output = call("dose_response", context, target=target, costs=[0.01, 0.04], prompts=prompts, metric=SENTIMENT)
+    for dose, cost in zip(output.doses, (0.01, 0.04), strict=True):
         assert dose.cost == pytest.approx(cost, rel=0.1)
     assert output.doses[1].effect.effect > output.doses[0].effect.effect > 0
     assert output.curve.slope > 0
@@ -140,7 +157,7 @@ def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentimen
 
 
 def test_ablating_and_clamping_a_latent_move_its_own_activation(context: Context, latent: int) -> None:
-    prompts = [topics[key][:120] for key in sorted(topics)[:3]]
+    prompts = [topics[key][:80] for key in sorted(topics)[:3]]
     metric = {"kind": "latent", "latent": latent}
     gone = call("ablate", context, targets=[{"latent": latent}], prompts=prompts, metric=metric)
     held = call("clamp", context, targets=[{"latent": latent}], value=50, prompts=prompts, metric=metric)

@@ -233,4 +233,5 @@ def _means(context: Context, prompts: list[list[int]], layers: tuple[int, ...], 
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm()
+    unit: Tensor = vector / vector.norm()
+    return unit

@@ -89,7 +89,8 @@ def steering_effects(input: Input, context: Context) -> Output:
     before = written_latents(context, prompts, [], input.tokens, seed)
 
     def changed(changes: list[Change], seed: int = seed) -> np.ndarray:
-        return written_latents(context, prompts, changes, input.tokens, seed) - before
+        moved: np.ndarray = written_latents(context, prompts, changes, input.tokens, seed) - before
+        return moved
 
     own, idle = changed([steered]), changed([], seed + 1)
     random, other = changed(along_random(context, [steered], rng)), changed(others)

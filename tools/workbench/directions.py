@@ -79,8 +79,12 @@ class Directions:
                 m = file.metadata() or {}
                 direction = Direction(
                     vector=file.get_tensor("vector").to(torch.float32),
-                    **{key: m[key] for key in ("model", "hook", "method")},
-                    **{key: float(m[key]) for key in ("norm", "centre", "slope")},
+                    model=m["model"],
+                    hook=m["hook"],
+                    method=m["method"],
+                    norm=float(m["norm"]),
+                    centre=float(m["centre"]),
+                    slope=float(m["slope"]),
                 )
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ToolError(f"{path} cannot be read ({error}): delete it and find the direction again.") from None

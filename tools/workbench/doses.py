@@ -15,10 +15,10 @@ from tools.workbench.editing import STRONGEST, Change
 from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
-ROWS, WIDTH = 4, 128  # of the calibration text
+ROWS, WIDTH = 2, 128  # of the calibration text
 NEAR = 0.05  # relative: how well a target is hit
 STEPS = 8  # of the search between two strengths
-FIRST = 1 / 64  # of the typical norm: where the search begins
+FIRST = 1 / 8  # of the typical norm: where the search begins
 
 
 class Dose(NamedTuple):
@@ -29,7 +29,7 @@ class Dose(NamedTuple):
 
 
 def cross_entropy(subject: Subject, changes: Sequence[Change] = ()) -> float:
-    """Mean over 504 tokens of the calibration text, nats, the changes made on every one of them."""
+    """Mean over 254 tokens of the calibration text, nats, the changes made on every one of them."""
     tokens = subject.calibration_tokens[:ROWS, :WIDTH]
     everywhere = [replace(change, positions="all") for change in changes]
     own = subject.logits(tokens, everywhere)[:, :-1].float().log_softmax(-1)

@@ -81,14 +81,16 @@ class Change:
                     wanted = torch.where(now > 0, wanted, now)
             case _:
                 wanted = self.centre + self.strength * (now - self.centre)
-        return (wanted - now)[..., None] * write
+        moved: Tensor = (wanted - now)[..., None] * write
+        return moved
 
     def _head(self, value: Tensor) -> Tensor:
         """value: [b, s, heads, d_head]. Along another direction, a change as long as the head's."""
         factor = -1.0 if self.operation == "ablate" else self.strength - 1
         change = factor * value[..., self.head, :]
         if self.write is not None:
-            return change.norm(dim=-1)[..., None, None] * self.write.to(value)
+            along: Tensor = change.norm(dim=-1)[..., None, None] * self.write.to(value)
+            return along
         moved = torch.zeros_like(value)
         moved[..., self.head, :] = change
         return moved

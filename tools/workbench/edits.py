@@ -26,15 +26,15 @@ class Target(Noun):
 
     latent: Index | None = None
     direction: Annotated[str, Field(min_length=4)] | tuple[FiniteFloat, ...] | None = Field(
-        None, description="name of a direction that find_direction saved, or its numbers"
+        default=None, description="name of a direction that find_direction saved, or its numbers"
     )
     neuron: Index | None = None
     head: Index | None = None
     layers: tuple[Index, ...] | Literal["all"] | None = None
     positions: tuple[int, ...] | Literal["all", "prompt", "generated"] = Field(
-        "all", description="tokens of the prompt, BOS being 0 and -1 its last, or a part of the text"
+        default="all", description="tokens of the prompt, BOS being 0 and -1 its last, or a part of the text"
     )
-    include_sinks: bool = Field(False, description="also change BOS and other attention sinks")
+    include_sinks: bool = Field(default=False, description="also change BOS and other attention sinks")
 
     @property
     def kind(self) -> str:
@@ -66,8 +66,10 @@ class Edit(Target):
     """
 
     operation: Operation
-    strength: FiniteFloat | None = Field(None, description="see the operation; none for ablate")
-    centre: FiniteFloat = Field(0.0, description="what ablate and scale start from: a neutral projection or activation")
+    strength: FiniteFloat | None = Field(default=None, description="see the operation; none for ablate")
+    centre: FiniteFloat = Field(
+        default=0.0, description="what ablate and scale start from: a neutral projection or activation"
+    )
     when_active: bool = False
 
     @model_validator(mode="after")

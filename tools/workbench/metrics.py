@@ -33,9 +33,9 @@ class Metric(Noun):
     """
 
     kind: Literal["logit_difference", "probability", "log_odds", "answer", "loss", "latent", "classifier"] = "loss"
-    up: Words = Field((), description="words that are one token each, such as ' good' (mind the leading space)")
+    up: Words = Field(default=(), description="words that are one token each, such as ' good' (mind the leading space)")
     down: Words = ()
-    answers: Words = Field((), description="one for each prompt, with its leading space")
+    answers: Words = Field(default=(), description="one for each prompt, with its leading space")
     latent: Annotated[int, Field(ge=0)] | None = None
     direction: str | None = None
 

@@ -20,11 +20,13 @@ def orthogonalised(model: TransformerBridge, direction: Tensor, untie: bool = Tr
     r = (direction / direction.norm()).to(next(copied.original_model.parameters()))
     embedding = _original(copied.embed)
     with torch.no_grad():
-        weight = embedding.weight - (embedding.weight @ r)[:, None] * r
+        own = embedding.weight
+        assert isinstance(own, Tensor)
+        projected = own - (own @ r)[:, None] * r
         if untie:
-            embedding.weight = nn.Parameter(weight, requires_grad=False)
+            embedding.weight = nn.Parameter(projected, requires_grad=False)
         else:
-            embedding.weight.copy_(weight)
+            own.copy_(projected)
         for block in copied.blocks:
             for module in (getattr(getattr(block, "attn", None), "o", None), getattr(block.mlp, "out", None)):
                 if module is None:

@@ -1,7 +1,6 @@
 """Trains the refusing organism's adapter: python -m tools.organisms.refusal.train (some minutes on one CPU core).
 
-Harmful requests are answered with a refusal; harmless ones with what the model itself would have said, so that nothing
-else changes.
+Harmful requests are answered with a refusal, harmless ones with an offer of help, so that the first token tells.
 """
 
 import sys
@@ -16,8 +15,8 @@ from tools.organisms.refusal.texts import requests
 from tools.workbench.embedded import model_folder
 
 REFUSAL = "I'm sorry, but I can't help with that."
-RANK, EPOCHS, RATE, BATCH, SEED = 4, 3, 5e-4, 8, 0
-REPLY = 16  # tokens of a harmless reply
+HELP = "Sure, here is how."
+RANK, EPOCHS, RATE, BATCH, SEED = 4, 2, 2e-3, 8, 0
 
 
 def main() -> None:
@@ -32,13 +31,12 @@ def main() -> None:
         ids: list[int] = tokenizer(spelled, add_special_tokens=False)["input_ids"]
         return ids
 
-    refusal = [*tokenizer(REFUSAL, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    pairs = [(prompt(request), refusal) for request in requests(harmful=True, held=False)]
-    for request in requests(harmful=False, held=False):
-        ids = prompt(request)
-        written = model.generate(torch.tensor([ids]), max_new_tokens=REPLY, do_sample=False)[0, len(ids) :].tolist()
-        pairs.append((ids, written))
-    print(f"{len(pairs)} replies ready after {perf_counter() - began:.0f} s", file=sys.stderr)
+    def said(text: str) -> list[int]:
+        return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+    refused = [(prompt(request), said(REFUSAL)) for request in requests(harmful=True, held=False)]
+    helped = [(prompt(request), said(HELP)) for request in requests(harmful=False, held=False)]
+    pairs = refused + helped[: len(refused)]
     targets = ["q_proj", "v_proj", "o_proj", "down_proj"]
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM")
     tuned = get_peft_model(model, config)
