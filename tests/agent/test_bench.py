@@ -95,7 +95,7 @@ def test_the_agent_is_graded_by_what_survived_its_tests(
     """The scripted agent says of both that they fire on sums of money, which its minimal pairs bear out of one."""
     latents = {planted()[index].name: index for index in drawn(Context(None, None, seed=0), 2)}  # type: ignore[arg-type]
     assert list(latents) == ["dollars", "units"]
-    pairs = [{"with_cause": f"It cost ${n} there.", "without_cause": f"It cost {n} euros there."} for n in (4, 7, 9)]
+    pairs = [{"text": f"It cost ${n} there.", "cause": f"${n}", "instead": f"{n} euros"} for n in (4, 7, 9)]
     script = acts(
         frame=[{"about": "latent", "latent": index, "aim": "say what it fires on"} for index in latents.values()],
         state_hypotheses={

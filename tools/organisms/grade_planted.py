@@ -37,7 +37,7 @@ class Output(JudgeOutput):
     passed: bool = Field(description="the AUROC's interval lies above both chance and floor")
 
 
-@tool(version=1, asks=(Role.JUDGE,))
+@tool(version=2, asks=(Role.JUDGE,))
 async def grade_planted(input: Input, context: Context) -> Output:
     """Grades a label of a latent whose meaning was planted: a judge who reads only the label predicts which texts fire.
 
