@@ -155,6 +155,8 @@ class Chat:
                 self._unheard = None
                 await self.print(*self.transcript.take(event))
                 self.unfinished = not self.transcript.concluded and self.transcript.waiting is None
+        if self.unfinished:
+            raise UserError("The run ended without a conclusion: Enter goes on with it.")
 
     async def _attended(self, job: Coroutine[Any, Any, None]) -> None:
         redrawing, said = asyncio.create_task(self._redraw()), []
