@@ -51,7 +51,7 @@ class Door:
 
         async def inside() -> T:
             endpoints = {role: Endpoint(**settings) for role in Role}
-            llm = LLM(endpoints, self.ledger, self.cache, concurrency, requests_per_minute, budget, from_records)
+            llm = LLM(endpoints, self.ledger, self.cache, concurrency, requests_per_minute, budget, from_records=from_records)
             try:
                 return await use(llm)
             finally:

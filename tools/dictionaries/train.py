@@ -79,7 +79,7 @@ def train(subject: Subject, corpus: Corpus, plan: TrainingPlan, folder: Path, pr
         "hook": subject.hook,
         "dtype": str(subject.dtype).removeprefix("torch."),
     }
-    width = subject.residual(subject.calibration_tokens[:1, :2]).shape[2:]
+    width = subject.residual(torch.full((1, 2), subject.bos)).shape[2:]
     if width != (subject.d_model,):
         raise UserError(
             f"{subject.hook} does not hold vectors of {subject.d_model} numbers, as a dictionary needs them: name "
