@@ -51,7 +51,8 @@ class Door:
 
         async def inside() -> T:
             endpoints = {role: Endpoint(**settings) for role in Role}
-            llm = LLM(endpoints, self.ledger, self.cache, concurrency, requests_per_minute, budget, from_records=from_records)
+            limits = (concurrency, requests_per_minute, budget)
+            llm = LLM(endpoints, self.ledger, self.cache, *limits, from_records=from_records)
             try:
                 return await use(llm)
             finally:
