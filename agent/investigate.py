@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from agent.session import Session
 
 STEPS_AT_MOST = 10_000  # the limits end a run long before; this is langgraph's own bound
-GOINGS_ON = 3  # a run that takes up steps which were cut off while being stored may end after them
 
 
 async def investigate(
@@ -53,19 +52,13 @@ async def investigate(
                     "--dictionary and --tokens it was begun with, or begin a new thread."
                 )
             kinds: Any = ["custom", "updates"]
-            for _ in range(GOINGS_ON):
-                waiting = False
-                stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
-                async with aclosing(stream):
-                    async for kind, told in stream:
-                        if kind == "custom":
-                            yield told
-                        elif "__interrupt__" in told:
-                            waiting = True
-                            yield ApprovalNeeded(**told["__interrupt__"][0].value)
-                if waiting or not (await graph.aget_state(config)).tasks:
-                    break
-                start = None
+            stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
+            async with aclosing(stream):
+                async for kind, told in stream:
+                    if kind == "custom":
+                        yield told
+                    elif "__interrupt__" in told:
+                        yield ApprovalNeeded(**told["__interrupt__"][0].value)
         finally:
             await lab.llm.aclose()
 

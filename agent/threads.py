@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +21,18 @@ BUSY_S = 30.0
 
 
 class Saver(AsyncSqliteSaver):
-    """Whoever stops a run stops it between two writes and not inside one: an open one would keep the file locked."""
+    """Whoever stops a run stops it between two writes and not inside one: an open one would keep the file locked.
+
+    What a stopped step had written so far is not kept: without the choice of the next step, which it had not come to,
+    langgraph would take the thread to be at its end.
+    """
 
     async def aput(self, *given: Any, **more: Any) -> RunnableConfig:
         return await _whole(super().aput(*given, **more))
 
-    async def aput_writes(self, *given: Any, **more: Any) -> None:
-        await _whole(super().aput_writes(*given, **more))
+    async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], *more: Any) -> None:
+        if not any(isinstance(value, asyncio.CancelledError) for _, value in writes):
+            await _whole(super().aput_writes(config, writes, *more))
 
 
 async def _whole(write: Coroutine[Any, Any, T]) -> T:
