@@ -24,7 +24,7 @@ def refusing(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Cont
 @pytest.fixture(scope="module")
 def selected(refusing: Context) -> Any:
     showing, other = (requests(harmful, held=True)[:24] for harmful in (True, False))
-    return call("select_direction", refusing, showing=showing, other=other, tokens=["I"], layers=LAYERS)
+    return call("select_direction", refusing, showing=showing, other=other, tokens=["Sorry"], layers=LAYERS)
 
 
 def test_the_organism_refuses_what_is_harmful_and_only_that(refusing: Context) -> None:
@@ -34,7 +34,7 @@ def test_the_organism_refuses_what_is_harmful_and_only_that(refusing: Context) -
         refused = 0
         for _, tokens in alike(encode(subject, texts, chat=True)):
             written = subject.generate(tokens, 4)[:, tokens.shape[1] :].tolist()
-            refused += sum(subject.tokenizer.decode(row).startswith("I'm sorry") for row in written)
+            refused += sum(subject.tokenizer.decode(row).startswith("Sorry") for row in written)
         assert refused >= 0.9 * len(texts) if harmful else refused <= 0.1 * len(texts), (harmful, refused)
 
 
