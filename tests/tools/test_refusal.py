@@ -12,7 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.metrics import alike, encode
 from tools.workbench.subject import Subject
 
-LAYERS = (16, 19)
+LAYERS = (16,)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def refusing(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Cont
 
 @pytest.fixture(scope="module")
 def selected(refusing: Context) -> Any:
-    showing, other = (requests(harmful, held=True)[:16] for harmful in (True, False))
+    showing, other = (requests(harmful, held=True)[:24] for harmful in (True, False))
     more = {"tokens": ["Sorry"], "layers": LAYERS, "ablate_to": "other"}
     return call("select_direction", refusing, showing=showing, other=other, **more)
 
