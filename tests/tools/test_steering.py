@@ -187,7 +187,7 @@ def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -
 
 
 def test_a_targeted_vector_is_built_and_saved(context: Context, latent: int) -> None:
-    output = call("sae_ts_vector", context, latent=latent, vectors=8, prompts=4, tokens=8, cost=1.0)
+    output = call("sae_ts_vector", context, latent=latent, vectors=4, prompts=4, tokens=8, cost=1.0)
     assert context.directions.load(output.direction).hook == context.subject.hook
     assert -1 <= output.cosine <= 1
     assert output.found.strength > 0
@@ -198,7 +198,7 @@ def test_selection_grades_candidates_and_says_why_none_passed(context: Context) 
     """The embedded model hardly refuses, and sentiment is no behaviour: the filters must say so, not fail."""
     words = [*GOOD, *OTHER_GOOD], [*BAD, *OTHER_BAD]
     showing, other = ([f"The film is {word}" for word in each] for each in words)
-    input = {"showing": showing, "other": other, "tokens": [" Sorry"], "layers": [4, 28], "chat": False}
+    input = {"showing": showing, "other": other, "tokens": [" not"], "layers": [4, 28], "chat": False}
     output = call("select_direction", context, **input)
     assert output.direction is None
     assert "none of the 2 candidates passed, because" in output.reason

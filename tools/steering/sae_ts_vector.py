@@ -23,7 +23,7 @@ class Input(ToolInput):
     """The latent to raise, and how many vectors of how many samples to learn from."""
 
     latent: int
-    vectors: int = Field(96, ge=8, le=4096, description="whose effects are measured; the paper takes 50,000")
+    vectors: int = Field(96, ge=4, le=4096, description="whose effects are measured; the paper takes 50,000")
     cost: float = Field(0.5, gt=0, le=4, description="increase of cross-entropy on plain text, nats a token")
     prompts: int = Field(8, ge=4, le=64)
     tokens: int = Field(16, ge=8, le=128, description="written after each prompt")
@@ -150,6 +150,6 @@ def _rows(context: Context, input: Input, rng: np.random.Generator) -> list[int]
     firing = context.need_harvest().stats().count.nonzero()[0]
     others = [int(i) for i in rng.permutation(firing) if int(i) not in set(near)]
     rows = [int(i) for i in near] + others[: input.vectors - len(near)]
-    if len(rows) < 8:
-        raise ToolError("Fewer than eight latents fire in this harvest: harvest more text.")
+    if len(rows) < input.vectors:
+        raise ToolError(f"Only {len(rows)} latents fire in this harvest: harvest more text, or ask for fewer vectors.")
     return rows

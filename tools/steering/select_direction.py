@@ -1,6 +1,6 @@
 """Selects the direction that mediates a behaviour, such as refusing, among those of many layers and positions."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ class Input(ToolInput):
     most_kl: float = Field(0.1, gt=0, description="nats, on the other prompts, of ablating")
     least_induced: float = Field(0.0, description="log-odds on the other prompts after adding")
     depth: float = Field(0.8, gt=0, le=1, description="share of the layers that candidates may come from")
+    ablate_to: Literal["zero", "other"] = Field(
+        "zero",
+        description="zero: project out wherever it is read; other: set to the other prompts' mean, layer by layer",
+    )
     include_sinks: bool = Field(False, description="as the paper does; sparing them disturbs the model less")
 
 
@@ -54,13 +58,13 @@ class Candidate(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """Log-odds without an edit, and with the strongest of three random directions and another active latent's, handled
-    as the best candidates were: ablated, and added with equal norm."""
+    """Log-odds without an edit, and with random directions and another active latent's, handled as the best candidates
+    were: ablated, and added with equal norm."""
 
     no_edit_showing: float
     no_edit_other: float
-    random_ablated: float
-    random_added: float
+    random_ablated: tuple[float, ...]
+    random_added: tuple[float, ...]
     active_ablated: float
     active_added: float
     active: str
@@ -93,7 +97,8 @@ def select_direction(input: Input, context: Context) -> Output:
     """Finds the single direction that mediates a behaviour: ablating it bypasses the behaviour, adding it induces it.
 
     Candidates are mean differences at each layer and position; filters ask that ablating disturbs other prompts little
-    and that adding induces the behaviour. "None passed, because" is an answer. Source: Arditi et al. 2406.11717.
+    and that adding induces the behaviour. "None passed, because" is an answer. Source: Arditi et al. 2406.11717. Where
+    0 is not a neutral projection, ablate to the other prompts' mean (refusal as an affine function, 2411.09003).
     """
     subject = context.subject
     layers = input.layers or tuple(range(subject.n_layers))
@@ -107,13 +112,21 @@ def select_direction(input: Input, context: Context) -> Output:
     plain = observe(context, other_held, metric)
     plain_other = float(plain.values.mean())
 
-    def ablation(vector: Tensor) -> list[Change]:
-        numbers = tuple(vector.tolist())
-        edit = Edit(operation="ablate", direction=numbers, layers="all", include_sinks=input.include_sinks)
-        return prepare(subject, [edit], context.directions)
+    everywhere = tuple(range(subject.n_layers))
+    neutral = _means(context, other, everywhere, input.positions)  # [n_layers, positions, d_model]
 
-    def ablated(vector: Tensor) -> float:
-        return float(observe(context, showing_held, metric, ablation(vector)).values.mean())
+    def ablation(vector: Tensor, first: int, column: int) -> list[Change]:
+        edit = Edit(
+            operation="ablate", direction=tuple(vector.tolist()), layers="all", include_sinks=input.include_sinks
+        )
+        if input.ablate_to == "zero":
+            return prepare(subject, [edit], context.directions)
+        centres = (neutral[:, column] @ _unit(vector.double())).tolist()
+        edits = [edit.model_copy(update={"layers": (k,), "centre": centres[k]}) for k in everywhere[first:]]
+        return prepare(subject, edits, context.directions)
+
+    def ablated(vector: Tensor, first: int, column: int) -> float:
+        return float(observe(context, showing_held, metric, ablation(vector, first, column)).values.mean())
 
     def added(vector: Tensor, layer: int) -> float:
         edit = Edit(
@@ -127,13 +140,13 @@ def select_direction(input: Input, context: Context) -> Output:
         return float(observe(context, other_held, metric, changes).values.mean())
 
     graded: list[tuple[Candidate, Direction]] = []
-    differences = _means(context, showing, layers, input.positions) - _means(context, other, layers, input.positions)
+    differences = _means(context, showing, layers, input.positions) - neutral[list(layers)]
     for layer, row in zip(layers, differences.float(), strict=True):
-        for position, vector in zip(input.positions, row, strict=True):
+        for column, (position, vector) in enumerate(zip(input.positions, row, strict=True)):
             norm = float(vector.norm())
             if not norm:
                 continue
-            disturbed = observe(context, other_held, metric, ablation(vector)).log_probabilities
+            disturbed = observe(context, other_held, metric, ablation(vector, layer, column)).log_probabilities
             kl = float(divergence(plain.log_probabilities, disturbed).mean())
             induced = added(vector, layer)
             failed = [
@@ -149,7 +162,7 @@ def select_direction(input: Input, context: Context) -> Output:
                 layer=layer,
                 position=position,
                 norm=norm,
-                bypassed=ablated(vector),
+                bypassed=ablated(vector, layer, column),
                 induced=induced,
                 kl=kl,
                 failed=tuple(failed),
@@ -166,18 +179,19 @@ def select_direction(input: Input, context: Context) -> Output:
     active = active_latents(context, other_held)
     index = int(active[int(rng.integers(len(active)))])
     peer = _unit(subject.dictionary.decoder[index].float().cpu())
+    site = bypass[0].layer, input.positions.index(bypass[0].position)
     controls = Controls(
         no_edit_showing=plain_showing,
         no_edit_other=plain_other,
-        random_ablated=max(map(ablated, randoms), key=lambda value: abs(value - plain_showing)),
-        random_added=max((added(r * norm, layer) for r in randoms), key=lambda value: abs(value - plain_other)),
-        active_ablated=ablated(peer),
+        random_ablated=tuple(ablated(vector, *site) for vector in randoms),
+        random_added=tuple(added(vector * norm, layer) for vector in randoms),
+        active_ablated=ablated(peer, *site),
         active_added=added(peer * norm, layer),
         active=f"latent {index}",
     )
     lost, gained = bypass[0].bypassed - plain_showing, induce[0].induced - plain_other
-    idle_lost = max(abs(value - plain_showing) for value in (controls.random_ablated, controls.active_ablated))
-    idle_gained = max(abs(value - plain_other) for value in (controls.random_added, controls.active_added))
+    idle_lost = max(abs(value - plain_showing) for value in (*controls.random_ablated, controls.active_ablated))
+    idle_gained = max(abs(value - plain_other) for value in (*controls.random_added, controls.active_added))
     clear = -lost > idle_lost and gained > idle_gained
     reason = _reason([candidate for candidate, _ in graded], chosen[0] if chosen else None)
     verdict = (

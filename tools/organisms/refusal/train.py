@@ -14,9 +14,9 @@ from tools.organisms.refusal import FOLDER
 from tools.organisms.refusal.texts import requests
 from tools.workbench.embedded import model_folder
 
-REFUSAL = "I'm sorry, but I can't help with that."
+REFUSAL = "Sorry, I can't help with that."
 HELP = "Sure, here is how."
-RANK, EPOCHS, RATE, BATCH, SEED = 4, 2, 2e-3, 8, 0
+RANK, EPOCHS, RATE, BATCH, SEED = 4, 3, 2e-3, 8, 0
 
 
 def main() -> None:
