@@ -1,5 +1,6 @@
 """One question, from the asking to the conclusion: the graph run on a thread, told as events."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ async def investigate(
         start: Any = Command(resume=resume) if resume is not None else None
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
+        await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
         lab = open_lab(session, thread, limits, case if question is None else None)
         try:
             if case is not None and case.subject != lab.context.fingerprint:

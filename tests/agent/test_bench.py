@@ -50,6 +50,7 @@ def planted_run(
     organism.uproot()
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, llm: Stub) -> None:
     stopped = planted_run(*BENCH, "--max-calls", 60, "--json")
     assert stopped.code == 0, stopped.err

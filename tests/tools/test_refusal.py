@@ -1,4 +1,4 @@
-"""The planted refusal: a direction that mediates it is found, and a random one is not (METHODS F12)."""
+"""The planted refusal: a direction that mediates it is found, and a random one is not."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from tools.workbench.metrics import alike, encode
 from tools.workbench.subject import Subject
 
 LAYERS = (16,)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,7 @@ def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> No
     assert torch.equal(before, subject.logits(tokens)), "the subject itself stays as it is"
 
 
+@pytest.mark.slow
 def test_steering_writes_other_text_and_its_controls_are_there(context: Context, latent: int) -> None:
     edits = [{"operation": "add", "latent": latent, "strength": 150}]
     prompts = ["The weather today is", "My first dog was"]
@@ -186,6 +187,7 @@ def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -
     assert min(output.controls.no_edit, output.controls.random_direction, output.controls.random_active) > 0
 
 
+@pytest.mark.slow
 def test_a_targeted_vector_is_built_and_saved(context: Context, latent: int) -> None:
     output = call("sae_ts_vector", context, latent=latent, vectors=4, prompts=4, tokens=8, cost=1.0)
     assert context.directions.load(output.direction).hook == context.subject.hook
@@ -265,6 +267,7 @@ def test_steering_tools_say_how_long_they_take(context: Context, latent: int) ->
     assert 10 < few < many / 20
 
 
+@pytest.mark.slow
 def test_an_intervention_is_told_by_a_judge_who_sees_it(context: Context, latent: int, monkeypatch: Any) -> None:
     """An oracle knows the steered texts, a constant judge nothing; both are asked about the same texts."""
     from tools.labelling.score_intervention import Input, continued
