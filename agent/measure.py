@@ -12,9 +12,9 @@ from agent.lab import LIMIT_NAMES, Lab
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from store.errors import StoreBusy, UserError
-from store.types import Experiment, ToolUse, experiment_key
+from store.types import Experiment, ToolUse
 from tools.workbench.registry import Tool, get_tool
-from tools.workbench.run import run, validate
+from tools.workbench.run import key_of, run, validate
 
 
 def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datetime, lab: Lab) -> Pending:
@@ -31,7 +31,7 @@ def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datet
 
 def already(case: Case, pending: Pending, lab: Lab) -> Ran | None:
     """The run of this investigation that `pending` would repeat."""
-    key = _key(pending, lab)
+    key = key_of(pending.tool, pending.input, lab.context)
     return next((ran for ran in case.runs if ran.key == key), None)
 
 
@@ -89,13 +89,8 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
 
 def _finished(pending: Pending, lab: Lab) -> Experiment | None:
     """The run, if it is in the ledger already: made by this investigation before it was cut off."""
-    found = lab.ledger.find(Experiment, key=_key(pending, lab))
+    found = lab.ledger.find(Experiment, key=key_of(pending.tool, pending.input, lab.context))
     return next((experiment for experiment in found if experiment.created_at >= pending.since), None)
-
-
-def _key(pending: Pending, lab: Lab) -> str:
-    tool = get_tool(pending.tool)
-    return experiment_key(tool.name, tool.version, lab.context.fingerprint, pending.input, lab.context.seed)
 
 
 def _unapproved(pending: Pending, lab: Lab) -> str | None:

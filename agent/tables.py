@@ -15,7 +15,7 @@ from rich.text import Text
 
 from agent.console import emit
 from agent.settings import Origin
-from agent.show import clean
+from agent.show import ELLIPSIS, clean
 from store.types import Problem
 
 FORMATS = ("table", "json", "csv")
@@ -73,8 +73,12 @@ def _record(columns: Sequence[str], row: Sequence[Any]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
     for column, value in zip(columns, row, strict=True):
-        table.add_row(Text(clean(column)), Text(_cell(value)[:LONGEST_CELL]))
+        table.add_row(Text(clean(column)), Text(_shortened(_cell(value))))
     return table
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + ELLIPSIS
 
 
 def _cell(value: Any) -> str:

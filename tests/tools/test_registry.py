@@ -13,8 +13,9 @@ from store.ledger import Ledger
 from store.types import Experiment
 from tools.workbench import registry
 from tools.workbench.context import Context
+from tools.workbench.edits import Edit
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, get_tool, tool, tools
-from tools.workbench.run import run
+from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
 
@@ -124,3 +125,11 @@ def test_tools_that_compute_run_one_at_a_time(context: Context) -> None:
 
     asyncio.run(many())
     assert most == 1
+
+
+def test_inputs_may_hold_models_and_may_not_hold_half_a_character() -> None:
+    steer = get_tool("steer")
+    edit = Edit(operation="add", latent=3, strength=1.0)
+    assert validate(steer, {"edits": [edit], "prompts": ["a"]}).edits == (edit,)  # type: ignore[attr-defined]  # steer's
+    with pytest.raises(UserError, match="half a character"):
+        validate(steer, {"edits": [edit], "prompts": ["\ud800"]})

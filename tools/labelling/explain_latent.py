@@ -35,7 +35,7 @@ class Output(ExplanationOutput):
     call: str = Field(description="id of the LLM call")
 
 
-@tool(version=1, asks=(Role.EXPLAINER,))
+@tool(version=2, asks=(Role.EXPLAINER,))
 async def explain_latent(input: Input, context: Context) -> Output:
     """Asks an LLM what the tokens that a latent fires on have in common, and returns its short answer.
 

@@ -87,7 +87,7 @@ def open_corpus(name: str) -> Corpus:
 
 
 def _corpus(name: str, documents: Iterable[Document]) -> Corpus:
-    kept = tuple({d.hash: d for d in documents if d.text.strip()}.values())
+    kept = tuple({d.text: d for d in documents if d.text.strip()}.values())
     if not kept:
         raise UserError(
             f"The corpus {name!r} holds no text: give files ending in {', '.join(TEXT_SUFFIXES)} that are not empty."

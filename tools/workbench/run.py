@@ -61,16 +61,17 @@ def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
         return input
     raw = input.model_dump() if isinstance(input, ToolInput) else input
     try:
-        json.dumps(raw, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{tool.name} cannot take half a character (a lone surrogate): correct the text.") from None
-    try:
-        return tool.input.model_validate(raw)
+        checked = tool.input.model_validate(raw)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in error.errors())
         raise UserError(
             f"{tool.name} cannot take that input ({faults}): see glossator tool schema {tool.name}."
         ) from None
+    try:
+        json.dumps(checked.model_dump(mode="json"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{tool.name} cannot take half a character (a lone surrogate): correct the text.") from None
+    return checked
 
 
 async def _call(tool: Tool, input: ToolInput, context: Context) -> Any:
