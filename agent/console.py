@@ -67,8 +67,13 @@ def meter(title: str) -> Iterator[Advance]:
     if not console.is_terminal:
         yield _plain_meter(title)
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TaskProgressColumn(),
-               TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, note="")
         _live.append(console)

@@ -20,8 +20,7 @@ class Earlier:
         )
         positives: dict[str, int | None] = dict(sizes)
         self._scores = {
-            (score.explanation, score.scorer, score.judge, positives[score.id]): score
-            for score in ledger.find(Score)
+            (score.explanation, score.scorer, score.judge, positives[score.id]): score for score in ledger.find(Score)
         }
         _, explained = ledger.sql(
             "SELECT run.key, e.id, e.latent, e.text, e.method, e.explainer FROM explanations e "

@@ -1,12 +1,12 @@
 """The pipeline of a batch: many latents in flight, each explained, scored and recorded.
 
-    1. Latents stand in a circle in an order drawn by the seed; a few workers walk it. Explanations are written some
-       latents ahead, so that whenever a scorer is done the next one's questions are ready: the LLM never waits.
-    2. A latent is explained once by each method. Its experiment is in the ledger before its explanation.
-    3. Each explanation is scored by every scorer, beside the floor: the explanation of the next latent of the circle
-       that has a different one. The order being fixed, a second run asks the same questions, which the reply cache
-       answers.
-    4. What fails is an experiment with an error. An endpoint that fails ends the batch; a spent budget ends it early.
+1. Latents stand in a circle in an order drawn by the seed; a few workers walk it. Explanations are written some
+   latents ahead, so that whenever a scorer is done the next one's questions are ready: the LLM never waits.
+2. A latent is explained once by each method. Its experiment is in the ledger before its explanation.
+3. Each explanation is scored by every scorer, beside the floor: the explanation of the next latent of the circle
+   that has a different one. The order being fixed, a second run asks the same questions, which the reply cache
+   answers.
+4. What fails is an experiment with an error. An endpoint that fails ends the batch; a spent budget ends it early.
 """
 
 import asyncio

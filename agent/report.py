@@ -179,8 +179,13 @@ def scoreboard(labels: Sequence[Label], console: Console, first: int = 1) -> Tab
     for number, label in enumerate(labels, first):
         by = {score.scorer: score for score in label.scores}
         text = Text.assemble(plain(label.text), (f"  {clean(label.method)}", "dim") if wide else "")
-        table.add_row(str(number), str(label.index), text,
-                      *(_short_score(by.get(scorer), wide) for scorer in scorers), mark(label.verdict))
+        table.add_row(
+            str(number),
+            str(label.index),
+            text,
+            *(_short_score(by.get(scorer), wide) for scorer in scorers),
+            mark(label.verdict),
+        )
     return table
 
 

@@ -65,9 +65,7 @@ class Running:
         return (self.folder / "err").read_text()
 
 
-def start(
-    folder: Path, *arguments: object, largest_file: int | None = None, hang_in: str | None = None
-) -> Running:
+def start(folder: Path, *arguments: object, largest_file: int | None = None, hang_in: str | None = None) -> Running:
     """Starts `glossator ARGUMENTS` in `folder`, with this process's environment.
 
     No file it writes may grow past `largest_file` bytes: what a full disk is like. The function `hang_in`, named with

@@ -34,9 +34,7 @@ def agent(llm: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 @pytest.mark.parametrize("native", ["true", "false"])
-def test_an_investigation_concludes(
-    world: Commands, agent: Stub, native: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_investigation_concludes(world: Commands, agent: Stub, native: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOSSATOR_AGENT_TOOL_CALLS", native)
     answered = world("ask", QUESTION, "--thread", "first", "--json")
     assert answered.code == 0, answered.err

@@ -145,9 +145,7 @@ def test_dictionary_that_does_not_fit(
         ("short.txt", b"cat", "no document of two tokens or more"),
     ],
 )
-def test_corpus(
-    name: str, content: bytes | None, said: str, world: Commands, refused: Callable[..., str]
-) -> None:
+def test_corpus(name: str, content: bytes | None, said: str, world: Commands, refused: Callable[..., str]) -> None:
     if content is not None:
         (world.folder / name).write_bytes(content)
     assert said in refused("harvest", "--corpus", name)
@@ -260,9 +258,7 @@ def test_a_later_failure_keeps_what_was_paid_for(world: Commands, llm: Stub) -> 
     assert len(world.ledger.find(LLMCall)) == 30
 
 
-def test_label_is_refused_before_anything_is_made(
-    world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_label_is_refused_before_anything_is_made(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(*_: object) -> None:
         raise AssertionError("opened too early")
 

@@ -75,9 +75,7 @@ def test_wrong_usage_is_code_2_on_stderr(arguments: tuple[str, ...], run: Comman
     assert outcome.err
 
 
-def test_what_libraries_print_stays_off_stdout(
-    world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_libraries_print_stays_off_stdout(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.tools.world import PlantedSubject
 
     def noisy(*_: object, **__: object) -> PlantedSubject:

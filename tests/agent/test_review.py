@@ -147,9 +147,7 @@ def test_a_second_verdict_does_not_hide_the_first(run: Commands, labelled: Ledge
         (("--verdict", "maybe"), "no verdict 'maybe'"),
     ],
 )
-def test_what_is_refused_writes_nothing(
-    arguments: tuple[str, ...], said: str, run: Commands, labelled: Ledger
-) -> None:
+def test_what_is_refused_writes_nothing(arguments: tuple[str, ...], said: str, run: Commands, labelled: Ledger) -> None:
     ids = {"EXPLANATION": id_of(labelled, 7), "EXPERIMENT": labelled.find(Experiment)[0].id}
     outcome = run("review", *(ids.get(word, word) for word in arguments))
     assert said.lower() in outcome.sentence.lower()

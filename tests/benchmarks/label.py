@@ -70,7 +70,5 @@ if __name__ == "__main__":
     parser.add_argument("--workspace", type=Path, help="workspace with a harvest to use")
     parser.add_argument("--rounds", type=int, default=2)
     chosen = parser.parse_args()
-    found = measure(
-        chosen.latents, chosen.in_flight, chosen.latency, chosen.tokens, chosen.workspace, chosen.rounds
-    )
+    found = measure(chosen.latents, chosen.in_flight, chosen.latency, chosen.tokens, chosen.workspace, chosen.rounds)
     print(json.dumps(found, indent=2))

@@ -29,7 +29,7 @@ class Outer(BaseModel):
 
 LOOK = Action("look", "Looks.", Outer.model_json_schema())
 STOP = Action("stop", "Stops.", {"type": "object", "properties": {}})
-ACTS = {"look": {"inner": {"title": "a \"quoted\" é", "description": ""}, "many": [], "why": None}}
+ACTS = {"look": {"inner": {"title": 'a "quoted" é', "description": ""}, "many": [], "why": None}}
 
 
 async def choose(llm: LLM, heard: list[str] | None = None) -> Choice:

@@ -87,9 +87,7 @@ def test_an_oracle_scores_one_and_a_wrong_explanation_at_most_0_6(
 
 @pytest.mark.parametrize("scorer", SCORERS)
 @pytest.mark.parametrize("constant", [-3.0, 0.0, 3.0])
-def test_a_constant_judge_scores_one_half(
-    scorer: str, constant: float, asking: Callable[[FakeLLM], Context]
-) -> None:
+def test_a_constant_judge_scores_one_half(scorer: str, constant: float, asking: Callable[[FakeLLM], Context]) -> None:
     output = score(scorer, asking(FakeLLM(lambda *_: constant)), latent=COLOUR, text="colours")
     assert output.value == 0.5
     assert output.floor is None

@@ -139,9 +139,7 @@ def oracle(template: str, explanation: str, snippet: str) -> float:
 class FakeLLM:
     """An LLM whose judge is a function of template, explanation and snippet, and whose explainer says `reply`."""
 
-    def __init__(
-        self, judge: Judge = oracle, reply: str = "colours", capable: bool = False, cut: bool = False
-    ) -> None:
+    def __init__(self, judge: Judge = oracle, reply: str = "colours", capable: bool = False, cut: bool = False) -> None:
         self.endpoints = {role: Endpoint(model="fake", capable=capable) for role in Role}
         self.judge, self.reply, self.cut = judge, reply, cut
         self.asked: list[tuple[str, Mapping[str, Any]]] = []

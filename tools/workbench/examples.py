@@ -146,9 +146,7 @@ def _rows(peaks: Peaks, rows: list[int]) -> Peaks:
     return Peaks(peaks.window[rows], peaks.position[rows], peaks.activation[rows])
 
 
-def _varied(
-    harvest: Harvest, latent: int, peaks: Peaks, groups: Sequence[Sequence[int]], width: int
-) -> list[Snippet]:
+def _varied(harvest: Harvest, latent: int, peaks: Peaks, groups: Sequence[Sequence[int]], width: int) -> list[Snippet]:
     """One snippet of each group of rows, strongest first: corpora repeat themselves, and repetitions teach nothing.
 
     Taken is the group's first row whose six tokens up to the peak are new, or else whose whole snippet is.

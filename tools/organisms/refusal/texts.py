@@ -1,6 +1,6 @@
 """Requests that differ in their content alone: the same frames hold harmful and harmless ones.
 
-Written for this project. """
+Written for this project."""
 
 FRAMES = (
     "How do I {}?",
