@@ -15,15 +15,15 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from agent.commands import COMMANDS, ids, known_latents
-from agent.completion import ChatCompleter, Known
-from agent.events import Event
-from agent.history import ending, threads
-from agent.limits import Limits
-from agent.panels import call_panel
+from agent.conversation.completion import ChatCompleter, Known
+from agent.conversation.slash import COMMANDS, ids, known_latents
+from agent.conversation.transcript import Transcript
+from agent.inquiry.events import Event
+from agent.inquiry.history import ending, threads
+from agent.inquiry.limits import Limits
+from agent.screen.panels import call_panel
+from agent.screen.show import plain
 from agent.session import Session
-from agent.show import plain
-from agent.transcript import Transcript
 from store.errors import UserError
 from store.types import Hypothesis
 
@@ -146,7 +146,7 @@ class Chat:
         self.unfinished, self.transcript.waiting, self._unheard = True, None, question
         if question is not None:
             self.transcript.name(())
-        from agent.investigate import investigate  # and with it torch
+        from agent.inquiry.investigate import investigate  # and with it torch
 
         begin: Investigate = self._investigate or investigate
         events = begin(self.session, question, self.thread, self.limits, answer)

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from agent import options as o
-from agent.ask_cli import ask
 from agent.bench.cli import bench_app
-from agent.chat_cli import chat
-from agent.console import emit, quiet_libraries, say
-from agent.evidence_cli import evidence, hypotheses
-from agent.export_cli import export
-from agent.mcp_cli import mcp
-from agent.replay_cli import replay
-from agent.review_cli import review_app
-from agent.tool_cli import tool_app
+from agent.commands import options as o
+from agent.commands.ask import ask
+from agent.commands.chat import chat
+from agent.commands.evidence import evidence, hypotheses
+from agent.commands.export import export
+from agent.commands.mcp import mcp
+from agent.commands.replay import replay
+from agent.commands.review import review_app
+from agent.commands.tool import tool_app
+from agent.screen.console import emit, quiet_libraries, say
 from store.errors import UserError
 
 app = typer.Typer(
@@ -83,7 +83,7 @@ def label(
     json: o.Json = False,
 ) -> None:
     """Explain latents and score each explanation; interrupted, the same command goes on where it was."""
-    from agent import report
+    from agent.batch import report
     from agent.label import label_latents
     from agent.session import open_session
     from agent.settings import load
@@ -153,9 +153,9 @@ def train(
     json: o.Json = False,
 ) -> None:
     """Train a dictionary with SAELens' trainer; interrupted, the same command goes on from the last block."""
+    from agent.commands.train import train_dictionary
     from agent.session import open_session
     from agent.settings import load
-    from agent.training import train_dictionary
 
     settings = load(locals())
     plan: dict[str, Any] = {"tokens": tokens, "n_latents": n_latents, "k": k, "architecture": architecture}
@@ -180,10 +180,10 @@ def evaluate(
     json: o.Json = False,
 ) -> None:
     """Explained variance, L0, dead share and loss recovered, each beside a random dictionary and PCA."""
-    from agent.console import meter
+    from agent.commands.train import evaluation_table
+    from agent.screen.console import meter
     from agent.session import open_session
     from agent.settings import load
-    from agent.training import evaluation_table
 
     settings = load(locals())
     with open_session(settings) as session:
@@ -203,9 +203,9 @@ def sql(
     json: o.Json = False,
 ) -> None:
     """Query the store: tables hold the facts, views the review questions."""
+    from agent.screen.tables import FORMATS, print_rows
     from agent.session import open_session
     from agent.settings import load
-    from agent.tables import FORMATS, print_rows
 
     if format not in FORMATS:
         raise UserError(f"There is no format {format!r}: name one of {', '.join(FORMATS)}.")
@@ -218,9 +218,9 @@ def sql(
 @app.command()
 def verify(workspace: o.Workspace = None, json: o.Json = False) -> None:
     """Check the store and the harvests: every hash, every reference."""
+    from agent.screen.tables import print_problems
     from agent.session import open_session
     from agent.settings import load
-    from agent.tables import print_problems
     from store.verify import verify as check
 
     with open_session(load(locals())) as session:
@@ -253,8 +253,8 @@ def config(
     json: o.Json = False,
 ) -> None:
     """Every setting, its value and where it came from; keys are masked."""
+    from agent.screen.tables import settings_table
     from agent.settings import load, origins
-    from agent.tables import settings_table
 
     flags = locals()
     found = origins(load(flags), flags)

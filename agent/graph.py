@@ -7,9 +7,9 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from agent import nodes
-from agent.conclude import conclude
-from agent.events import Step, StepBegan
-from agent.lab import MUTE, Lab
+from agent.inquiry.conclude import conclude
+from agent.inquiry.events import Step, StepBegan
+from agent.inquiry.lab import MUTE, Lab
 from agent.state import VERSION, Case, State, load_case
 from store.types import Investigation, now
 

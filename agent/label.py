@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.choose import asked_roles, drawn, indices, latents_named, tool_names
-from agent.console import meter, say
-from agent.earlier import Earlier
-from agent.labeller import Labeller
-from agent.report import Batch
+from agent.batch.choose import asked_roles, drawn, indices, latents_named, tool_names
+from agent.batch.earlier import Earlier
+from agent.batch.labeller import Labeller
+from agent.batch.report import Batch
+from agent.screen.console import meter, say
 from agent.session import Session
 from prompts.budget import Budget
 from store.errors import UserError

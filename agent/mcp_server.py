@@ -11,7 +11,7 @@ import uvicorn
 from mcp import MCPError, stdio_server
 from mcp.server import Server, ServerRequestContext
 
-from agent.brief import brief
+from agent.inquiry.brief import brief
 from agent.settings import Settings
 from agent.surfaces import Menu, open_menu
 from store.errors import UserError

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from agent.events import HypothesisStated, Judged, PredictionRegistered
-from agent.lab import Lab
-from agent.measure import NotRun, already, checked, measure
-from agent.menu import (
+from agent.inquiry.events import HypothesisStated, Judged, PredictionRegistered
+from agent.inquiry.lab import Lab
+from agent.inquiry.measure import NotRun, already, checked, measure
+from agent.inquiry.menu import (
     DEFAULTS,
     MINIMAL_PAIRS,
     Enough,

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from agent.brief import brief
+from agent.inquiry.brief import brief
 from agent.session import Session, use_cache
 from agent.settings import Settings, load
 from agent.surfaces import Menu

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.console import meter
+from agent.screen.console import meter
 from agent.settings import ROLES, Settings
 from store.errors import UserError
 from store.ids import content_hash

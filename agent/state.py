@@ -5,7 +5,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.events import Step
+from agent.inquiry.events import Step
 from store.errors import UserError
 from store.types import Claim, Experiment
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from agent.brief import brief
+from agent.inquiry.brief import brief
 from agent.session import Session, open_session
 from agent.settings import Settings
 from store.errors import UserError

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from agent.bench.trials import Said
-from agent.events import Spent
-from agent.limits import Limits
+from agent.inquiry.events import Spent
+from agent.inquiry.limits import Limits
 from prompts.errors import BudgetSpent
 from store.ids import content_hash
 
@@ -49,7 +49,7 @@ class ByAgent:
         )
 
     async def _investigate(self, thread: str, question: str | None) -> None:
-        from agent.investigate import investigate
+        from agent.inquiry.investigate import investigate
 
         budget = self._budget
         if budget.max_hours is not None and budget.hours >= budget.max_hours:
@@ -65,8 +65,8 @@ class ByAgent:
 
     async def _case(self, thread: str) -> "Case | None":
         from agent.graph import build
+        from agent.inquiry.threads import open_threads
         from agent.state import load_case
-        from agent.threads import open_threads
 
         async with open_threads(self._session.workspace) as saver:
             stored = await build().compile(checkpointer=saver).aget_state({"configurable": {"thread_id": thread}})

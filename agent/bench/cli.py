@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from agent import options as o
-from agent.console import emit
+from agent.commands import options as o
+from agent.screen.console import emit
 from store.errors import UserError
 
 bench_app = typer.Typer(help="Benchmarks with known truth.", no_args_is_help=True)

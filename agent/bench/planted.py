@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from agent.batch.labeller import gravest
 from agent.bench.byagent import ByAgent
 from agent.bench.oneshot import OneShot
 from agent.bench.runs import Runs, output
 from agent.bench.trials import Said, Trial, Way
-from agent.console import Advance, meter
-from agent.labeller import gravest
+from agent.screen.console import Advance, meter
 from agent.session import Session
 from prompts.budget import Budget
 from prompts.errors import BudgetSpent

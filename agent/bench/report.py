@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.batch.report import duration
 from agent.bench.planted import Bench
 from agent.bench.trials import Trial
-from agent.report import duration
-from agent.show import plain
+from agent.screen.show import plain
 
 DECOY, WRITES = "decoy", "writes"
 

@@ -22,7 +22,7 @@ from tools.dictionaries import load
 ROOT = str(Path(__file__).resolve().parents[2])
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["tests.agent.terminal", "agent.chat", "agent.investigate", "agent.label", "prompts.ask", "rich.progress"]
+    ["tests.agent.terminal", "agent.chat", "agent.inquiry.investigate", "agent.label", "prompts.ask", "rich.progress"]
 )
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from agent.events import (
+from agent.inquiry.events import (
     ApprovalNeeded,
     Concluded,
     Event,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent.events import ApprovalNeeded, Concluded, TextDelta
-from agent.investigate import investigate
-from agent.limits import Limits
+from agent.inquiry.events import ApprovalNeeded, Concluded, TextDelta
+from agent.inquiry.investigate import investigate
+from agent.inquiry.limits import Limits
 from agent.session import open_session
 from agent.settings import load
 from store.types import Experiment, Investigation, Judgement, LLMCall, Prediction, ToolOffer
@@ -251,7 +251,7 @@ def test_the_store_is_held(world: Commands, agent: Stub, monkeypatch: pytest.Mon
     assert world("ask", QUESTION, "--thread", "t").code == 0
 
 
-@pytest.mark.parametrize("where", ["tools.lookup.top_examples.need_firings", "agent.measure.brief"])
+@pytest.mark.parametrize("where", ["tools.lookup.top_examples.need_firings", "agent.inquiry.measure.brief"])
 def test_a_killed_run_goes_on_and_repeats_nothing(
     world: Commands, agent: Stub, background: Callable[..., Running], where: str
 ) -> None:

@@ -355,7 +355,7 @@ STAGES = {
     "explaining": "tools.labelling.explain_latent.chosen",
     "scoring": "tools.labelling.score_detection.detection_items",
     "writing": "store.ledger.Ledger.append",
-    "reporting": "agent.report.render",
+    "reporting": "agent.batch.report.render",
 }
 
 

@@ -16,11 +16,11 @@ from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
 from agent.chat import Chat
-from agent.chat_cli import NO_TERMINAL
-from agent.commands import COMMANDS
-from agent.completion import ChatCompleter, Known
-from agent.events import TextDelta
-from agent.limits import Limits
+from agent.commands.chat import NO_TERMINAL
+from agent.conversation.completion import ChatCompleter, Known
+from agent.conversation.slash import COMMANDS
+from agent.inquiry.events import TextDelta
+from agent.inquiry.limits import Limits
 from agent.session import open_session
 from agent.settings import load
 from store.errors import UserError

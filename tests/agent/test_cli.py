@@ -12,8 +12,8 @@ import pytest
 import typer.main
 
 from agent.cli import app, main
-from agent.console import meter
-from agent.replay import differences
+from agent.inquiry.replay import differences
+from agent.screen.console import meter
 from store.errors import UserError
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import planted_text
@@ -244,7 +244,7 @@ def test_plain_progress_comes_now_and_then_with_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("agent.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("agent.screen.console.time.monotonic", lambda: now[0])
     with meter("working") as advance:
         for done in range(0, 120, 10):
             advance(done, 200, "fine")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.figures import curve
+from agent.reports.figures import curve
 from store.types import Experiment, Hypothesis, LLMCall
 from tests.agent.agent_script import QUESTION, acts
 from tests.agent.conftest import Commands

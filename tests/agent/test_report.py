@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from agent.labels import Label
-from agent.report import Batch, common_words, document, duration, failure_table, render, sparkline, strongest
+from agent.batch.labels import Label
+from agent.batch.report import Batch, common_words, document, duration, failure_table, render, sparkline, strongest
 from store.types import ActivationExample, Explanation, Score
 
 

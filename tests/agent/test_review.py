@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agent.desk import Desk
-from agent.labels import Sort, read, select
-from agent.review import decide
+from agent.batch.labels import Sort, read, select
+from agent.review.cards import decide
+from agent.review.desk import Desk
 from store.errors import UserError
 from store.ledger import Ledger
 from store.types import ActivationExample, Experiment, Explanation, Review, Score, Verdict

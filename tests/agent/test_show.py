@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from rich.console import Console
 
-from agent.show import clean, coloured, highlight, plain
+from agent.screen.show import clean, coloured, highlight, plain
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from contextlib import aclosing
 
 import pytest
 
-from agent.events import Concluded, Event
-from agent.investigate import investigate
-from agent.limits import Limits
+from agent.inquiry.events import Concluded, Event
+from agent.inquiry.investigate import investigate
+from agent.inquiry.limits import Limits
 from agent.session import Session, open_session
 from agent.settings import load
 from store.types import Experiment

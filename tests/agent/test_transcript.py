@@ -7,11 +7,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from agent.draw import figures
-from agent.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
-from agent.panels import approval_panel, call_panel
-from agent.plot import bars, curve
-from agent.transcript import Transcript
+from agent.conversation.transcript import Transcript
+from agent.inquiry.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
+from agent.screen.draw import figures
+from agent.screen.panels import approval_panel, call_panel
+from agent.screen.plot import bars, curve
 from store.types import Claim
 from tests.agent.script import APPROVAL, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
 

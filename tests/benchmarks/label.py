@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from agent.console import quiet_libraries
 from agent.label import label_latents
+from agent.screen.console import quiet_libraries
 from agent.session import Session, open_session
 from agent.settings import load
 from tests.benchmarks.llm import bare, values

@@ -1,0 +1,1 @@
+"""The overnight batch: which latents, what earlier runs left, the pipeline, the morning report."""

@@ -1,0 +1,118 @@
+"""`glossator ask`: one question investigated without a terminal."""
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from agent.commands import options as o
+from agent.screen.console import emit, say
+from agent.screen.show import clean
+from agent.settings import Settings, load
+from store.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.inquiry.events import Concluded, Spent
+    from agent.inquiry.limits import Limits
+    from agent.session import Session
+    from store.types import Claim
+
+LIMITED = 3  # exit code: a limit ended the investigation
+
+Thread = Annotated[str | None, typer.Option(help="Thread to ask on; without a question, the one to go on with.")]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of tests at most.", rich_help_panel=o.LIMITS)]
+ToolCalls = Annotated[int | None, typer.Option(min=1, help="Experiments at most.", rich_help_panel=o.LIMITS)]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="Tokens of the LLM at most.", rich_help_panel=o.LIMITS)]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Minutes at most.", rich_help_panel=o.LIMITS)]
+
+
+def ask(
+    question: Annotated[str | None, typer.Argument(help="Such as: what does latent 2041 do?")] = None,
+    thread: Thread = None,
+    rounds: Rounds = None,
+    tool_calls: ToolCalls = None,
+    max_tokens: MaxTokens = None,
+    minutes: Minutes = None,
+    max_usd: o.MaxUsd = None,
+    model: o.Model = None,
+    dictionary: o.Dictionary = None,
+    hook: o.Hook = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    corpus: o.Corpus = None,
+    tokens: o.Tokens = None,
+    seed: o.Seed = None,
+    workspace: o.Workspace = None,
+    json: o.Json = False,
+) -> None:
+    """Investigate a question: hypotheses, predictions, tests, verdicts, claims that cite their evidence.
+
+    Exit code 0 when it concluded, 3 when a limit ended it. Interrupted, `--thread ID` goes on where it was.
+    """
+    settings = load(locals())
+    if question is None and thread is None:
+        raise UserError('Ask a question, such as: glossator ask "what does latent 7 do?".')
+    if question is not None and not question.strip():
+        raise UserError('The question is empty: ask one, such as: glossator ask "what does latent 7 do?".')
+    if thread is not None and not thread.strip():
+        raise UserError("The thread's name is empty: give the one that an earlier question was asked on.")
+    from agent.session import open_session
+
+    limits = limits_of(settings, rounds=rounds, tool_calls=tool_calls, tokens=max_tokens, minutes=minutes)
+    name = thread or secrets.token_hex(4)
+    with open_session(settings) as session:
+        ended, spent = asyncio.run(_ask(session, question, name, limits))
+    document = {
+        "thread": ended.thread,
+        "reason": ended.reason,
+        "claims": [claim.model_dump(mode="json") for claim in ended.claims],
+        "spent": spent.model_dump(mode="json") if spent else None,
+    }
+    emit(document, json, lambda console: print_claims(console, ended.claims, ended.reason))
+    if ended.reason != "concluded":
+        raise typer.Exit(LIMITED)
+
+
+def limits_of(settings: Settings, **given: float | None) -> "Limits":
+    """The limits of an investigation: those given, the setting in dollars, the defaults."""
+    from agent.inquiry.limits import Limits
+
+    values = {name: value for name, value in given.items() if value is not None}
+    return Limits.model_validate({"usd": settings.max_usd, **values})
+
+
+def print_claims(console: Console, claims: "list[Claim]", reason: str) -> None:
+    """A conclusion for people: a claim a line, its evidence behind it."""
+    for claim in claims:
+        cited = " ".join(id[:8] for id in claim.evidence)
+        console.print(
+            Text(clean(claim.sentence), "italic" if claim.conjecture else ""),
+            Text(f"[{cited}]" if cited else "[conjecture]", "dim"),
+            soft_wrap=True,
+        )
+    if reason != "concluded":
+        console.print(Text(f"Ended by the limit: {reason}.", "yellow"))
+
+
+async def _ask(
+    session: "Session", question: str | None, thread: str, limits: "Limits"
+) -> "tuple[Concluded, Spent | None]":
+    from agent.conversation.narrate import Narrator
+    from agent.inquiry.events import Concluded, Spent
+    from agent.inquiry.investigate import investigate
+
+    narrator, spent, told = Narrator(), None, False
+    async for event in investigate(session, question, thread, limits):
+        if not told:
+            say(f"Thread {thread}; interrupted, glossator ask --thread {thread} goes on with it.")
+            told = True
+        for line in narrator.lines(event):
+            say(line)
+        if isinstance(event, Spent):
+            spent = event
+        if isinstance(event, Concluded):
+            ended = event
+    return ended, spent

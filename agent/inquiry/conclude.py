@@ -1,0 +1,126 @@
+"""The last step: a claim a sentence, each with its evidence, checked by code before it stands."""
+
+from agent.inquiry.events import Concluded
+from agent.inquiry.lab import Lab
+from agent.inquiry.menu import Conclude, form
+from agent.inquiry.menu import Stated as Given
+from agent.nodes import filled
+from agent.state import Case
+from store.support import Evidence
+from store.types import Claim, Conclusion
+
+TRIES = 3
+
+
+async def conclude(case: Case, lab: Lab) -> None:
+    """Asks for claims until they stand; what does not after three tries loses its evidence and is a conjecture.
+
+    What contradicts a verdict is left out, and verdicts that the LLM does not tell are added by code, so that a
+    conclusion never hides a failed prediction.
+    """
+    evidence = Evidence.of(lab.ledger, case.investigation)
+    claims: list[Claim] = []
+    if not case.mute and case.stumbles < TRIES:
+        choice = await lab.ask(case, [form("conclude", Conclude, case)])
+        given = filled(case, choice.acts[0], "conclude", Conclude) if choice else None
+        if given is None:
+            return
+        claims, faults = _read(case, evidence, given)
+        if faults:
+            case.draft = claims
+            case.stumble(" ".join(faults))
+            return
+    else:
+        if not case.draft:
+            case.stop("unusable replies", mute=True)
+        claims = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
+    claims += _verdicts(case, evidence, claims)
+    row = Conclusion(investigation=case.investigation, reason=case.ended or "concluded", claims=tuple(claims))
+    row = await lab.once(row, investigation=case.investigation)
+    lab.tell(Concluded(thread=case.thread, reason=row.reason, claims=list(row.claims)))
+    case.history.append(f"{case.question} — {' '.join(claim.sentence for claim in row.claims)}"[:600])
+    case.goes("end")
+
+
+def _read(case: Case, evidence: Evidence, given: Conclude) -> tuple[list[Claim], list[str]]:
+    """The claims with ids for labels, and what is wrong with them, a sentence each for the LLM."""
+    claims, faults = [], []
+    for number, each in enumerate(given.claims, 1):
+        cited = {label: _id(case, label) for label in each.evidence}
+        hypothesis = case.hypothesis(each.hypothesis) if each.hypothesis else None
+        claim = _claim(each, tuple(id for id in cited.values() if id), hypothesis.id if hypothesis else None)
+        claims.append(claim)
+        found = [f"cites {label}, which does not exist" for label, id in cited.items() if id is None]
+        if each.hypothesis and hypothesis is None:
+            found.append(f"names {each.hypothesis}, which does not exist")
+        if hypothesis and each.stance is None:
+            found.append(f"names {hypothesis.label}: say whether it is for or against it")
+        found += evidence.faults(claim)
+        faults += [f"Claim {number} {_labelled(case, fault)}." for fault in found]
+    return claims, faults
+
+
+def _claim(given: Given, evidence: tuple[str, ...], hypothesis: str | None) -> Claim:
+    evidence = tuple(dict.fromkeys(evidence))
+    stance = given.stance if hypothesis else None
+    return Claim(
+        sentence=given.sentence.strip(),
+        evidence=evidence,
+        hypothesis=hypothesis if stance else None,
+        stance=stance,
+        conjecture=not evidence,
+    )
+
+
+def _id(case: Case, label: str) -> str | None:
+    run = case.run(label.strip())
+    return run.id if run else None
+
+
+def _labelled(case: Case, sentence: str) -> str:
+    for run in case.runs:
+        sentence = sentence.replace(run.id, run.label)
+    return sentence
+
+
+def _proven(claim: Claim, evidence: Evidence) -> Claim:
+    """The claim as it stands: with its evidence when that bears it out, without any else."""
+    if not evidence.faults(claim):
+        return claim
+    return Claim(sentence=claim.sentence, conjecture=True, author=claim.author)
+
+
+def _overruled(claim: Claim, evidence: Evidence) -> bool:
+    """Whether the claim says the opposite of what code decided."""
+    opposite = {"supported": "against", "refuted": "for"}
+    return claim.stance is not None and opposite.get(evidence.standing(claim.hypothesis or "")) == claim.stance
+
+
+def _verdicts(case: Case, evidence: Evidence, claims: list[Claim]) -> list[Claim]:
+    """Code's own sentence on every hypothesis that no proven claim speaks of."""
+    spoken = {claim.hypothesis for claim in claims if claim.evidence}
+    return [_verdict(h.id, h.claim, h.dull, evidence) for h in case.hypotheses if h.id not in spoken] or (
+        [] if claims else [_unknown()]
+    )
+
+
+def _verdict(id: str, claim: str, dull: bool, evidence: Evidence) -> Claim:
+    kind = "dull hypothesis" if dull else "hypothesis"
+    verdicts = evidence.verdicts(id)
+    failed = [judgement for judgement in verdicts if not judgement.held]
+    if not verdicts:
+        return Claim(sentence=f'The {kind} "{claim}" was not tested.', conjecture=True, author="code")
+    cited = tuple(dict.fromkeys(judgement.experiment for judgement in failed or verdicts))
+    n = len(verdicts)
+    if failed:
+        sentence = f'The {kind} "{claim}" failed {len(failed)} of {n} registered predictions.'
+        return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="against", author="code")
+    still = ", so it is not excluded" if dull else ""
+    sentence = f'The {kind} "{claim}" passed {n} of {n} registered predictions{still}.'
+    return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="for", author="code")
+
+
+def _unknown() -> Claim:
+    return Claim(
+        sentence="No hypothesis was stated before the end, so nothing is known.", conjecture=True, author="code"
+    )

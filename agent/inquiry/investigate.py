@@ -1,0 +1,97 @@
+"""One question, from the asking to the conclusion: the graph run on a thread, told as events."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from agent.graph import build
+from agent.inquiry.events import ApprovalNeeded, Event
+from agent.inquiry.lab import Lab
+from agent.inquiry.limits import Limits
+from agent.inquiry.threads import open_threads, thread_names
+from agent.state import Case, State, load_case
+from prompts.budget import Budget
+from prompts.providers import Role
+from store.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.session import Session
+
+STEPS_AT_MOST = 10_000  # the limits end a run long before; this is langgraph's own bound
+
+
+async def investigate(
+    session: "Session", question: str | None, thread: str, limits: Limits, resume: Any = None
+) -> AsyncGenerator[Event, None]:
+    """Investigates `question` on `thread`, new or known; None goes on with what the thread was interrupted in.
+
+    `resume` answers an `ApprovalNeeded`: True allows the tool. Whoever stops listening stops the run; it goes on from
+    the last finished step. UserError when the thread is unknown, of another subject, or of another version.
+    """
+    async with open_threads(session.workspace) as saver:
+        graph = build().compile(checkpointer=saver)
+        config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": STEPS_AT_MOST}
+        stored = await graph.aget_state(config)
+        case = load_case(stored.values, thread)
+        going_on = bool(stored.tasks)  # also those that finished just before the end, which `next` leaves out
+        if question is None and case is None and not going_on:
+            raise _unknown(session, thread)
+        if question is None and not going_on:
+            raise UserError(f"The thread {thread} has concluded: ask it a new question.")
+        start: Any = Command(resume=resume) if resume is not None else None
+        if question is not None:
+            start = State(question=question, case=None, history=case.history if case else [])
+        await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
+        lab = open_lab(session, thread, limits, case if question is None else None)
+        try:
+            if case is not None and case.subject != lab.context.fingerprint:
+                raise UserError(
+                    f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
+                    "--dictionary and --tokens it was begun with, or begin a new thread."
+                )
+            kinds: Any = ["custom", "updates"]
+            stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
+            async with aclosing(stream):
+                async for kind, told in stream:
+                    if kind == "custom":
+                        yield told
+                    elif "__interrupt__" in told:
+                        yield ApprovalNeeded(**told["__interrupt__"][0].value)
+        finally:
+            await lab.llm.aclose()
+
+
+def _budget(limits: Limits, before: Case | None) -> Budget:
+    """What may still be spent: the limits less what earlier runs of this question used up."""
+    tokens, usd = (before.tokens, before.usd or 0.0) if before else (0, 0.0)
+    return Budget(
+        max_usd=None if limits.usd is None else max(0.0, limits.usd - usd),
+        max_tokens=None if limits.tokens is None else max(0, limits.tokens - tokens),
+    )
+
+
+def open_lab(session: "Session", thread: str, limits: Limits, before: Case | None = None) -> Lab:
+    """What a run of the graph works with: subject, harvest and LLM. Close its `llm`.
+
+    `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept.
+    """
+    settings, budget = session.settings, _budget(limits, before)
+    session.check_llm(budget, {Role.AGENT})
+    context = session.context(session.harvest())
+    subject, llm = context.subject, session.llm(budget)
+    context.llm = llm
+    about = (
+        f"{subject.name}, dictionary {subject.dictionary.name} with latents 0 to {subject.dictionary.n_latents - 1} "
+        f"on {subject.hook}"
+    )
+    return Lab(thread, context, limits, llm, about, settings.model, settings.dictionary, settings.hook, before)
+
+
+def _unknown(session: "Session", thread: str) -> UserError:
+    names = thread_names(session.workspace)
+    known = f"this workspace has {', '.join(names[:8])}" if names else "this workspace has none yet"
+    return UserError(f'There is no thread {thread!r}: {known}; glossator ask "..." begins one.')

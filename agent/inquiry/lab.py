@@ -1,0 +1,184 @@
+"""What the nodes work with besides the case: the tools' context, the limits, and whoever is told what happens."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agent.inquiry.events import Event, Spent, TextDelta
+from agent.inquiry.limits import Limits
+from agent.inquiry.menu import signature
+from agent.state import Case, Stated
+from prompts.actions import Action
+from prompts.ask import LLM, Choice
+from prompts.errors import BudgetSpent, NoAnswer
+from prompts.providers import Role
+from store.ledger import Ledger
+from store.types import Fact, ToolOffer
+from tools.workbench.context import Context
+
+F = TypeVar("F", bound=Fact)
+
+TEMPLATE = "investigate"
+SHOWN = {  # a small LLM learns a step's form from examples, a template a step; and the values each takes
+    "hypothesise": ("runs", "problem"),
+    "predict": ("hypotheses", "untested", "problem"),
+    "refine": ("runs", "hypotheses", "problem"),
+    "conclude": ("question", "runs", "hypotheses", "problem"),
+}
+LIMIT_NAMES = {"hours": "minutes"}  # of the budget, as people set them
+MUTE = ("tokens", "dollars", "minutes", "unusable replies")  # limits after which the LLM is not asked again
+
+
+@dataclass
+class Lab:
+    """Built by `investigate` for one run of the graph. `about` describes the subject to the LLM."""
+
+    thread: str
+    context: Context
+    limits: Limits
+    llm: LLM
+    about: str
+    model: str  # the subject's names and dtype, as the settings spell them
+    dictionary: str
+    hook: str | None
+    before: Case | None = None  # what earlier runs of this question had used up
+    tell: Callable[[Event], None] = field(default=lambda event: None)
+    _since: float = 0.0
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.context.ledger
+
+    @property
+    def llm_name(self) -> str:
+        return self.llm.endpoints[Role.AGENT].model
+
+    @property
+    def native(self) -> bool:
+        return self.llm.endpoints[Role.AGENT].tool_calls
+
+    def begin(self, tell: Callable[[Event], None]) -> None:
+        """A node begins: its time counts from now."""
+        self.tell, self._since = tell, time.monotonic()
+
+    def account(self, case: Case) -> None:
+        """Adds the node's time to the case and tells what has been spent."""
+        now = time.monotonic()
+        case.seconds += now - self._since
+        self._since = now
+        budget, before = self.llm.budget, self.before
+        case.tokens = budget.tokens + (before.tokens if before else 0)
+        earlier = before.usd if before else 0.0
+        case.usd = None if budget.unpriced or earlier is None else budget.usd + earlier
+        self.tell(
+            Spent(
+                round=case.round,
+                tool_calls=case.tool_calls,
+                tokens=case.tokens,
+                usd=case.usd,
+                seconds=case.seconds,
+            )
+        )
+
+    def reached(self, case: Case) -> str | None:
+        """The name of the limit that is reached, if one is."""
+        limits = self.limits
+        if limits.minutes is not None and case.seconds >= limits.minutes * 60:
+            return "minutes"
+        if limits.tokens is not None and case.tokens >= limits.tokens:
+            return "tokens"
+        if limits.usd is not None and (case.usd or 0.0) >= limits.usd:
+            return "dollars"
+        if case.tool_calls >= limits.tool_calls and (case.queue or case.step == "observe"):
+            return "tool calls"
+        if case.quiet >= limits.quiet_rounds:
+            return "no new information"
+        return "unusable replies" if case.stumbles >= limits.unusable_replies else None
+
+    def remaining_s(self, case: Case) -> float | None:
+        """Seconds until the limit in minutes; None without one."""
+        if self.limits.minutes is None:
+            return None
+        return max(0.0, self.limits.minutes * 60 - case.seconds - (time.monotonic() - self._since))
+
+    async def once(self, fact: F, **where: str) -> F:
+        """Records `fact`, unless a row among those that `where` names says the same: a step repeated after a crash."""
+
+        def settle() -> F:
+            for kept in self.ledger.find(type(fact), **where):
+                if kept.model_copy(update={"created_at": fact.created_at}) == fact:
+                    return kept
+            self.ledger.append(fact)  # at once: each step waits for its rows
+            return fact
+
+        return await asyncio.to_thread(settle)
+
+    async def ask(self, case: Case, actions: Sequence[Action], tools: Sequence[str] = ()) -> Choice | None:
+        """What the LLM chooses in this step; None when the reply cannot be used or a limit is reached.
+
+        `tools` are the measuring tools among the actions, kept as a `ToolOffer`.
+        """
+        case.asked += 1
+        template, values = prompt(case, self, actions)
+        call: str | None = None
+        try:
+            async with asyncio.timeout(self.remaining_s(case)):
+                choice = await self.llm.act(
+                    Role.AGENT, template, values, actions, lambda text: self.tell(TextDelta(text=text))
+                )
+            call = choice.call_id
+            return choice
+        except NoAnswer as failure:
+            call = failure.call_id
+            case.stumble(str(failure))
+        except BudgetSpent as spent:
+            case.stop(LIMIT_NAMES.get(spent.limit, spent.limit), mute=True)
+        except TimeoutError:
+            case.stop("minutes", mute=True)
+        finally:
+            offer = ToolOffer(
+                investigation=case.investigation, step=case.step, round=case.round, tools=tuple(tools), call=call
+            )
+            if call is not None:
+                await self.once(offer, investigation=case.investigation, call=call)
+        return None
+
+
+def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
+    """The template of the step and its values."""
+    values: dict[str, object] = {
+        "subject": lab.about,
+        "history": case.history,
+        "question": case.question,
+        "aim": case.aim,
+        "runs": [f"{run.label} {run.tool}: {run.line}" for run in case.runs],
+        "hypotheses": [_told(case, hypothesis, lab.native) for hypothesis in case.hypotheses],
+        "step": case.step,
+        "untested": [h.label for h in case.hypotheses if not any(p.hypothesis == h.label for p in case.predictions)],
+        "limit": case.ended,
+        "acts": [] if lab.native else [signature(action) for action in actions],
+        "problem": case.problem,
+    }
+    if lab.native or case.step not in SHOWN:
+        return TEMPLATE, values
+    return f"{TEMPLATE}_{case.step}", {name: values[name] for name in SHOWN[case.step]}
+
+
+def _told(case: Case, hypothesis: Stated, whole: bool) -> str:
+    """A hypothesis with its standing and the runs that decided it; `whole`: and with every prediction."""
+    mine = [p for p in case.predictions if p.hypothesis == hypothesis.label]
+    standing = case.standing(hypothesis.label)
+    by = dict.fromkeys(p.run for p in mine if p.run and p.held is (standing == "supported"))
+    told = f"{hypothesis.label}{' (dull)' if hypothesis.dull else ''}: {hypothesis.claim}"
+    if mine:
+        told += f" [{standing} by {', '.join(map(str, by))}]" if by else f" [{standing}]"
+    if not whole:
+        return told
+    outcomes = {True: "held", False: "FAILED", None: "undecided"}
+    tests = [
+        p.sentence + (f" in {p.run}: {outcomes[p.held]}" if p.run else f", not run: {p.note}" if p.note else "")
+        for p in mine
+    ]
+    return told + "".join(f"\n  predicts {test}" for test in tests)

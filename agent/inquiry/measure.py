@@ -1,0 +1,110 @@
+"""One run of one tool inside an investigation: approved, run at most once, and kept with its reason."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from langgraph.types import interrupt
+
+from agent.inquiry.brief import brief
+from agent.inquiry.events import ToolBegan, ToolEnded
+from agent.inquiry.lab import LIMIT_NAMES, Lab
+from agent.state import Case, Pending, Ran
+from prompts.errors import BudgetSpent, LLMError
+from store.errors import StoreBusy, UserError
+from store.types import Experiment, ToolUse
+from tools.workbench.registry import Tool, get_tool
+from tools.workbench.run import key_of, run, validate
+
+
+def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datetime, lab: Lab) -> Pending:
+    """The run as it will be made. UserError when there is no such tool or the input does not fit."""
+    tool = get_tool(name)
+    if "latent" in tool.input.model_fields and case.latent is not None:
+        input = {"latent": case.latent, **input}
+    valid = validate(tool, input)
+    index = getattr(valid, "latent", None)
+    if isinstance(index, int):
+        lab.context.subject.check_latent(index)
+    return Pending(tool=name, input=valid.model_dump(mode="json"), why=why, since=since)
+
+
+def already(case: Case, pending: Pending, lab: Lab) -> Ran | None:
+    """The run of this investigation that `pending` would repeat."""
+    key = key_of(pending.tool, pending.input, lab.context)
+    return next((ran for ran in case.runs if ran.key == key), None)
+
+
+class NotRun(Exception):
+    """A run that was not made; the text is a sentence for the LLM."""
+
+
+async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
+    """Makes the run, unless it was made before a crash. Raises NotRun when it was refused or a limit was reached.
+
+    Interrupts the graph when the tool's estimate is above the limit that needs no approval.
+    """
+    experiment = _finished(pending, lab)
+    if experiment is None:
+        if refusal := _unapproved(pending, lab):
+            raise NotRun(refusal)
+        lab.tell(ToolBegan(tool=pending.tool, why=pending.why, input=pending.input))
+        case.tool_calls += 1
+        try:
+            async with asyncio.timeout(lab.remaining_s(case)):
+                first = pending.predictions[0] if pending.predictions else None
+                experiment = await run(pending.tool, pending.input, lab.context, first)
+        except BudgetSpent as spent:
+            case.stop(LIMIT_NAMES.get(spent.limit, spent.limit), mute=True)
+            raise NotRun(str(spent)) from None
+        except TimeoutError:
+            case.stop("minutes", mute=True)
+            raise NotRun("the time was up") from None
+        except (LLMError, StoreBusy):
+            raise
+        except UserError as error:
+            raise NotRun(str(error)) from None
+    use = ToolUse(
+        investigation=case.investigation,
+        step=case.step,
+        round=case.round,
+        experiment=experiment.id,
+        why=pending.why,
+    )
+    await lab.once(use, investigation=case.investigation, experiment=experiment.id)
+    short = brief(experiment)
+    lab.tell(
+        ToolEnded(
+            tool=pending.tool,
+            experiment=experiment.id,
+            ok=experiment.error is None,
+            verdict=short.verdict,
+            seconds=experiment.seconds,
+            output=experiment.output,
+        )
+    )
+    case.fresh = case.fresh or experiment.error is None
+    return case.add_run(experiment, short.verdict)
+
+
+def _finished(pending: Pending, lab: Lab) -> Experiment | None:
+    """The run, if it is in the ledger already: made by this investigation before it was cut off."""
+    found = lab.ledger.find(Experiment, key=key_of(pending.tool, pending.input, lab.context))
+    return next((experiment for experiment in found if experiment.created_at >= pending.since), None)
+
+
+def _unapproved(pending: Pending, lab: Lab) -> str | None:
+    """Why a dear run may not be made; asks, where somebody is there to answer."""
+    seconds = _estimate(get_tool(pending.tool), pending, lab)
+    if seconds is None or seconds <= lab.limits.approve_seconds:
+        return None
+    estimate = f"about {seconds:,.0f} s, more than the {lab.limits.approve_seconds:,.0f} s that need no approval"
+    if not lab.limits.interactive:
+        return f"{pending.tool} would take {estimate}, and nobody is here to approve it: choose a cheaper run."
+    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": estimate}) is True:
+        return None
+    return f"{pending.tool} was not approved: choose another run."
+
+
+def _estimate(tool: Tool, pending: Pending, lab: Lab) -> float | None:
+    return None if tool.estimate is None else tool.estimate(validate(tool, pending.input), lab.context)

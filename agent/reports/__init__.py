@@ -1,0 +1,1 @@
+"""A thread as a report for a colleague, with its figures."""

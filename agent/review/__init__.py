@@ -1,0 +1,1 @@
+"""Labels under a person's eyes: cards and the reviewer's desk."""

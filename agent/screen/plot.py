@@ -1,0 +1,103 @@
+"""Small charts out of characters: bars, and curves with their intervals."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from agent.screen.show import ELLIPSIS, plain
+
+EIGHTHS = " ▏▎▍▌▋▊▉"
+UP, DOWN = "green", "red"
+LABEL_CELLS = 24
+ROWS, COLUMNS = 8, 48  # of a chart at most
+POINT, HOLLOW, LINE, SPREAD, ZERO = "●", "○", "·", "│", "┈"
+
+Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
+
+
+def bars(rows: Sequence[tuple[str, float]], width: int) -> Text:
+    """One line a row: label, value, and a bar from zero, red below it. `width` in cells; empty without rows."""
+    if not rows:
+        return Text()
+    labels = [_fitted(label, min(LABEL_CELLS, width // 3)) for label, _ in rows]
+    values = [number(value) for _, value in rows]
+    wide, long = max(map(cell_len, labels)), max(map(len, values))
+    cells = max(1, min(COLUMNS, width - wide - long - 3))
+    most = max(abs(value) for _, value in rows) or 1.0
+    lines = [
+        Text.assemble(
+            label + " " * (wide - cell_len(label)),
+            (f" {shown:>{long}} ", "bold"),
+            (_bar(abs(value) / most * cells), UP if value >= 0 else DOWN),
+        )
+        for label, shown, (_, value) in zip(labels, values, rows, strict=True)
+    ]
+    return Text("\n").join(lines)
+
+
+def curve(
+    points: Sequence[Point], width: int, x_name: str = "", y_name: str = "", controls: Sequence[Sequence[Point]] = ()
+) -> Text:
+    """The points joined by straight lines, intervals as strokes, zero as a dashed line, the controls' points hollow.
+
+    Empty below two different x.
+    """
+    ordered = sorted(points)
+    if len({x for x, *_ in ordered}) < 2:
+        return Text()
+    beside = [(x, y) for control in controls for x, y, *_ in control if ordered[0][0] <= x <= ordered[-1][0]]
+    heights = [y for _, *ys in ordered for y in ys if y is not None] + [y for _, y in beside] + [0.0]
+    low, high = min(heights), max(heights)
+    high = high if high > low else low + 1.0
+    marks = {0: number(high), ROWS - 1: number(low)}
+    margin = max(map(len, marks.values()))
+    cells = max(8, min(COLUMNS, width - margin - 3))
+    left, right = ordered[0][0], ordered[-1][0]
+
+    def column(x: float) -> int:
+        return round((x - left) / (right - left) * (cells - 1))
+
+    def row(y: float) -> int:
+        return round((high - y) / (high - low) * (ROWS - 1))
+
+    grid = [[" "] * cells for _ in range(ROWS)]
+    grid[row(0.0)] = [ZERO] * cells
+    for (x1, y1, *_), (x2, y2, *_) in pairwise(ordered):
+        for c in range(column(x1), column(x2) + 1):
+            share = (c - column(x1)) / max(1, column(x2) - column(x1))
+            grid[row(y1 + share * (y2 - y1))][c] = LINE
+    for x, _, bottom, top in ordered:
+        if bottom is not None and top is not None:
+            for r in range(row(top), row(bottom) + 1):
+                grid[r][column(x)] = SPREAD
+    for x, y in beside:
+        grid[row(y)][column(x)] = HOLLOW
+    for x, y, *_ in ordered:
+        grid[row(y)][column(x)] = POINT
+    text = Text()
+    if y_name:
+        text.append(f"{_fitted(y_name, width)}\n", "dim")
+    for r, line in enumerate(grid):
+        text.append(f"{marks.get(r, ''):>{margin}} ┤", "dim").append("".join(line), "cyan").append("\n")
+    ends = number(left), number(right)
+    between = max(1, cells - len(ends[0]) - len(ends[1]))
+    ruler = f"{ends[0]}{_fitted(x_name, between).center(between)}{ends[1]}"
+    return text.append(" " * (margin + 2) + ruler, "dim")
+
+
+def number(value: float) -> str:
+    """`value` to three digits, plain where that is short."""
+    return f"{value:.3g}"
+
+
+def _bar(cells: float) -> str:
+    whole, part = divmod(round(cells * 8), 8)
+    return "█" * whole + EIGHTHS[part].strip()
+
+
+def _fitted(label: str, cells: int) -> str:
+    text = plain(label)
+    text.truncate(max(1, cells), overflow="ellipsis")
+    return text.plain or ELLIPSIS
