@@ -89,21 +89,22 @@ def spelled_out(case: Case, arguments: dict[str, Any], examples: dict[str, Any])
 
 
 def contexts(examples: dict[str, Any]) -> list[tuple[str, str]]:
-    """What stands before and after the strongest token of the examples, first where no other token fires."""
-    alone: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
+    """What stands before and after the strongest token of the examples, as far as no other token fires."""
+    found = []
     for example in [*examples["deciles"], *examples["top"]]:
         tokens, activations = example["tokens"], example["activations"]
         at = activations.index(max(activations))
         if activations[at] < CLEAR * examples["max"] or not tokens[at].strip():
             continue
-        before, after = "".join(tokens[:at]), "".join(tokens[at + 1 :])
+        fires = [activation >= LEAST * examples["max"] for activation in activations]
+        first = max((place + 1 for place in range(at) if fires[place]), default=0)
+        end = next((place for place in range(at + 1, len(tokens)) if fires[place]), len(tokens))
+        before, after = "".join(tokens[first:at]), "".join(tokens[at + 1 : end])
         gap = " " if tokens[at][:1].isspace() or before[-1:].isspace() else ""
-        before = " ".join(before.split()[-BEFORE:]) + gap
+        before = (" ".join(before.split()[-BEFORE:]) + gap).lstrip()
         after = (" " if after[:1].isspace() else "") + " ".join(after.split()[:AFTER])
-        rest = [activation for place, activation in enumerate(activations) if place != at]
-        (alone if max(rest, default=0) < LEAST * examples["max"] else others).append((before, after))
-    return list(dict.fromkeys([*alone, *others]))
+        found.append((before, after))
+    return list(dict.fromkeys(found))
 
 
 def random_words(examples: dict[str, Any]) -> list[str]:
