@@ -72,6 +72,8 @@ def spelled_out(case: Case, arguments: dict[str, Any], examples: dict[str, Any])
     known = {word.lower() for word in firing}
     silent = [word for word in random_words(examples) if word.lower() not in known]
     places, begin = contexts(examples), PAIRS * sum(run.tool == MINIMAL_PAIRS for run in case.runs)
+    if firing[0][:1].isalpha():  # a word goes where a word stood, as long as there is such a place
+        places.sort(key=lambda place: not place[0].endswith(" "))
     pairs: list[dict[str, str]] = []
     for number, cause in enumerate(firing if places and silent else ()):
         before, after = places[(begin + number) % len(places)]
