@@ -65,7 +65,7 @@ def test_ctrl_c_stops_a_step_and_keeps_the_conversation(
     with terminal(world.folder, "chat") as person:
         person.type(QUESTION + ENTER)
         person.see("top_examples")
-        person.see("fires on", since="top_examples")
+        person.see("strongest:", since="top_examples")
         person.type(CTRL_C)
         person.see("Stopped.")
         scripted.script()
