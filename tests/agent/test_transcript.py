@@ -9,9 +9,9 @@ from rich.console import Console
 
 from agent.conversation.transcript import Transcript
 from agent.inquiry.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
-from agent.screen.draw import figures
+from agent.screen.draw import drawn
 from agent.screen.panels import approval_panel, call_panel
-from agent.screen.plot import bars, curve
+from agent.screen.plot import bars, curve, heat_map
 from store.types import Claim
 from tests.agent.script import APPROVAL, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
 
@@ -104,11 +104,23 @@ def test_a_curve_has_its_points_intervals_zero_and_controls() -> None:
     assert curve([(1.0, 1.0, None, None)], 80).plain == ""
 
 
+def test_a_heat_map_has_a_symmetric_scale_and_says_what_does_not_fit() -> None:
+    values = [[0.0, 2.0, -2.0], [None, -0.5, 1.0]]
+    name, second, *foot = heat_map(["L0", "L10"], ["a", "bc", "d"], values, 80, False).plain.split("\n")
+    assert name.split() == ["L0", "#", "(#)"]
+    assert second.split() == ["L10", "(·)", "+"]
+    assert [line.split() for line in foot[:2]] == [["a", "b", "d"], ["c"]]
+    assert foot[2].split() == ["(#)", "-2", "#", "2"]
+    coloured = heat_map(["L0"], ["a"], [[-1.0]], 80, True)
+    assert any("rgb(50,120,250)" in str(span.style) for span in coloured.spans)
+    assert "1 more columns do not fit" in heat_map(["L0", "L10"], ["a", "bc", "d"], values, 12, False).plain
+
+
 def test_what_an_edit_does_is_drawn_beside_its_controls() -> None:
     effect = {"value": 1.0, "effect": -2.0, "low": -2.5, "high": -1.5, "kl": 0.1, "norm": 3.0}
     output = {"metric": "p", "effect": effect, "controls": {"no_edit": effect | {"effect": 0.0}, "other": "latent 7"}}
     console = Console(width=60)
-    with console.capture() as drawn:
-        console.print(*figures(output, 60, False), sep="\n")
-    lines = [line.split() for line in drawn.get().splitlines() if line.strip()]
+    with console.capture() as shown:
+        console.print(*drawn(output, 60, False), sep="\n")
+    lines = [line.split() for line in shown.get().splitlines() if line.strip()]
     assert [line[:3] for line in lines] == [["effect"], ["effect", "-2", lines[1][2]], ["no", "edit", "0"]]
