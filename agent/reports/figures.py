@@ -32,8 +32,10 @@ def reading(tokens: Sequence[str], activations: Sequence[float]) -> str:
     peak = max(*activations, 0.0) or 1.0
     spans = []
     for token, value in zip(tokens, activations, strict=True):
-        shade = f"background:rgba(217,119,6,{0.15 + 0.75 * value / peak:.2f})"
-        spans.append(f'<mark style="{shade}" title="{value:.3g}">{_text(token)}</mark>' if value > 0 else _text(token))
+        word = token.lstrip(" ") or token
+        space, shade = token[: len(token) - len(word)], f"background:rgba(217,119,6,{0.15 + 0.75 * value / peak:.2f})"
+        marked = f'<mark style="{shade}" title="{value:.3g}">{_text(word)}</mark>'
+        spans.append(space + (marked if value > 0 else _text(word)))
     return f'<p class="reading">{"".join(spans)}</p>'
 
 
