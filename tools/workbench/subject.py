@@ -254,8 +254,12 @@ class Subject:
     @cached_property
     def typical_norm(self) -> float:
         """Median residual norm over the calibration text: what sinks are measured against."""
-        residual = self.residual(self.calibration_tokens)
-        return float(residual.float().norm(dim=-1).median())
+        return float(self.calibration.float().norm(dim=-1).median())
+
+    @cached_property
+    def calibration(self) -> Tensor:
+        """[8, 256, d_model]: the residual stream on the calibration text, read once."""
+        return self.residual(self.calibration_tokens)
 
     @cached_property
     def calibration_tokens(self) -> Tensor:
