@@ -16,6 +16,7 @@ from agent.commands.mcp import mcp
 from agent.commands.replay import replay
 from agent.commands.review import review_app
 from agent.commands.tool import tool_app
+from agent.commands.version import options
 from agent.screen.console import emit, quiet_libraries, say
 from store.errors import UserError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 dictionary_app = typer.Typer(help="Dictionaries: how good is one?", no_args_is_help=True)
+app.callback()(options)
 app.add_typer(dictionary_app, name="dictionary")
 app.add_typer(tool_app, name="tool")
 app.add_typer(review_app, name="review")

@@ -1,11 +1,13 @@
 """Events on a terminal: readable at every width, and nothing untrusted steers the terminal."""
 
 import re
+from collections.abc import Iterable
 from io import StringIO
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 from agent.conversation.transcript import Transcript
 from agent.inquiry.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
@@ -46,15 +48,24 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
         assert piece in text
 
 
+def plain(printed: Iterable[RenderableType]) -> list[str]:
+    """The words of lines that are plain text."""
+    lines = []
+    for line in printed:
+        assert isinstance(line, Text)
+        lines.append(line.plain)
+    return lines
+
+
 def test_words_stream_as_they_wrap() -> None:
     console = Console(file=StringIO(), width=20)
     transcript = Transcript(console)
     words = ("one ", "two ", "three ", "four ", "five ", "six ")
-    lines = [text.plain for word in words for text in transcript.take(TextDelta(text=word))]  # type: ignore[union-attr]
+    lines = [line for word in words for line in plain(transcript.take(TextDelta(text=word)))]
     assert lines == ["one two three four"]
     assert next(transcript.live()).plain == "five six "
-    assert [t.plain for t in transcript.take(TextDelta(text="\nnext"))] == ["five six "]
-    assert [t.plain.rstrip() for t in transcript.flush()] == ["next"]
+    assert plain(transcript.take(TextDelta(text="\nnext"))) == ["five six "]
+    assert [line.rstrip() for line in plain(transcript.flush())] == ["next"]
 
 
 def test_a_tool_call_opens_into_what_why_verdict_seconds_id_and_figures() -> None:

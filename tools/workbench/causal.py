@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from tools.workbench.context import Context
@@ -67,7 +67,7 @@ def interval(values: np.ndarray) -> tuple[float | None, float | None]:
     """The 95 % interval of the mean of values [n] (Student's t); (None, None) for one value."""
     if len(values) < 2:
         return None, None
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()) - half, float(values.mean()) + half
 
 

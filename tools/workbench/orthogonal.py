@@ -1,15 +1,18 @@
 """A copy of the model that can no longer write along a direction."""
 
 from copy import deepcopy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 
 from tools.workbench.registry import ToolError
 
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
-def orthogonalised(model: TransformerBridge, direction: Tensor, untie: bool = True) -> TransformerBridge:
+
+def orthogonalised(model: "TransformerBridge", direction: Tensor, untie: bool = True) -> "TransformerBridge":
     """A copy whose embedding, attention outputs and MLP outputs have no part along `direction` [d_model].
 
     W <- W - r r' W for each matrix that writes to the residual stream (Arditi et al. 2406.11717). Where
