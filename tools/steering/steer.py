@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import along_random, interval, peer, said, stands_clear, told
+from tools.workbench.causal import along_random, interval, outweighs, peer, said, told
 from tools.workbench.context import Context
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
@@ -70,7 +70,7 @@ def estimate(input: Input, context: Context) -> float:
     return CONDITIONS * len(input.prompts) * (input.tokens + 3) * SECONDS
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def steer(input: Input, context: Context) -> Output:
     """Continues prompts with the model while latents, directions, neurons or heads are edited in every token.
 
@@ -104,7 +104,7 @@ def steer(input: Input, context: Context) -> Output:
     at_random, random_kl = written(random)
     other, other_kl = written([group for group, _ in peers])
     names = ", ".join(name for _, name in peers)
-    clear = stands_clear(kl, [random_kl, other_kl])
+    clear = outweighs(kl, [random_kl, other_kl])
     verdict = (
         f"shifts the next token by a KL of {told(steered.kl, steered.low, steered.high, '')} nats; a random direction "
         f"by {at_random.kl:.3g}, {names} by {other.kl:.3g}: {said(clear, len(prompts))}. Perplexity of the text under "

@@ -25,6 +25,7 @@ from tools.workbench.registry import ToolOutput
 from tools.workbench.stats import CONFIDENCE
 
 RANDOMS = 3  # random directions that are tried
+LEAST_KL = 1e-9  # nats: less is rounding
 
 
 class Effect(ToolOutput):
@@ -90,6 +91,17 @@ def stands_clear(change: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
     sign = np.sign(change.mean())
     lows = [interval(sign * change)[0]]
     lows += [interval(sign * change - np.sign(control.mean()) * control)[0] for control in controls]
+    return all(low is not None and low > 0 for low in lows)
+
+
+def outweighs(kl: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
+    """Whether divergences kl [n] are larger than those of every control [n], prompt by prompt, by more than chance.
+
+    Their logarithms are compared: what steering does to a prompt goes by factors, and a few prompts that any push
+    throws over would drown the rest.
+    """
+    logs = [np.log(np.maximum(each, LEAST_KL)) for each in (kl, *controls)]
+    lows = [interval(logs[0] - control)[0] for control in logs[1:]]
     return all(low is not None and low > 0 for low in lows)
 
 
