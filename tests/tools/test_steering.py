@@ -11,6 +11,7 @@ import torch
 from store.ledger import Ledger
 from store.types import Experiment
 from tests.tools.world import FakeLLM
+from tools.dictionaries.load import load_subject
 from tools.organisms.refusal.texts import requests
 from tools.steering.orthogonalise_weights import without
 from tools.workbench import doses
@@ -106,11 +107,20 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
 def test_orthogonalised_weights_equal_directional_ablation(context: Context, harm: Any) -> None:
     """F10."""
     prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
-    output = call("orthogonalise_weights", context, direction=harm.direction, prompts=prompts, metric=SENTIMENT)
+    more = {"direction": harm.direction, "prompts": prompts, "metric": SENTIMENT}
+    output = call("orthogonalise_weights", context, save=True, **more)
     assert output.tied
     assert output.from_ablation < 1e-3
     assert output.moved > 1
     assert output.controls.no_edit.effect == 0
+    folder = context.ledger.store.path.parent / output.saved
+    opened = load_subject(model=str(folder), dtype="float32")
+    edit = Edit(operation="ablate", direction=harm.direction, layers="all", include_sinks=True)
+    changes = prepare(context.subject, [edit], context.directions)
+    tokens = opened.to_tokens(prompts[0])
+    assert torch.equal(tokens, context.subject.to_tokens(prompts[0]))
+    torch.testing.assert_close(opened.logits(tokens), context.subject.logits(tokens, changes), rtol=0, atol=1e-3)
+    assert output.saved in output.verdict
 
 
 def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> None:
