@@ -10,6 +10,7 @@ from torch import Tensor
 from store.ids import content_hash
 from tools.workbench.causal import Controls, Effect, active_latents, effect_of, said, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
 from tools.workbench.metrics import Metric, Texts, alike, encode, observe
@@ -18,6 +19,8 @@ from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 
 SAME = 1e-3  # logits
+READINGS = 8.5  # of the prompts
+COPIES, SAVING = 2e-8, 4e-8  # seconds a parameter
 MODELS = "models"  # the workspace's folder of copies
 
 
@@ -52,8 +55,10 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: three copies of the model and seven readings of the prompts."""
-    return 10 + 0.4 * len(input.prompts)
+    """Seconds: three copies of the model, readings of the prompts, and one copy written."""
+    parameters: int = sum(weight.numel() for weight in context.subject.model.original_model.parameters())
+    reading = pace(context.subject).reading(context.subject, input.prompts, input.chat)
+    return (COPIES + SAVING * input.save) * parameters + READINGS * reading
 
 
 @tool(version=2, estimate=estimate)

@@ -6,17 +6,17 @@ from pydantic import Field
 
 from tools.workbench.causal import along_random, interval, stands_clear
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.doses import at_cost
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
-from tools.workbench.effects import fit, starts, targeted, written_latents
+from tools.workbench.effects import PROMPT, fit, starts, targeted, written_latents
 from tools.workbench.examples import need_firings
 from tools.workbench.negatives import decoder_cosines
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 
 NEIGHBOURS = 0.25  # share of the vectors that are the nearest latents' directions; the others are random latents'
-SEARCH_SECONDS, TOKEN_SECONDS = 5.0, 0.02
 
 
 class Input(ToolInput):
@@ -66,7 +66,8 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: for every vector the search for its strength and one sample."""
-    return (input.vectors + 5) * (SEARCH_SECONDS + TOKEN_SECONDS * input.tokens * input.prompts)
+    now = pace(context.subject)
+    return (input.vectors + 6) * (now.search + now.sampling(input.prompts, PROMPT, input.tokens))
 
 
 @tool(version=2, estimate=estimate)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tools.workbench.causal import active_latents, interval, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
@@ -18,7 +19,6 @@ from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 VALIDATION = 0.3  # of the prompts of each kind: graded on; the others make the means
 LEAST = 8  # prompts of each kind
 RANDOMS = 3
-PASS_SECONDS = 0.05  # for each prompt of a forward pass, on two CPU cores
 
 
 class Input(ToolInput):
@@ -99,8 +99,10 @@ class Graded(NamedTuple):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: two conditions on the others and one on the showing prompts for every candidate."""
-    n = len(input.layers or range(context.subject.n_layers)) * len(input.positions) + 4
-    return PASS_SECONDS * (n * VALIDATION * (len(input.showing) + 2 * len(input.other)) + 2 * len(input.showing))
+    now = pace(context.subject)
+    showing, other = (now.reading(context.subject, texts, input.chat) for texts in (input.showing, input.other))
+    n = len(input.layers or range(context.subject.n_layers)) * len(input.positions) + RANDOMS + 1
+    return (1 + n * VALIDATION) * (showing + 2 * other)
 
 
 @tool(version=2, estimate=estimate)

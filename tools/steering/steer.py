@@ -1,5 +1,6 @@
 """Writes text with the model while it is edited, beside what it writes without the edit and under its controls."""
 
+from collections import Counter
 from typing import Annotated
 
 import numpy as np
@@ -8,12 +9,12 @@ from torch import Tensor
 
 from tools.workbench.causal import along_random, interval, outweighs, peer, said, told
 from tools.workbench.context import Context
+from tools.workbench.costs import CHAT, pace
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.metrics import alike, encode
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 
-SECONDS = 0.06  # a token of one batch on two CPU cores
 CONDITIONS = 4
 
 
@@ -67,7 +68,13 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: each prompt is continued under each condition, then read twice."""
-    return CONDITIONS * len(input.prompts) * (input.tokens + 3) * SECONDS
+    now = pace(context.subject)
+    lengths = Counter(1 + len(ids) + CHAT * input.chat for ids in context.subject.tokenize(input.prompts))
+    seconds = 0.0
+    for length, count in lengths.items():
+        seconds += now.writing(count, length, input.tokens)
+        seconds += 2 * count * (now.start + now.token * (length + input.tokens))
+    return CONDITIONS * seconds
 
 
 @tool(version=2, estimate=estimate)

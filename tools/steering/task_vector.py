@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tools.workbench.causal import active_latents, interval, said, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.metrics import Observed, Words, observe
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
@@ -14,7 +15,6 @@ from tools.workbench.tasks import Queries, put, queries, vectors
 
 DEMONSTRATED = 0.5  # share of the pairs that examples are made of
 CHOOSING = 0.3  # share of the others that the layer is chosen on
-SECONDS = 0.05  # of a short prompt, on two CPU cores
 
 
 class Input(ToolInput):
@@ -78,8 +78,11 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: two sets of examples are read, and the queries once for each layer and each control."""
+    now = pace(context.subject)
+    each = now.reading(context.subject, [f"{query} {answer}" for query, answer in input.pairs]) / len(input.pairs)
+    asked = len(input.pairs) * (1 - DEMONSTRATED)
     layers = len(input.layers) if input.layers else context.subject.n_layers / 3
-    return SECONDS * (2 * input.prompts * input.shots / 2 + len(input.pairs) / 2 * (input.shots / 2 + 6 + layers))
+    return each * (2 * input.prompts * input.shots + asked * (input.shots + 6 + CHOOSING * layers))
 
 
 @tool(version=1, estimate=estimate)
@@ -110,7 +113,7 @@ def task_vector(input: Input, context: Context) -> Output:
         Tried(layer=layer, accuracy=choosing.accuracy(seen), answer=float(seen.values.mean()))
         for layer, seen in zip(layers, found, strict=True)
     )
-    best = max(range(len(layers)), key=lambda i: (tried[i].accuracy, tried[i].answer))
+    best = max(range(len(layers)), key=lambda i: tried[i].answer)
     layer, vector = layers[best], true[best]
     norm = float(vector.norm())
     active = active_latents(context, asked.prompts)

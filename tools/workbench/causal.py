@@ -146,7 +146,7 @@ def measured(
     peers = [peer(context, edit, group, prompts, rng) for edit, group in zip(edits, groups, strict=True)]
     other = seen([group for group, _ in peers])
     change = after.values - before.values
-    clear = stands_clear(change, [random.values - before.values, other.values - before.values])
+    clear = stands_clear(change, [control.values - before.values for control in (*drawn, other)])
     effect = effect_of(before, after)
     controls = Controls(
         no_edit=effect_of(before, nothing),
