@@ -16,7 +16,7 @@ from tools.workbench.stats import auroc
 
 HELD_OUT = 0.3  # of each class
 LEAST = 4  # texts of each class
-FITS = 1.0  # seconds of the fits and their baselines
+FITS = 0.5  # seconds of the fits and their baselines
 
 
 class Input(ToolInput):
