@@ -64,7 +64,7 @@ def sentiment(context: Context) -> Any:
 @pytest.fixture(scope="module")
 def harm(context: Context) -> Any:
     """The mean difference between harmful and harmless requests at layer 19."""
-    showing, other = (requests(harmful, held=False)[:20] for harmful in (True, False))
+    showing, other = (requests(harmful, held=False)[:8] for harmful in (True, False))
     return call("find_direction", context, layer=19, positive=showing, negative=other, chat=True)
 
 

@@ -28,7 +28,8 @@ class Output(CausalOutput):
 def estimate(input: Input, context: Context) -> float:
     """Seconds: the prompts are read under each condition."""
     directions = any(target.kind == "direction" for target in input.targets)
-    return causal(context.subject, input.prompts, input.chat, directions)
+    everywhere = any(target.layers == "all" for target in input.targets)
+    return causal(context.subject, input.prompts, input.chat, directions, everywhere)
 
 
 @tool(version=2, estimate=estimate)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tools.workbench.causal import active_latents, interval, stands_clear, told
 from tools.workbench.context import Context
-from tools.workbench.costs import pace
+from tools.workbench.costs import EVERYWHERE, pace
 from tools.workbench.directions import Direction
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
@@ -100,9 +100,15 @@ class Graded(NamedTuple):
 def estimate(input: Input, context: Context) -> float:
     """Seconds: two conditions on the others and one on the showing prompts for every candidate."""
     now = pace(context.subject)
-    showing, other = (now.reading(context.subject, texts, input.chat) for texts in (input.showing, input.other))
+
+    def reading(texts: Texts, share: float) -> float:
+        some = texts[: max(2, round(share * len(texts)))]
+        return now.reading(context.subject, some, input.chat)
+
     n = len(input.layers or range(context.subject.n_layers)) * len(input.positions) + RANDOMS + 1
-    return (1 + n * VALIDATION) * (showing + 2 * other)
+    showing, other = (reading(texts, VALIDATION) for texts in (input.showing, input.other))
+    whole = reading(input.showing, 1) + reading(input.other, 1)
+    return whole + n * (EVERYWHERE * (showing + other) + other)
 
 
 @tool(version=2, estimate=estimate)

@@ -15,6 +15,7 @@ CHAT = 30  # tokens that a chat template adds
 SEARCH = 10  # passes over plain text until a strength is found that has a given cost
 CAUSAL = 8.5  # readings of the prompts in a measurement beside its controls
 ILLUSION = 5  # and in the check of a direction
+EVERYWHERE = 5  # times as long: a short pass that is edited wherever the residual stream is read
 
 
 class Pace(NamedTuple):
@@ -66,6 +67,9 @@ def pace(subject: Subject) -> Pace:
     return Pace(max(0.0, short - SHORT * token), token)
 
 
-def causal(subject: Subject, texts: Sequence[str], chat: bool, directions: bool) -> float:
-    """Seconds of `tools.workbench.causal.measured` on prompts."""
-    return (CAUSAL + ILLUSION * directions) * pace(subject).reading(subject, texts, chat)
+def causal(
+    subject: Subject, texts: Sequence[str], chat: bool, directions: bool = False, everywhere: bool = False
+) -> float:
+    """Seconds of `tools.workbench.causal.measured` on prompts: do the edits change directions, and in every layer?"""
+    readings = CAUSAL * (EVERYWHERE if everywhere else 1) + ILLUSION * directions
+    return readings * pace(subject).reading(subject, texts, chat)
