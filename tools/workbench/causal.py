@@ -25,6 +25,7 @@ from tools.workbench.registry import ToolOutput
 from tools.workbench.stats import CONFIDENCE
 
 RANDOMS = 3  # random directions that are tried
+LEAST_KL = 1e-9  # nats: less is rounding
 
 
 class Effect(ToolOutput):
@@ -93,6 +94,17 @@ def stands_clear(change: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
     return all(low is not None and low > 0 for low in lows)
 
 
+def outweighs(kl: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
+    """Whether divergences kl [n] are larger than those of every control [n], prompt by prompt, by more than chance.
+
+    Their logarithms are compared: what steering does to a prompt goes by factors, and a few prompts that any push
+    throws over would drown the rest.
+    """
+    logs = [np.log(np.maximum(each, LEAST_KL)) for each in (kl, *controls)]
+    lows = [interval(logs[0] - control)[0] for control in logs[1:]]
+    return all(low is not None and low > 0 for low in lows)
+
+
 def told(value: float, low: float | None, high: float | None, sign: str = "+") -> str:
     """A number and its interval: +1.20 [+1.00, +1.40]."""
     return f"{value:{sign}.3g}" + (f" [{low:{sign}.3g}, {high:{sign}.3g}]" if low is not None else "")
@@ -134,7 +146,7 @@ def measured(
     peers = [peer(context, edit, group, prompts, rng) for edit, group in zip(edits, groups, strict=True)]
     other = seen([group for group, _ in peers])
     change = after.values - before.values
-    clear = stands_clear(change, [random.values - before.values, other.values - before.values])
+    clear = stands_clear(change, [control.values - before.values for control in (*drawn, other)])
     effect = effect_of(before, after)
     controls = Controls(
         no_edit=effect_of(before, nothing),

@@ -230,7 +230,8 @@ class Subject:
     def reading_points(self) -> list[str]:
         """Wherever a layer or the unembedding reads the residual stream."""
         middle = [f"blocks.{layer}.hook_resid_mid" for layer in range(self.n_layers)]
-        inside = [point for point in middle if point in self.model.hook_dict]  # none where a layer's parts are parallel
+        points = self.model.hook_dict  # made anew each time it is asked for
+        inside = [point for point in middle if point in points]  # none where a layer's parts are parallel
         return [*self.residual_points, *inside, f"blocks.{self.n_layers - 1}.hook_resid_post"]
 
     @cached_property
