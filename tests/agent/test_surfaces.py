@@ -30,7 +30,7 @@ from tools.workbench import registry
 from tools.workbench.registry import ToolError, tools
 from tools.workbench.subject import Subject
 
-BAD = "top_examples cannot take that input (latent: Input should be a valid integer"
+BAD = "top_examples cannot take that input: latent: Input should be a valid integer"
 AT = {"latent": ANIMAL, "top": 1, "deciles": 0, "random": 0}
 
 
@@ -194,7 +194,7 @@ def test_python_tools_are_plain_functions(world: Commands) -> None:
         assert isinstance(found.output, Output)
         assert found.output.top[0].peak == found.output.max
         assert session.sql(f"SELECT tool FROM experiments WHERE id = '{found.id}'") == [{"tool": "top_examples"}]
-        assert repr(found).startswith(f"top_examples {found.id[:8]}: fires on")
+        assert repr(found).startswith(f"top_examples {found.id[:8]}: strongest")
         with pytest.raises(UserError, match="cannot take that input"):
             session.tools.top_examples(latent="many")
         with pytest.raises(ToolError, match="A text is empty"):

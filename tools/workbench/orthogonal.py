@@ -41,14 +41,14 @@ def orthogonalised(model: "TransformerBridge", direction: Tensor, untie: bool = 
     return copied
 
 
-def tied(model: TransformerBridge) -> bool:
+def tied(model: "TransformerBridge") -> bool:
     """Whether the unembedding is the embedding's own matrix."""
     inner = model.original_model
     own: bool = inner.get_output_embeddings().weight.data_ptr() == inner.get_input_embeddings().weight.data_ptr()
     return own
 
 
-def keep(model: TransformerBridge, folder: Path) -> None:
+def keep(model: "TransformerBridge", folder: Path) -> None:
     """Writes weights, configuration and tokenizer to `folder`, whole or not at all; a folder that is there stays.
 
     UserError when the disk is full.
