@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from agent.bench.trials import Said
 from agent.inquiry.events import Spent
 from agent.inquiry.limits import Limits
+from agent.state import VERSION
 from prompts.errors import BudgetSpent
 from store.ids import content_hash
 
@@ -24,7 +25,7 @@ class ByAgent:
 
     def __init__(self, session: "Session", subject: str, llm: str, tokens: int, budget: "Budget") -> None:
         self._session = session
-        self._key = content_hash([subject, llm, tokens])[:8]
+        self._key = content_hash([subject, llm, tokens, VERSION])[:8]
         self._tokens = tokens
         self._budget = budget
 
@@ -80,12 +81,12 @@ class ByAgent:
 def surviving(case: "Case") -> tuple[str | None, bool]:
     """The label that an investigation leaves, and whether it stands by it.
 
-    The hypotheses whose predictions held; if there are none the dull one, if its own did. Failing both, the first
-    hypothesis that was not refuted, which is a guess. None when all were.
+    The hypotheses whose predictions held; if there are none the dull one, if its own did, which only says that it is
+    not excluded. Failing both, the first hypothesis that was not refuted, a guess. None when all were.
     """
     for dull in (False, True):
         held = [h.claim for h in case.hypotheses if h.dull is dull and case.standing(h.label) == "supported"]
         if held:
-            return " ".join(held), True
+            return " ".join(held), not dull
     guesses = [h.claim for h in case.hypotheses if not h.dull and case.standing(h.label) == "untested"]
     return (guesses[0] if guesses else None), False
