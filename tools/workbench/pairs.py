@@ -1,28 +1,30 @@
 """Clean and corrupted prompts as data: token-aligned, their answers single tokens, and which were dropped and why.
 
-How to use it: put a `Contrast` into a tool's input; `aligned(subject, contrast, seed)` gives the `Pairs`. Patch those
-of `pairs.same_places(subject)` where positions are compared, else each of `pairs.batches()`. A `Batch` is what
-`tools.workbench.patching` and anything with gradients takes: clean and corrupted int64[n, s] with BOS, and the tokens
-int64[n] of the answer that the clean prompt calls for and of that for the corrupted one.
+How to use it: a tool's input inherits `Contrast`; `aligned(subject, input, seed)` gives the `Pairs`, `measure` the
+metric on them. Patch those of `pairs.same_places(subject)` where positions are compared, else each of `pairs.groups()`.
+A `Batch`, of `batch(group)`, is what `tools.workbench.patching` and anything with gradients takes: clean and corrupted
+int64[n, s] with BOS, and the tokens int64[n] of the answer that the clean prompt calls for and of the other's.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from store.types import Noun
-from tools.workbench.registry import ToolError, ToolOutput
+from tools.workbench.metrics import Metric
+from tools.workbench.registry import ToolError, ToolInput, ToolOutput
 from tools.workbench.subject import Subject
 from tools.workbench.templates import Template, candidates
 
 MOST = 64  # pairs
 TRIED = 8  # candidates of a template for each pair wanted
 
+Measured = Literal["logit_difference", "log_probability", "kl", "probability", "latent"]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
@@ -39,7 +41,7 @@ class ContrastPair(Noun):
     roles: dict[str, int] = Field({})
 
 
-class Contrast(Noun):
+class Contrast(ToolInput):
     """Where the pairs come from: a template, or the caller's own."""
 
     template: Template | None = None
@@ -102,13 +104,12 @@ class Pairs:
     def notes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(pair.note for pair in self.kept if pair.note))
 
-    def batches(self) -> Iterator[Batch]:
+    def groups(self) -> list[list[Aligned]]:
         """The pairs by length, so that none is padded."""
         lengths: defaultdict[int, list[Aligned]] = defaultdict(list)
         for pair in self.kept:
             lengths[len(pair.clean)].append(pair)
-        for members in lengths.values():
-            yield batch(members)
+        return list(lengths.values())
 
     def same_places(self, subject: Subject) -> Self:
         """Those whose positions mean the same: the largest group of one length that differs at the same places."""
@@ -151,6 +152,26 @@ def aligned(subject: Subject, contrast: Contrast, seed: int = 0) -> Pairs:
     if not found.kept:
         raise ToolError(f"No pair can be used; the first because {found.dropped[0].reason}. Give others.")
     return found
+
+
+def measure(subject: Subject, pairs: Sequence[Aligned], what: Measured, latent: int | None = None) -> Metric:
+    """The metric on these pairs. logit_difference: the answer's logit minus the other's; log_probability and
+    probability: of the answer; kl: of the next token from the clean prompt's, nats; latent: its mean activation."""
+    if (latent is None) == (what == "latent"):
+        raise ToolError("The metric latent takes a latent, and no other does: name one, or leave it out.")
+    answers = tuple(subject.token_strings([pair.answer for pair in pairs]))
+    others = tuple(subject.token_strings([pair.other for pair in pairs]))
+    match what:
+        case "logit_difference":
+            return Metric(kind="answer_difference", answers=answers, others=others)
+        case "log_probability":
+            return Metric(kind="answer", answers=answers)
+        case "probability":
+            return Metric(kind="answer_probability", answers=answers)
+        case "kl":
+            return Metric(kind="kl")
+        case _:
+            return Metric(kind="latent", latent=latent)
 
 
 def align(subject: Subject, pairs: Iterable[ContrastPair], wanted: int | None = None) -> Pairs:

@@ -13,7 +13,7 @@ Heimersheim & Nanda 2404.15255.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -54,8 +54,13 @@ WARNING: dict[Replacement, str] = {
     "gaussian": "Gaussian noise on the embeddings is off the distribution and localises elsewhere than token "
     "replacement does (2309.16042, section 4): confirm with token replacement.",
 }
+PROBABILITY = (
+    "Probability hides sites that lower the answer where it is near 0 already, and saturates near 1 (2309.16042): "
+    "confirm with the logit difference."
+)
 NOISE = 3.0  # standard deviations of the embeddings (Meng et al. 2202.05262)
 EQUAL = 1e-4  # metrics that differ less are equal
+PASS_TOKENS = 16  # tokens that take as long as beginning a pass, on a CPU
 PASS_SECONDS = 2.0  # a forward pass, between which progress is told and the computation can be stopped
 
 
@@ -132,7 +137,7 @@ class Patcher:
         for layer, queue in sorted(queues.items()):
             queue.sort(key=lambda row: row[:3])
             while queue:
-                rows = queue[: self._size(layer, queue[0].start)]
+                rows = self._together(layer, queue)
                 try:
                     values = self._pass(layer, rows)
                 except (RuntimeError, MemoryError) as error:
@@ -180,7 +185,7 @@ class Patcher:
         kind, layer = place
         pairs = [row.pair for row in rows]
         parts = []
-        for source in dict.fromkeys(row.source for row in rows):
+        for source in dict.fromkeys(row.source for row in rows if any(site.at == place for site in row.sites)):
             sites = [[site for site in row.sites if site.at == place and row.source == source] for row in rows]
             chosen = mask(self.subject, sites, kind, start, self.length, self.first)
             theirs = self._values["other" if source == "random" else source, place]
@@ -258,15 +263,22 @@ class Patcher:
         added = noise.to(embedded)
         return self.subject.residual_points[0], lambda value: value + added
 
-    def _size(self, layer: int, start: int) -> int:
-        """Rows of the next pass: what memory holds and what takes about two seconds."""
+    def _together(self, layer: int, queue: Sequence[_Row]) -> list[_Row]:
+        """The rows of the next pass: what memory holds and what takes about two seconds; rows that begin later join
+        while what is computed for them in vain costs less than a pass of their own."""
+        start = queue[0].start
         fits = spendable(self.subject.device) // self._bytes(layer, start)
         if self._most is not None:
             fits = min(fits, self._most)
         if fits < self.n:
             self._say(f"Memory holds {max(1, fits)} prompts at once and not {self.n}: the passes are smaller.")
         quick = PASS_SECONDS / (self._seconds * self._work(layer, start)) if self._seconds else self.n
-        return max(1, int(min(fits, quick)))
+        rows = list(queue[: max(1, int(min(fits, quick)))])
+        if self.subject.device.type == "cpu":
+            starts = Counter(row.start for row in rows)
+            joining = {at for at, n in starts.items() if n * (at - start) <= PASS_TOKENS}
+            rows = [row for row in rows if row.start in joining]
+        return rows
 
     def _work(self, layer: int, start: int) -> int:
         """Tokens times layers of a row; the unembedding counts as two layers."""
