@@ -68,7 +68,7 @@ class Metric(Noun):
         }[self.kind]
         names = ("up", "down", "answers", "latent", "direction")
         given = tuple(name for name in names if getattr(self, name) not in ((), None))
-        if given != needs:
+        if set(given) != set(needs):
             raise ValueError(f"{self.kind} takes {' and '.join(needs) or 'nothing else'}")
         return self
 
