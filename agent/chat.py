@@ -24,6 +24,7 @@ from agent.inquiry.limits import Limits
 from agent.screen.panels import call_panel
 from agent.screen.show import plain
 from agent.session import Session
+from store.disk import make_folder
 from store.errors import UserError
 from store.types import Hypothesis
 
@@ -82,7 +83,7 @@ class Chat:
 
     async def talk(self) -> None:
         """Reads and answers until the person leaves."""
-        self.session.workspace.mkdir(parents=True, exist_ok=True)
+        make_folder(self.session.workspace)
         self._prompt = self._made_prompt()
         await self.print(self.greeting())
         try:

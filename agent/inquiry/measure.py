@@ -13,8 +13,8 @@ from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from store.errors import StoreBusy, UserError
 from store.types import Experiment, ToolUse
-from tools.workbench.registry import Tool, get_tool
-from tools.workbench.run import key_of, run, validate
+from tools.workbench.registry import get_tool
+from tools.workbench.run import estimate, key_of, run, validate
 
 
 def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datetime, lab: Lab) -> Pending:
@@ -46,7 +46,7 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
     """
     experiment = _finished(pending, lab)
     if experiment is None:
-        if refusal := _unapproved(pending, lab):
+        if refusal := await _unapproved(pending, lab):
             raise NotRun(refusal)
         lab.tell(ToolBegan(tool=pending.tool, why=pending.why, input=pending.input))
         case.tool_calls += 1
@@ -93,18 +93,14 @@ def _finished(pending: Pending, lab: Lab) -> Experiment | None:
     return next((experiment for experiment in found if experiment.created_at >= pending.since), None)
 
 
-def _unapproved(pending: Pending, lab: Lab) -> str | None:
+async def _unapproved(pending: Pending, lab: Lab) -> str | None:
     """Why a dear run may not be made; asks, where somebody is there to answer."""
-    seconds = _estimate(get_tool(pending.tool), pending, lab)
+    seconds = await estimate(pending.tool, pending.input, lab.context)
     if seconds is None or seconds <= lab.limits.approve_seconds:
         return None
-    estimate = f"about {seconds:,.0f} s, more than the {lab.limits.approve_seconds:,.0f} s that need no approval"
+    told = f"about {seconds:,.0f} s, more than the {lab.limits.approve_seconds:,.0f} s that need no approval"
     if not lab.limits.interactive:
-        return f"{pending.tool} would take {estimate}, and nobody is here to approve it: choose a cheaper run."
-    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": estimate}) is True:
+        return f"{pending.tool} would take {told}, and nobody is here to approve it: choose a cheaper run."
+    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": told}) is True:
         return None
     return f"{pending.tool} was not approved: choose another run."
-
-
-def _estimate(tool: Tool, pending: Pending, lab: Lab) -> float | None:
-    return None if tool.estimate is None else tool.estimate(validate(tool, pending.input), lab.context)

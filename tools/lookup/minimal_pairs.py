@@ -51,10 +51,10 @@ class Input(ToolInput):
 
 
 class PairReading(ToolOutput):
-    """The other text, the highest activation on both (dictionary units), and the token of the first that has it."""
+    """Both texts, the highest activation on each (dictionary units), and the token of the first that has it."""
 
+    text: str
     other: str
-
     with_cause: float
     without_cause: float
     token: str | None = Field(description="None when the latent does not fire on the first text")
@@ -86,7 +86,7 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+@tool(version=2)
 def minimal_pairs(input: Input, context: Context) -> Output:
     """Tests what makes a latent fire: reads pairs of texts that differ in the supposed cause alone.
 
@@ -103,8 +103,9 @@ def minimal_pairs(input: Input, context: Context) -> Output:
     for pair, (peaks, tokens), (without, _) in zip(input.pairs, first, second, strict=True):
         a, b = float(peaks[input.latent]), float(without[input.latent])
         token = tokens[input.latent] if a > 0 else None
-        reading = PairReading(other=pair.other, with_cause=a, without_cause=b, token=token, separated=a - b >= clear)
-        readings.append(reading)
+        split = a - b >= clear
+        texts = {"text": pair.text, "other": pair.other}
+        readings.append(PairReading(**texts, with_cause=a, without_cause=b, token=token, separated=split))
     n, split = len(readings), sum(reading.separated for reading in readings)
     share = wilson(split, n)
     fires_with = sum(reading.with_cause >= clear for reading in readings)

@@ -48,6 +48,13 @@ async def run(
     return experiment
 
 
+async def estimate(name: str, input: dict[str, Any] | ToolInput, context: Context) -> float | None:
+    """Seconds that the run will take, as the tool says, which may first try how fast the device is; None when it does
+    not say. UserError when the input does not fit."""
+    tool = get_tool(name)
+    return None if tool.estimate is None else await alone(tool.estimate, validate(tool, input), context)
+
+
 def key_of(name: str, input: dict[str, Any] | ToolInput, context: Context) -> str:
     """The key that the experiment of this run will have. UserError when the input does not fit."""
     tool = get_tool(name)
