@@ -41,7 +41,7 @@ def orthogonalised(model: "TransformerBridge", direction: Tensor, untie: bool = 
     return copied
 
 
-def tied(model: TransformerBridge) -> bool:
+def tied(model: "TransformerBridge") -> bool:
     """Whether the unembedding is the embedding's own matrix."""
     inner = model.original_model
     own: bool = inner.get_output_embeddings().weight.data_ptr() == inner.get_input_embeddings().weight.data_ptr()
