@@ -48,7 +48,7 @@ def tied(model: "TransformerBridge") -> bool:
     return own
 
 
-def keep(model: TransformerBridge, folder: Path) -> None:
+def keep(model: "TransformerBridge", folder: Path) -> None:
     """Writes weights, configuration and tokenizer to `folder`, whole or not at all; a folder that is there stays.
 
     UserError when the disk is full.
