@@ -59,6 +59,8 @@ def ask(
         raise UserError('The question is empty: ask one, such as: glossator ask "what does latent 7 do?".')
     if thread is not None and not thread.strip():
         raise UserError("The thread's name is empty: give the one that an earlier question was asked on.")
+    if thread is not None and clean(thread) != thread:
+        raise UserError("The thread's name holds characters that steer a terminal: use letters, digits and dashes.")
     from agent.inquiry.limits import limits_of
     from agent.session import open_session
 

@@ -16,7 +16,6 @@ from agent.inquiry.limits import Limits
 from agent.inquiry.threads import open_threads
 from agent.state import Case, State, load_case
 from prompts.budget import Budget
-from prompts.providers import Role
 from store.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,9 +80,10 @@ def open_lab(session: "Session", thread: str, limits: Limits, before: Case | Non
     `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept.
     """
     settings, budget = session.settings, _budget(limits, before)
-    session.check_llm(budget, {Role.AGENT})
+    roles = session.answered()
+    session.check_llm(budget, roles)
     context = session.context(session.harvest())
-    subject, llm = context.subject, session.llm(budget)
+    subject, llm = context.subject, session.llm(budget, roles)
     context.llm = llm
     about = (
         f"{subject.name}, dictionary {subject.dictionary.name} with latents 0 to {subject.dictionary.n_latents - 1} "

@@ -17,7 +17,8 @@ class Limits(BaseModel):
     minutes: float | None = Field(60.0, gt=0)
     quiet_rounds: int = Field(2, ge=1)
     unusable_replies: int = Field(4, ge=1)  # in a row, within one step
-    approve_seconds: float = Field(300.0, gt=0)  # a tool estimated above this asks first
+    approve_seconds: float = Field(300.0, gt=0)  # a tool estimated above this, or above so many dollars, asks first
+    approve_usd: float = Field(1.0, gt=0)
     interactive: bool = False  # somebody is there to approve; in a batch such a tool is refused
 
 

@@ -31,7 +31,7 @@ def reading(tokens: Sequence[str], activations: Sequence[float]) -> str:
     """A text whose firing tokens are shaded by activation, which shows under the pointer."""
     peak = max(*activations, 0.0) or 1.0
     spans = []
-    for token, value in zip(tokens, activations, strict=True):
+    for token, value in zip([tokens[0].lstrip(), *tokens[1:]], activations, strict=True):
         word = token.lstrip(" ") or token
         space, shade = token[: len(token) - len(word)], f"background:rgba(217,119,6,{0.15 + 0.75 * value / peak:.2f})"
         marked = f'<mark style="{shade}" title="{value:.3g}">{_text(word)}</mark>'

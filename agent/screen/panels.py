@@ -108,8 +108,10 @@ def _brief_input(input: Mapping[str, Any]) -> str:
 
 
 def _whole_input(input: Mapping[str, Any]) -> str:
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in input.items()}
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "nothing"
+    def told(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return ", ".join(f"{name} {told(value)}" for name, value in input.items()) or "nothing"
 
 
 def thousands(count: int) -> str:

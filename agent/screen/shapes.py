@@ -130,13 +130,10 @@ def _named(items: Sequence[Output]) -> Bars | None:
     value = next((key for key in values if all(_is_number(item.get(key)) for item in items)), None)
     if name is None or value is None:
         return None
-    return Bars([Bar(_label(item[name]), float(item[value])) for item in items[:BARS]], spaced(value))
-
-
-def _label(name: object) -> str:
-    """A token in quotation marks where a space would else not be seen."""
-    text = str(name)
-    return text if text == text.strip() else repr(text)
+    labels = [str(item[name]) for item in items[:BARS]]
+    if any(label != label.strip() for label in labels):  # all in quotation marks where a space would else not be seen
+        labels = [repr(label) for label in labels]
+    return Bars([Bar(label, float(item[value])) for label, item in zip(labels, items, strict=False)], spaced(value))
 
 
 def _histogram(bins: Sequence[Output]) -> list[Bar]:

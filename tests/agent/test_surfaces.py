@@ -19,17 +19,18 @@ from agent import notebook, open_session
 from agent.mcp_server import listen, serve_http, url
 from agent.settings import load
 from agent.surfaces import langgraph_tools, open_menu
+from prompts.providers import Endpoint
 from store.errors import UserError
 from store.types import Experiment
 from tests.agent.conftest import Commands
-from tests.stub_llm import ROOT
+from tests.stub_llm import ROOT, Stub
 from tests.tools.world import ANIMAL
 from tools.lookup.top_examples import Output
 from tools.workbench import registry
 from tools.workbench.registry import ToolError, tools
 from tools.workbench.subject import Subject
 
-BAD = "top_examples cannot take that input (latent: Input should be a valid integer"
+BAD = "top_examples cannot take that input: latent: Input should be a valid integer"
 AT = {"latent": ANIMAL, "top": 1, "deciles": 0, "random": 0}
 
 
@@ -76,6 +77,27 @@ def test_langgraph_gets_the_families_it_asks_for(world: Commands) -> None:
             return {tool.name for tool in langgraph_tools(menu, ["lookup"])}
 
     assert asyncio.run(names()) == {name for name, tool in tools().items() if tool.family == "lookup"}
+
+
+def test_only_the_llm_that_a_tool_asks_is_opened(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The explainer has an endpoint, the judge has none: it is fetched when a tool asks it, and not before."""
+    for name, value in (("BASE_URL", llm.base_url), ("MODEL", "stub")):
+        monkeypatch.setenv(f"GLOSSATOR_EXPLAINER_{name}", value)
+        monkeypatch.delenv(f"GLOSSATOR_LLM_{name}")
+    fetched = []
+    served = Endpoint(base_url=llm.base_url, model="embedded")
+    monkeypatch.setattr("prompts.local.embedded_endpoint", lambda: fetched.append("judge") or served)
+
+    async def calls() -> None:
+        async with open_menu(load()) as menu:
+            explained = await menu.call("explain_latent", {"latent": ANIMAL})
+            assert explained.output is not None, explained.error
+            assert fetched == []
+            scored = await menu.call("score_detection", {"latent": ANIMAL, "text": explained.output["text"]})
+            assert scored.output is not None, scored.error
+            assert (fetched, scored.output["judge"]) == (["judge"], "embedded")
+
+    asyncio.run(calls())
 
 
 async def converse(server: Any, world: Commands) -> None:
@@ -172,7 +194,7 @@ def test_python_tools_are_plain_functions(world: Commands) -> None:
         assert isinstance(found.output, Output)
         assert found.output.top[0].peak == found.output.max
         assert session.sql(f"SELECT tool FROM experiments WHERE id = '{found.id}'") == [{"tool": "top_examples"}]
-        assert repr(found).startswith(f"top_examples {found.id[:8]}: fires on")
+        assert repr(found).startswith(f"top_examples {found.id[:8]}: strongest")
         with pytest.raises(UserError, match="cannot take that input"):
             session.tools.top_examples(latent="many")
         with pytest.raises(ToolError, match="A text is empty"):

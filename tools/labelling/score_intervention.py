@@ -12,7 +12,7 @@ from tools.workbench.doses import at_cost
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.examples import need_firings
-from tools.workbench.judging import Item, JudgeInput, JudgeOutput, how_many, judged
+from tools.workbench.judging import Item, JudgeInput, JudgeOutput, calls, how_many, judged
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.stats import auroc
@@ -53,7 +53,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.search + now.writing(n, PROMPT, input.tokens) + 3 * now.writing(-(-n // 3), PROMPT, input.tokens)
 
 
-@tool(version=1, estimate=estimate, asks=(Role.JUDGE,))
+@tool(version=1, estimate=estimate, asks=(Role.JUDGE,), calls=calls)
 async def score_intervention(input: Input, context: Context) -> Output:
     """Scores an explanation of what a latent writes: a judge who knows only it tells steered from other continuations.
 

@@ -13,7 +13,7 @@ from tools.workbench.reading import read_text
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import wilson
 
-CHANGED = 0.5  # of a text's words: more of them changed is no minimal pair
+CHANGED = 0.5  # of a text's characters: more of them changed is no minimal pair
 CLEAR = 0.1  # of the latent's maximum over the harvest: what counts as firing, and as a difference
 CONTROLS = 20  # other active latents, read on the same pairs
 
@@ -31,7 +31,7 @@ class Pair(ToolInput):
             raise ValueError(f"the cause {self.cause!r} does not occur in its text: copy it from there")
         if self.cause.strip() == self.instead.strip():
             raise ValueError("cause and instead are the same: write other words for the supposed cause")
-        if len(self.cause.split()) > CHANGED * len(self.text.split()):
+        if len(self.cause) > CHANGED * len(self.text):
             raise ValueError("the cause is more than half of its text: write a longer text around it")
         return self
 
@@ -110,21 +110,31 @@ def minimal_pairs(input: Input, context: Context) -> Output:
     share = wilson(split, n)
     fires_with = sum(reading.with_cause >= clear for reading in readings)
     fires_without = sum(reading.without_cause >= clear for reading in readings)
+    contrast = fmean(r.with_cause - r.without_cause for r in readings) / float(maxima[input.latent])
     controls = _controls(input, context, maxima, [p for p, _ in first], [p for p, _ in second])
     return Output(
         latent=str(latent),
         separated=share.value,
         low=share.low,
         high=share.high,
-        contrast=fmean(r.with_cause - r.without_cause for r in readings) / float(maxima[input.latent]),
+        contrast=contrast,
         fires_with=fires_with / n,
         fires_without=fires_without / n,
         pairs=tuple(readings),
         harvest_max=float(maxima[input.latent]),
         controls=controls,
         verdict=f"separates {split} of {n} pairs [{share.low:.2f}, {share.high:.2f}]: it fires on {fires_with} texts "
-        f"with the cause and {fires_without} without; other latents active there separate {controls.separated:.2f}",
+        f"with the cause{_without(fires_without, contrast)}; other latents active there separate "
+        f"{controls.separated:.2f}",
     )
+
+
+def _without(fires: int, contrast: float) -> str:
+    """What became of the latent without the supposed cause; that it fires there too is not hidden."""
+    if not fires:
+        return " and on none without"
+    how = "less" if contrast > 0 else "more"
+    return f", and on {fires} without it too, there by {abs(contrast):.0%} of its maximum {how}"
 
 
 def _peaks(context: Context, text: str) -> tuple[np.ndarray, dict[int, str]]:
