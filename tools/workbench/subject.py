@@ -216,6 +216,12 @@ class Subject:
         """Tokens that the model can read at once."""
         return int(self.model.cfg.n_ctx)
 
+    @cached_property
+    def points(self) -> dict[str, Any]:
+        """Every hook point by each of its names."""
+        found: dict[str, Any] = self.model.hook_dict
+        return found
+
     @staticmethod
     def layer_of(hook: str) -> int:
         """The layer of a hook point such as blocks.15.hook_resid_pre."""
