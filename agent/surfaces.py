@@ -48,7 +48,12 @@ class Menu:
     async def estimate(self, name: str, input: dict[str, Any]) -> float | None:
         """Seconds that the call would take, as the tool says; None when it does not say. UserError as for `call`."""
         tool, checked = await asyncio.to_thread(_checked, name, input)
-        return tool.estimate(checked, await self._surroundings(tool)) if tool.estimate else None
+        if tool.estimate is None:
+            return None
+        context = await self._surroundings(tool)
+        from tools.workbench.run import estimate
+
+        return await estimate(name, checked, context)
 
     async def aclose(self) -> None:
         if self._llm is not None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands import options as o
-from agent.screen.console import emit
+from agent.screen.console import emit, late_meter
 from agent.settings import load
 from store.errors import UserError
 
@@ -106,7 +106,9 @@ async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experim
     asks = get_tool(name).asks
     llm = session.llm(roles=asks) if asks else None
     try:
-        return await run(name, input, session.context(session.find_harvest(), llm))
+        context = session.context(session.find_harvest(), llm)
+        with late_meter(name) as context.progress:
+            return await run(name, input, context)
     finally:
         if llm is not None:
             await llm.aclose()

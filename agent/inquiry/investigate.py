@@ -10,9 +10,10 @@ from langgraph.types import Command
 
 from agent.graph import build
 from agent.inquiry.events import ApprovalNeeded, Event
+from agent.inquiry.history import threads
 from agent.inquiry.lab import Lab
 from agent.inquiry.limits import Limits
-from agent.inquiry.threads import open_threads, thread_names
+from agent.inquiry.threads import open_threads
 from agent.state import Case, State, load_case
 from prompts.budget import Budget
 from store.errors import UserError
@@ -92,6 +93,6 @@ def open_lab(session: "Session", thread: str, limits: Limits, before: Case | Non
 
 
 def _unknown(session: "Session", thread: str) -> UserError:
-    names = thread_names(session.workspace)
+    names = list(threads(session.ledger))
     known = f"this workspace has {', '.join(names[:8])}" if names else "this workspace has none yet"
     return UserError(f'There is no thread {thread!r}: {known}; glossator ask "..." begins one.')

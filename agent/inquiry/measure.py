@@ -16,7 +16,7 @@ from prompts.providers import Role
 from store.errors import StoreBusy, UserError
 from store.types import Experiment, ToolUse
 from tools.workbench.registry import Tool, ToolInput, get_tool
-from tools.workbench.run import key_of, run, validate
+from tools.workbench.run import estimate, key_of, run, validate
 
 CALL_TOKENS = {Role.AGENT: (8000, 500), Role.EXPLAINER: (4000, 500), Role.JUDGE: (300, 100)}  # of a prompt, of a reply
 
@@ -50,7 +50,7 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
     """
     experiment = _finished(pending, lab)
     if experiment is None:
-        if refusal := _unapproved(pending, lab):
+        if refusal := await _unapproved(pending, lab):
             raise NotRun(refusal)
         lab.tell(ToolBegan(tool=pending.tool, why=pending.why, input=pending.input))
         case.tool_calls += 1
@@ -97,22 +97,22 @@ def _finished(pending: Pending, lab: Lab) -> Experiment | None:
     return next((experiment for experiment in found if experiment.created_at >= pending.since), None)
 
 
-def _unapproved(pending: Pending, lab: Lab) -> str | None:
+async def _unapproved(pending: Pending, lab: Lab) -> str | None:
     """Why a dear run may not be made; asks, where somebody is there to answer."""
     tool, limits = get_tool(pending.tool), lab.limits
     input = validate(tool, pending.input)
-    seconds = tool.estimate(input, lab.context) if tool.estimate else 0.0
+    seconds = await estimate(pending.tool, input, lab.context) or 0.0
     usd = _dollars(tool, input, lab)
     if seconds > limits.approve_seconds:
-        estimate = f"take about {seconds:,.0f} s, more than the {limits.approve_seconds:,.0f} s"
+        told = f"take about {seconds:,.0f} s, more than the {limits.approve_seconds:,.0f} s"
     elif usd > limits.approve_usd:
-        estimate = f"cost about ${usd:,.2f}, more than the ${limits.approve_usd:,.2f}"
+        told = f"cost about ${usd:,.2f}, more than the ${limits.approve_usd:,.2f}"
     else:
         return None
-    estimate += " that need no approval"
+    told += " that need no approval"
     if not limits.interactive:
-        return f"{pending.tool} would {estimate}, and nobody is here to approve it: choose a cheaper run."
-    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": estimate}) is True:
+        return f"{pending.tool} would {told}, and nobody is here to approve it: choose a cheaper run."
+    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": told}) is True:
         return None
     return f"{pending.tool} was not approved: choose another run."
 

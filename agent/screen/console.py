@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -81,6 +81,20 @@ def meter(title: str) -> Iterator[Advance]:
             yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
         finally:
             _live.remove(console)
+
+
+@contextmanager
+def late_meter(title: str) -> Iterator[Advance]:
+    """A meter that is not to be seen before the first report: for what may take no time at all."""
+    shown: list[Advance] = []
+    with ExitStack() as stack:
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            if not shown:
+                shown.append(stack.enter_context(meter(title)))
+            shown[0](done, total, note)
+
+        yield advance
 
 
 def _plain_meter(title: str) -> Advance:

@@ -77,8 +77,9 @@ def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, 
     for trial in trials.values():
         experiment = planted_run.ledger.get(Experiment, trial["experiment"])
         assert experiment is not None
+        assert experiment.output is not None
         assert experiment.input["text"] == trial["label"]
-        assert (experiment.input["method"], experiment.output["kind"]) == ("oneshot", trial["kind"])  # type: ignore[index]
+        assert (experiment.input["method"], experiment.output["kind"]) == ("oneshot", trial["kind"])
 
     shown = planted_run(*BENCH)
     assert llm.stats()["requests"] == stats["requests"]
@@ -127,7 +128,8 @@ def test_the_agent_is_graded_by_what_survived_its_tests(
     planted_run: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scripted agent says of both that they fire on sums of money, which its minimal pairs bear out of one."""
-    latents = {planted()[index].name: index for index in drawn(Context(None, None, seed=0), 2)}  # type: ignore[arg-type]
+    seed_alone = Context(None, None, seed=0)  # type: ignore[arg-type]  # no subject, no ledger: a draw needs neither
+    latents = {planted()[index].name: index for index in drawn(seed_alone, 2)}
     assert list(latents) == ["dollars", "units"]
     pairs = [{"text": f"It cost ${n} there.", "cause": f"${n}", "instead": f"{n} euros"} for n in (4, 7, 9)]
     script = acts(

@@ -25,11 +25,12 @@ from store.types import Experiment
 from tests.agent.conftest import Commands
 from tests.stub_llm import ROOT, Stub
 from tests.tools.world import ANIMAL
+from tools.lookup.top_examples import Output
 from tools.workbench import registry
 from tools.workbench.registry import ToolError, tools
 from tools.workbench.subject import Subject
 
-BAD = "top_examples cannot take that input (latent: Input should be a valid integer"
+BAD = "top_examples cannot take that input: latent: Input should be a valid integer"
 AT = {"latent": ANIMAL, "top": 1, "deciles": 0, "random": 0}
 
 
@@ -126,7 +127,7 @@ async def converse(server: Any, world: Commands) -> None:
 
         bad = await client.call_tool("top_examples", {"latent": "many"})
         assert bad.is_error
-        assert bad.content[0].text.startswith(BAD)  # type: ignore[union-attr]
+        assert bad.content[0].model_dump()["text"].startswith(BAD)
         assert (await client.call_tool("show", {"id": "ffffffff"})).is_error
         assert (await client.call_tool("show", {})).is_error
         with pytest.raises(MCPError, match="There is no tool 'nothing'"):
@@ -190,9 +191,10 @@ def test_python_tools_are_plain_functions(world: Commands) -> None:
         assert "top_examples" in dir(session.tools)
         assert "every decile" in str(session.tools.top_examples.__doc__)
         found = session.tools.top_examples(**AT)
-        assert found.output.top[0].peak == found.output.max  # type: ignore[attr-defined]
+        assert isinstance(found.output, Output)
+        assert found.output.top[0].peak == found.output.max
         assert session.sql(f"SELECT tool FROM experiments WHERE id = '{found.id}'") == [{"tool": "top_examples"}]
-        assert repr(found).startswith(f"top_examples {found.id[:8]}: fires on")
+        assert repr(found).startswith(f"top_examples {found.id[:8]}: strongest")
         with pytest.raises(UserError, match="cannot take that input"):
             session.tools.top_examples(latent="many")
         with pytest.raises(ToolError, match="A text is empty"):

@@ -1,5 +1,6 @@
 """What a tool may use besides its input: the subject, its harvest, the ledger, the LLM and a seed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ class Context:
     harvest: Harvest | None = None
     llm: LLM | None = None
     seed: int = 0
+    progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
 
     @property
     def fingerprint(self) -> str:

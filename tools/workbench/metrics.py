@@ -27,12 +27,25 @@ class Metric(Noun):
 
     logit_difference: mean logit of the tokens `up` minus that of `down`, after the last token. probability: of the
     tokens `up` together. log_odds: of that probability. answer: log-probability, nats, of the first token of each
-    prompt's own answer. loss: cross-entropy of the prompt's own tokens, nats a token.
+    prompt's own answer. answer_difference: its logit minus that of the prompt's own word of `down`. answer_probability:
+    of its own answer. kl: of the next token from what it is without an edit, nats. loss: cross-entropy of the prompt's
+    own tokens, nats a token.
     latent: mean activation of `latent` over the tokens. classifier: log-odds that the saved `direction` gives the last
     token; a direction that is no classifier gives its projection.
     """
 
-    kind: Literal["logit_difference", "probability", "log_odds", "answer", "loss", "latent", "classifier"] = "loss"
+    kind: Literal[
+        "logit_difference",
+        "probability",
+        "log_odds",
+        "answer",
+        "answer_difference",
+        "answer_probability",
+        "kl",
+        "loss",
+        "latent",
+        "classifier",
+    ] = "loss"
     up: Words = Field(default=(), description="words that are one token each, such as ' good' (mind the leading space)")
     down: Words = ()
     answers: Words = Field(default=(), description="one for each prompt, with its leading space")
@@ -46,13 +59,16 @@ class Metric(Noun):
             "probability": ("up",),
             "log_odds": ("up",),
             "answer": ("answers",),
+            "answer_difference": ("answers", "down"),
+            "answer_probability": ("answers",),
+            "kl": (),
             "loss": (),
             "latent": ("latent",),
             "classifier": ("direction",),
         }[self.kind]
         names = ("up", "down", "answers", "latent", "direction")
         given = tuple(name for name in names if getattr(self, name) not in ((), None))
-        if given != needs:
+        if set(given) != set(needs):
             raise ValueError(f"{self.kind} takes {' and '.join(needs) or 'nothing else'}")
         return self
 
@@ -65,6 +81,9 @@ class Metric(Noun):
             "probability": f"the probability of {up}",
             "log_odds": f"the log-odds of {up}",
             "answer": "the answer's log-probability",
+            "answer_difference": "the logit difference between the answer and the other",
+            "answer_probability": "the answer's probability",
+            "kl": "the next token's KL divergence in nats",
             "loss": "the loss in nats a token",
             "latent": f"the activation of latent {self.latent}",
             "classifier": f"the projection on {self.direction}",
@@ -144,9 +163,13 @@ def observe(
     splice: for the prompts with these indices, a hook point and what is done to the value there.
     """
     subject = context.subject
-    reader = _Reader(context, metric)
-    if metric.answers and len(metric.answers) != len(prompts):
-        raise ToolError(f"There are {len(metric.answers)} answers to {len(prompts)} prompts: give one for each.")
+    for words in (metric.answers, metric.down if metric.answers else ()):
+        if words and len(words) != len(prompts):
+            raise ToolError(f"There are {len(words)} answers to {len(prompts)} prompts: give one for each.")
+    reader = Reader(context, metric)
+    if metric.kind == "kl":
+        edited = bool(changes) or splice is not None
+        reader.reference = observe(context, prompts, metric).log_probabilities if edited else None
     values = np.zeros(len(prompts))
     after = torch.zeros(len(prompts), int(subject.model.cfg.d_vocab))
     norms = Norms()
@@ -161,35 +184,64 @@ def observe(
     return Observed(values, after, norms.mean)
 
 
-class _Reader:
-    """Reads one metric from a forward pass."""
+class Reader:
+    """Reads one metric from a forward pass.
 
-    def __init__(self, context: Context, metric: Metric) -> None:
+    answers, others: int64[n], the tokens of each prompt's answers, in place of the metric's own words. reference:
+    log-probabilities [n, vocabulary] that kl is measured from (None: it is 0). look: the hooks that the pass needs;
+    caught: what they saw, to be cleared before each pass.
+    """
+
+    def __init__(
+        self, context: Context, metric: Metric, answers: Tensor | None = None, others: Tensor | None = None
+    ) -> None:
         self.subject, self.metric = context.subject, metric
-        self.up, self.down = (single_tokens(self.subject, words) for words in (metric.up, metric.down))
+        self.up = single_tokens(self.subject, metric.up)
+        self.down = [] if metric.answers else single_tokens(self.subject, metric.down)
         self.direction = context.directions.load(metric.direction) if metric.direction else None
-        self.answers = [ids[0] for ids in self.subject.tokenize(list(metric.answers))] if metric.answers else []
+        self.answers = self._first(metric.answers) if answers is None else answers
+        self.others = self._first(metric.down if metric.answers else ()) if others is None else others
+        self.reference: Tensor | None = None
         if metric.latent is not None:
             self.subject.check_latent(metric.latent)
         self.caught: list[Tensor] = []
-        hook = self.direction.hook if self.direction else self.subject.hook if metric.latent is not None else None
-        self.look: list[Splice] = [] if hook is None else [(hook, self.caught.append)]
+        self.hook = self.direction.hook if self.direction else self.subject.hook if metric.latent is not None else None
+        self.look: list[Splice] = [] if self.hook is None else [(self.hook, self.caught.append)]
+
+    @property
+    def last_alone(self) -> bool:
+        """Whether the last token is all that is read."""
+        return self.metric.kind not in ("loss", "latent")
+
+    def _first(self, words: Sequence[str]) -> Tensor:
+        return torch.tensor([ids[0] for ids in self.subject.tokenize(list(words))], dtype=torch.long)
 
     def read(self, tokens: Tensor, logits: Tensor, indices: Sequence[int]) -> Tensor:
-        """[b] from tokens [b, s] and logits [b, s, vocabulary] of the prompts with these indices."""
+        """[b] from tokens [b, s] and logits [b, s, vocabulary] of the prompts with these indices; of the logits the
+        last alone count, but for the loss."""
         last = logits[:, -1].double()
+        answers, others = (
+            each[list(indices), None].to(last.device) if len(each) else each for each in (self.answers, self.others)
+        )
         match self.metric.kind:
             case "logit_difference":
                 return last[:, self.up].mean(-1) - last[:, self.down].mean(-1)
             case "probability":
                 return last.softmax(-1)[:, self.up].sum(-1)
             case "log_odds":
-                others = torch.ones(last.shape[-1], dtype=torch.bool, device=last.device)
-                others[self.up] = False
-                return last[:, self.up].logsumexp(-1) - last[:, others].logsumexp(-1)
+                rest = torch.ones(last.shape[-1], dtype=torch.bool, device=last.device)
+                rest[self.up] = False
+                return last[:, self.up].logsumexp(-1) - last[:, rest].logsumexp(-1)
             case "answer":
-                own = torch.tensor([self.answers[i] for i in indices], device=last.device)
-                return last.log_softmax(-1).gather(-1, own[:, None])[:, 0]
+                return last.log_softmax(-1).gather(-1, answers)[:, 0]
+            case "answer_difference":
+                return (last.gather(-1, answers) - last.gather(-1, others))[:, 0]
+            case "answer_probability":
+                return last.softmax(-1).gather(-1, answers)[:, 0]
+            case "kl":
+                now = last.log_softmax(-1)
+                before = now if self.reference is None else self.reference[list(indices)].to(now)
+                return (before.exp() * (before - now)).sum(-1).clamp(min=0)
             case "loss":
                 if tokens.shape[1] < 2:
                     raise ToolError("A prompt has no token whose loss could be measured: give at least one word.")

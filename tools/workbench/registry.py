@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from prompts.providers import Role
 from store.errors import UserError
 
-FAMILIES = ("lookup", "labelling", "steering", "organisms")
+FAMILIES = ("lookup", "labelling", "steering", "patching", "organisms")
 
 
 class ToolInput(BaseModel):

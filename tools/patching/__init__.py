@@ -1,0 +1,1 @@
+"""Tools that localise a behaviour in the model: which places carry it, by patching, attribution and circuits."""

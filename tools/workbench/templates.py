@@ -1,0 +1,186 @@
+"""Prompts that differ in one cause, from templates: what circuits are looked for on.
+
+Each corruption replaces a token by another of its kind, so that both prompts are ordinary text (symmetric token
+replacement, Zhang & Nanda 2309.16042, section 3).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Template = Literal["ioi", "greater_than", "capital", "agreement", "pronoun", "days", "months", "induction"]
+
+WOMEN = ("Mary", "Sarah", "Anna", "Emily", "Laura", "Alice", "Jane", "Kate", "Susan", "Lisa")
+MEN = ("John", "Tom", "James", "David", "Mark", "Paul", "Peter", "Michael", "Robert", "George")
+PLACES = ("store", "park", "school", "office", "garden", "station")
+THINGS = ("drink", "book", "letter", "ring", "ball", "basket")
+CAPITALS = {
+    "France": "Paris",
+    "Italy": "Rome",
+    "Japan": "Tokyo",
+    "Germany": "Berlin",
+    "England": "London",
+    "Russia": "Moscow",
+    "Spain": "Madrid",
+    "China": "Beijing",
+    "Egypt": "Cairo",
+    "Greece": "Athens",
+    "Ireland": "Dublin",
+    "Austria": "Vienna",
+    "Cuba": "Havana",
+    "Iran": "Tehran",
+    "Thailand": "Bangkok",
+    "Kenya": "Nairobi",
+    "Portugal": "Lisbon",
+    "Canada": "Ottawa",
+}
+NOUNS = ("key", "book", "boy", "girl", "car", "dog", "picture", "letter", "teacher", "door", "student", "machine")
+BESIDE = ("near the old house", "behind the tall trees", "next to the table", "in the small rooms")
+EVENTS = ("war", "project", "study", "strike", "voyage", "famine")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS: tuple[str, ...] = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+)
+MONTHS = (*MONTHS, "December")
+WORDS: tuple[str, ...] = (
+    "tree",
+    "river",
+    "lamp",
+    "stone",
+    "paper",
+    "cloud",
+    "bread",
+    "horse",
+    "glass",
+    "road",
+    "music",
+    "table",
+)
+WORDS = (*WORDS, "fire", "green", "king", "snow", "chair", "bird", "gold")
+
+
+class Candidate(NamedTuple):
+    """A pair as its template makes it; roles: characters of the clean prompt up to the end of each slot."""
+
+    clean: str
+    corrupted: str
+    answer: str
+    other: str
+    roles: dict[str, int]
+
+
+def candidates(template: Template, seed: int, most: int) -> Iterator[Candidate]:
+    """At most `most` different pairs, the same for the same seed."""
+    rng = np.random.default_rng([seed, sum(template.encode())])
+    seen = set()
+    for _ in range(most):
+        made = _MAKE[template](rng)
+        if made.clean not in seen:
+            seen.add(made.clean)
+            yield made
+
+
+def _pair(frame: str, clean: dict[str, str], corrupted: dict[str, str], answer: str, other: str) -> Candidate:
+    """`corrupted`: the slots that it fills otherwise. Slots written in lower case are no roles."""
+    roles, end, at = {}, 0, 0
+    for slot in re.finditer(r"{(\w+)}", frame):
+        end += slot.start() - at + len(clean[slot[1]])
+        at = slot.end()
+        if not slot[1].islower():
+            roles[slot[1]] = end
+    return Candidate(frame.format(**clean), frame.format(**{**clean, **corrupted}), answer, other, roles)
+
+
+def _two(rng: np.random.Generator, words: tuple[str, ...]) -> tuple[str, str]:
+    a, b = rng.choice(len(words), 2, replace=False)
+    return words[a], words[b]
+
+
+def _one(rng: np.random.Generator, words: tuple[str, ...]) -> str:
+    return words[int(rng.integers(len(words)))]
+
+
+def _ioi(rng: np.random.Generator) -> Candidate:
+    """Indirect object identification (Wang et al. 2211.00593), the second subject replaced."""
+    a, b = _one(rng, WOMEN), _one(rng, MEN)
+    io, s = (a, b) if rng.random() < 0.5 else (b, a)
+    slots = {"IO": io, "S1": s, "S2": s, "place": _one(rng, PLACES), "thing": _one(rng, THINGS)}
+    frame = "When {IO} and {S1} went to the {place}, {S2} gave a {thing} to"
+    return _pair(frame, slots, {"S2": io}, f" {io}", f" {s}")
+
+
+def _greater_than(rng: np.random.Generator) -> Candidate:
+    """Hanna et al. 2305.00586: the year must be later; an early year instead of a late one."""
+    century, late, early = f"1{rng.integers(1, 9)}", rng.integers(6, 8), rng.integers(1, 3)
+    slots = {"event": _one(rng, EVENTS), "century": century, "YEAR": f"{late}2"}
+    frame = "The {event} lasted from the year {century}{YEAR} to the year {century}"
+    return _pair(frame, slots, {"YEAR": f"{early}2"}, f"{late + 1}5", f"{early + 1}5")
+
+
+def _capital(rng: np.random.Generator) -> Candidate:
+    a, b = _two(rng, tuple(CAPITALS))
+    frame = "The capital of {COUNTRY} is the city of"
+    return _pair(frame, {"COUNTRY": a}, {"COUNTRY": b}, f" {CAPITALS[a]}", f" {CAPITALS[b]}")
+
+
+def _agreement(rng: np.random.Generator) -> Candidate:
+    noun = _one(rng, NOUNS)
+    verbs = (" is", " are") if rng.random() < 0.5 else (" are", " is")
+    forms = (noun, f"{noun}s") if verbs[0] == " is" else (f"{noun}s", noun)
+    slots = {"SUBJECT": forms[0], "beside": _one(rng, BESIDE)}
+    return _pair("The {SUBJECT} {beside}", slots, {"SUBJECT": forms[1]}, *verbs)
+
+
+def _pronoun(rng: np.random.Generator) -> Candidate:
+    she, he = _one(rng, WOMEN), _one(rng, MEN)
+    names, pronouns = ((she, he), (" she", " he")) if rng.random() < 0.5 else ((he, she), (" he", " she"))
+    slots = {"NAME": names[0], "thing": _one(rng, ("friend", "cook", "player", "teacher", "writer", "driver"))}
+    return _pair("So {NAME} is a really great {thing}, isn't", slots, {"NAME": names[1]}, *pronouns)
+
+
+def _days(rng: np.random.Generator) -> Candidate:
+    return _cycle(rng, DAYS, "If today is {NOW}, then tomorrow is")
+
+
+def _months(rng: np.random.Generator) -> Candidate:
+    return _cycle(rng, MONTHS, "The month that comes right after {NOW} is")
+
+
+def _cycle(rng: np.random.Generator, names: tuple[str, ...], frame: str) -> Candidate:
+    a, b = (int(i) for i in rng.choice(len(names), 2, replace=False))
+    after = [f" {names[(i + 1) % len(names)]}" for i in (a, b)]
+    return _pair(frame, {"NOW": names[a]}, {"NOW": names[b]}, *after)
+
+
+def _induction(rng: np.random.Generator) -> Candidate:
+    """A row of words without sense that begins again (Olsson et al. 2209.11895); the last word of it is replaced."""
+    words = [WORDS[i] for i in rng.permutation(len(WORDS))[:8]]
+    other = int(rng.choice([0, 1, 2, 3, 5, 6]))
+    again = {f"again{i}": words[i] for i in range(4)}
+    slots = {**{f"word{i}": word for i, word in enumerate(words)}, **again, "AGAIN": words[4]}
+    frame = " ".join(f"{{{slot}}}" for slot in slots)
+    return _pair(frame, slots, {"AGAIN": words[other]}, f" {words[5]}", f" {words[other + 1]}")
+
+
+_MAKE = {
+    "ioi": _ioi,
+    "greater_than": _greater_than,
+    "capital": _capital,
+    "agreement": _agreement,
+    "pronoun": _pronoun,
+    "days": _days,
+    "months": _months,
+    "induction": _induction,
+}
