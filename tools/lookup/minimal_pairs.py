@@ -13,7 +13,7 @@ from tools.workbench.reading import read_text
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import wilson
 
-CHANGED = 0.5  # of a text's characters: more of them changed is no minimal pair
+CHANGED = 0.5  # of a text's words and of its characters: more of both changed is no minimal pair
 CLEAR = 0.1  # of the latent's maximum over the harvest: what counts as firing, and as a difference
 CONTROLS = 20  # other active latents, read on the same pairs
 
@@ -31,7 +31,8 @@ class Pair(ToolInput):
             raise ValueError(f"the cause {self.cause!r} does not occur in its text: copy it from there")
         if self.cause.strip() == self.instead.strip():
             raise ValueError("cause and instead are the same: write other words for the supposed cause")
-        if len(self.cause) > CHANGED * len(self.text):
+        by_word = len(self.cause.split()) > CHANGED * len(self.text.split())
+        if by_word and len(self.cause) > CHANGED * len(self.text):
             raise ValueError("the cause is more than half of its text: write a longer text around it")
         return self
 
