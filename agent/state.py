@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from agent.inquiry.events import Step
 from store.errors import UserError
-from store.types import Claim, Experiment
+from store.types import Claim, Comparison, Experiment
 
-VERSION = 2  # of what a checkpoint holds
+VERSION = 3  # of what a checkpoint holds
 
 
 class State(TypedDict, total=False):
@@ -43,7 +43,9 @@ class Foretold(Part):
     hypothesis: str  # label
     sentence: str
     counterexample: bool
-    expects: str  # "measure comparison", to see whether two hypotheses differ
+    measure: str
+    comparison: Comparison
+    threshold: float
     run: str | None = None  # label
     judged: bool = False
     note: str = ""  # why its test was not run

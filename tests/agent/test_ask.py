@@ -230,7 +230,9 @@ def test_a_test_that_was_run_is_no_prediction(world: Commands, agent: Stub) -> N
     agent.configure(acts=acts(minimal_pairs=[same, same, other]))
     assert world("ask", QUESTION).code == 0
     asked = agent.stats()["asked"]
-    assert any("a prediction of H2; a test of which two hypotheses expect different outcomes" in text for text in asked)
+    assert any(
+        "a prediction of H2; a test of which two hypotheses expect outcomes of one measure" in text for text in asked
+    )
     assert any("registered already: design another test" in text for text in asked)
 
 
@@ -264,7 +266,7 @@ def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypat
         patch.setattr("tests.tools.world.PlantedSubject.fingerprint", "another")
         patch.setattr("agent.session.Session.find_harvest", lambda self: self.harvests()[0])
         assert "another subject" in world("ask", QUESTION, "--thread", "known").sentence
-    monkeypatch.setattr("agent.state.VERSION", 3)
+    monkeypatch.setattr("agent.state.VERSION", 4)
     assert "another version" in world("ask", QUESTION, "--thread", "known").sentence
 
 
