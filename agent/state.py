@@ -71,6 +71,7 @@ class Ran(Part):
     tool: str
     ok: bool
     line: str
+    more: str  # figures and what may follow, for a native LLM
 
 
 class Turn(Part):
@@ -168,9 +169,9 @@ class Case(Part):
         self.unused(problem)
         self.stumbles += 1
 
-    def add_run(self, experiment: Experiment, line: str) -> Ran:
+    def add_run(self, experiment: Experiment, line: str, more: str) -> Ran:
         label, ok = f"E{len(self.runs) + 1}", experiment.error is None
-        ran = Ran(label=label, id=experiment.id, key=experiment.key, tool=experiment.tool, ok=ok, line=line)
+        ran = Ran(label=label, id=experiment.id, key=experiment.key, tool=experiment.tool, ok=ok, line=line, more=more)
         self.runs.append(ran)
         return ran
 

@@ -324,6 +324,11 @@ class Claim(Noun):
     conjecture: bool = False
     author: Literal["llm", "code"] = "llm"
 
+    @property
+    def seen(self) -> bool:
+        """Whether it tells what a run showed, and decides nothing."""
+        return self.stance is None and not self.conjecture
+
     @model_validator(mode="after")
     def _conjecture_marked(self) -> Self:
         if self.conjecture == bool(self.evidence):
@@ -332,7 +337,7 @@ class Claim(Noun):
 
 
 class Conclusion(Fact):
-    """How an investigation ended: `reason` is "concluded" or the limit that was reached."""
+    """How an investigation ended: `reason` is "concluded", "untested" or the limit that was reached."""
 
     table: ClassVar[str] = "conclusions"
     investigation: str

@@ -1,5 +1,6 @@
 """What tests may not be made of: predictions that nothing can fail, support from noise, words against verdicts."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +8,14 @@ import pytest
 from agent.inquiry.measures import disjoint, foregone, measures
 from agent.inquiry.menu import TESTS
 from agent.state import Foretold
-from store.types import Comparison, Experiment, Judgement, Prediction
+from prompts.providers import Role
+from store.types import Claim, Comparison, Conclusion, Experiment, Judgement, Prediction
+from store.verify import verify
 from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect
 from tests.agent.conftest import Commands
+from tests.store.examples import llm_call
 from tests.stub_llm import Stub
+from tools.workbench import registry
 from tools.workbench.registry import get_tool
 
 
@@ -118,3 +123,73 @@ def test_what_is_not_clear_of_chance_or_controls_supports_nothing(
     assert judgement.held is held
     assert judgement.value is not None
     assert ("not clear of chance or controls" in judgement.words) is (held is None)
+
+
+# -- what may be concluded -------------------------------------------------------------------------------------------
+
+FIRING = {"input": {"text": "ba red da"}, "expect": [exact("H1", "firing", ">=", 1), exact("H2", "firing", ">=", 1)]}
+
+
+def test_without_a_minimal_pair_nothing_is_concluded(
+    world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another test is decided, and the dull rival survives it: code says both."""
+    monkeypatch.setitem(TESTS, "latent", ("latents_on_text",))
+    script = acts(latents_on_text=FIRING, conclude={"claims": [{"sentence": "Colours.", "evidence": []}]})
+    agent.configure(acts={name: given for name, given in script.items() if name != "minimal_pairs"} | {"enough": {}})
+    monkeypatch.setattr("agent.nodes.LOOKS_NATIVE", 0)  # what the LLM would see is not known yet
+    ended = world("ask", QUESTION, "--json")
+    assert ended.code == 3, ended.err
+    assert ended.json["reason"] == "untested"
+    code = [claim["sentence"] for claim in ended.json["claims"] if claim["author"] == "code"]
+    assert code[0] == 'The hypothesis "it fires on names of colours" passed 1 of 1 registered predictions.'
+    assert code[1].endswith("passed 1 of 1 registered predictions, so it is not excluded.")
+    assert code[2] == "No minimal pair was tested."
+    assert verify(world.ledger) == []
+
+
+def test_words_cannot_overrule_a_verdict(world: Commands, agent: Stub) -> None:
+    """A run that decided is cited with hypothesis and stance only; a conjecture may not contradict a verdict either."""
+    plain = {"sentence": "H2 is right.", "hypothesis": None, "stance": None, "evidence": ["E3"]}
+    bare = {"sentence": "Position it is.", "hypothesis": "H2", "stance": "for", "evidence": []}
+    agent.configure(acts=acts(conclude={"claims": [plain, bare]}))
+    answered = world("ask", QUESTION, "--json")
+    first, second = answered.json["claims"][0], answered.json["claims"][1:]
+    assert (first["sentence"], first["conjecture"]) == ("H2 is right.", True)
+    assert [(claim["author"], claim["stance"]) for claim in second] == [("code", "for"), ("code", "against")]
+    asked = " ".join(agent.stats()["asked"])
+    assert "Claim 1 cites E3, which decided predictions: name their hypothesis and a stance" in asked
+    assert "Claim 2 speaks for a hypothesis one of whose predictions failed" in asked
+    assert verify(world.ledger) == []
+    (conclusion,) = world.ledger.find(Conclusion)
+    test = world.ledger.find(Experiment, tool="minimal_pairs")[0].id
+    forged = Claim(sentence="H2 is right.", evidence=(test,))
+    world.ledger.append(Conclusion(**{**dict(conclusion), "claims": (forged,)}))
+    assert any("which decided predictions" in problem.what for problem in verify(world.ledger))
+
+
+# -- what the LLM reads, and what it may start -----------------------------------------------------------------------
+
+
+def test_a_native_llm_reads_figures_ids_and_what_may_follow(world: Commands, agent: Stub) -> None:
+    assert world("ask", QUESTION).code == 0
+    asked = agent.stats()["asked"][-1]
+    profile, _, test = world.ledger.find(Experiment)
+    assert f"E1 latent_profile {profile.id[:8]}: fires on" in asked
+    assert "; next: top_examples, minimal_pairs)" in asked
+    assert f"E3 minimal_pairs {test.id[:8]}: separates 3 of 3" in asked
+    assert "(separated 1, low 0.4385, high 1, contrast " in asked
+    assert "harvest_max" not in asked
+
+
+def test_the_time_of_llm_calls_is_estimated_from_the_ledger(
+    world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls took 50 s on average, so that seven will take 350 s."""
+    registry.tools()
+    dear = replace(registry.get_tool("minimal_pairs"), asks=(Role.JUDGE,), calls=lambda input, context: 7)
+    monkeypatch.setitem(registry._tools, "minimal_pairs", dear)
+    world.ledger.append(*(llm_call(role="judge", model="stub", seconds=seconds) for seconds in (40.0, 60.0)))
+    world("ask", QUESTION)
+    assert not world.ledger.find(Experiment, tool="minimal_pairs")
+    assert any("minimal_pairs would take about 350 s, more than the 300 s" in text for text in agent.stats()["asked"])
