@@ -5,26 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, stands_clear
 from tools.workbench.context import Context
 from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, WARNING, Mode, Patch, Patcher, Replacement, Share, share
+from tools.workbench.patching import LICENCE, PROBABILITY, WARNING, Mode, Patch, Patcher, Replacement, share
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sitemap import HeatMap, SiteEffect, labels, mapped, said_of, site_effect, size
 from tools.workbench.sites import PLACES, Kind, sweep
 from tools.workbench.subject import Subject
-from tools.workbench.sweeps import (
-    HeatMap,
-    Index,
-    Sweep,
-    heat_map,
-    labels,
-    pairs_for,
-    positions_of,
-    run_all,
-    seconds,
-    sites_of,
-    where,
-)
+from tools.workbench.sweeps import Index, Sweep, pairs_for, positions_of, run_all, seconds, sites_of, size_of, where
 
 TOP = 12  # sites that are told one by one
 RANDOMS = 5  # other sites that the strongest is compared with
@@ -37,21 +26,6 @@ class Input(Sweep):
     latent: Index | None = Field(None, description="for the metric latent")
     replacement: Replacement = Field("tokens", description="what is put in: the other prompt's values by default")
     window: int = Field(1, ge=1, le=64, description="consecutive layers that are patched together")
-
-
-class SiteEffect(ToolOutput):
-    """A site (the first layer of a window) and what its patch does: the change of the metric, and that as a share of
-    the way from the patched run (0) to the other (1) with a 95 % interval over pairs."""
-
-    site: str
-    layer: int
-    position: int | None
-    token: str | None
-    index: int | None
-    change: float
-    effect: float | None
-    low: float | None
-    high: float | None
 
 
 class Controls(ToolOutput):
@@ -67,9 +41,8 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """The strongest sites, the map and its controls. clean, corrupted: the metric on each. map: layers x tokens or
-    units, effects, or changes where effects are undefined. agreement: correlation over sites between two halves of the
-    pairs. licence: what this may be said to show; warnings: what limits it."""
+    """The strongest sites, the map and its controls. clean, corrupted: the metric on each. agreement: correlation over
+    sites between two halves of the pairs. licence: what this may be said to show; warnings: what limits it."""
 
     metric: str
     mode: Mode
@@ -91,13 +64,15 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: half of the layers, for each site and pair."""
+    """Seconds: half of the layers, for each site and pair; 0 for what will be refused. The model is not run."""
     subject = context.subject
-    kind, layers = where(subject, input)
-    pairs = pairs_for(context, input, kind)
-    n = len(_patches(context, input, kind, layers, pairs))
-    tokens = sum(len(pair.clean) - pair.places[0] for pair in pairs.kept)
-    return seconds(subject, n * tokens / 2)
+    try:
+        kind, layers = where(subject, input)
+        pairs = pairs_for(context, input, kind)
+        n = size_of(context, input, kind, layers, pairs)
+    except ToolError:
+        return 0.0
+    return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
 
 
 @tool(version=1, estimate=estimate)
@@ -125,12 +100,12 @@ def activation_patching(input: Input, context: Context) -> Output:
     changes = run_all(patchers, patches, context.progress)
     shares = [share(change, theirs - own) for change in changes]
     undefined = shares[0].effect is None
-    sizes = np.array([_size(change, each) for change, each in zip(changes, shares, strict=True)])
+    sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])
     order = np.argsort(-np.abs(sizes), kind="stable")
     first = patches[order[0]]
     checked = [Patch(first.sites, "own"), Patch(first.sites, "random"), _whole(subject, first)]
     checks = run_all(patchers, checked)
-    still, random, whole = (_size(change, share(change, theirs - own)) for change in checks)
+    still, random, whole = (size(change, share(change, theirs - own)) for change in checks)
     others = context.rng("activation_patching", input.model_dump_json()).permutation(order[1:])[:RANDOMS]
     controls = Controls(
         own_values=still,
@@ -139,7 +114,7 @@ def activation_patching(input: Input, context: Context) -> Output:
         random_sites=float(np.abs(sizes[others]).mean()) if len(others) else None,
     )
     tokens = labels(subject, pairs.kept[0])
-    told_sites = [_site(patches[i], changes[i], shares[i], tokens) for i in order[:TOP]]
+    told_sites = [site_effect(patches[i], changes[i], shares[i], tokens) for i in order[:TOP]]
     clear = stands_clear(changes[order[0]], [checks[1], *changes[others[:1]]])
     warnings = _warnings(input, pairs, patchers, undefined)
     clean, corrupted = (theirs, own) if input.mode == "denoising" else (own, theirs)
@@ -148,8 +123,8 @@ def activation_patching(input: Input, context: Context) -> Output:
     unit = "of the gap" if best.effect is not None else "in the metric's own unit"
     verdict = (
         f"{input.mode} of {PLACES[kind].words} at {len(patches)} sites on {len(own)} pairs, {metric.words} "
-        f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted: strongest is {_said(best)} {unit}"
-        + "".join(f", then {_said(each)}" for each in told_sites[1:3])
+        f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted: strongest is {said_of(best)} {unit}"
+        + "".join(f", then {said_of(each)}" for each in told_sites[1:3])
         + f"; patched with its own values {controls.own_values:+.2f}, in a random direction "
         f"{controls.random_direction:+.2f}: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warnings)
@@ -164,7 +139,7 @@ def activation_patching(input: Input, context: Context) -> Output:
         corrupted=float(corrupted.mean()),
         strongest=best,
         top=tuple(told_sites),
-        map=heat_map([patch.sites[0] for patch in patches], sizes, tokens),
+        map=mapped([patch.sites[0] for patch in patches], sizes, tokens),
         controls=controls,
         agreement=_agreement(changes),
         clear=clear,
@@ -196,29 +171,6 @@ def _patches(context: Context, input: Input, kind: Kind, layers: tuple[int, ...]
         for i in range(len(columns[0]) - input.window + 1)
         for column in columns
     ]
-
-
-def _site(patch: Patch, change: np.ndarray, found: Share, tokens: Sequence[str]) -> SiteEffect:
-    site, *more = patch.sites
-    return SiteEffect(
-        site=f"{site} to L{more[-1].layer}" if more else str(site),
-        layer=site.layer,
-        position=site.position,
-        token=None if site.position is None else tokens[site.position],
-        index=site.index,
-        change=float(change.mean()),
-        **found._asdict(),
-    )
-
-
-def _size(change: np.ndarray, found: Share) -> float:
-    """The effect, or the change of the metric where it is undefined."""
-    return float(change.mean()) if found.effect is None else found.effect
-
-
-def _said(each: SiteEffect) -> str:
-    at = "" if each.token is None else f" ({each.token})"
-    return f"{each.site}{at} {told(each.change if each.effect is None else each.effect, each.low, each.high)}"
 
 
 def _agreement(changes: np.ndarray) -> float | None:

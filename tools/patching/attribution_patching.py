@@ -12,8 +12,9 @@ from tools.workbench.context import Context
 from tools.workbench.pairs import Dropped, batch, measure
 from tools.workbench.patching import LICENCE, PROBABILITY, Mode, Patch, Patcher, share
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sitemap import HeatMap, labels, mapped
 from tools.workbench.sites import PLACES, Site
-from tools.workbench.sweeps import HeatMap, Sweep, heat_map, labels, pairs_for, run_all, seconds, sites_of, where
+from tools.workbench.sweeps import Sweep, pairs_for, run_all, seconds, sites_of, where
 from tools.workbench.verifying import by_chance, missed_at_most, rank_correlation
 
 SUBSETS = 16  # random halves of the sites that were not verified
@@ -101,8 +102,11 @@ class Output(ToolOutput):
 def estimate(input: Input, context: Context) -> float:
     """Seconds: of the gradients, the exact patches, and the subsets."""
     subject = context.subject
-    kind, _ = where(subject, input)
-    pairs = pairs_for(context, input, kind).kept
+    try:
+        kind, _ = where(subject, input)
+        pairs = pairs_for(context, input, kind).kept
+    except ToolError:
+        return 0.0
     whole = sum(len(pair.clean) for pair in pairs)
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     passes = 4 + (subject.n_layers if input.grad_drop else 0)
@@ -180,7 +184,7 @@ def attribution_patching(input: Input, context: Context) -> Output:
         clean=float(clean.mean()),
         corrupted=float(corrupted.mean()),
         top=tuple(rows),
-        map=heat_map(sites, values / gap, tokens),
+        map=mapped(sites, values / gap, tokens),
         correlation=correlation,
         on_sample=rank_correlation(values[drawn], means[len(top) :]),
         size_correlation=rank_correlation(sizes[chosen], np.abs(means)),

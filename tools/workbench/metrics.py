@@ -169,7 +169,8 @@ def observe(
             raise ToolError(f"There are {len(words)} answers to {len(prompts)} prompts: give one for each.")
     reader = Reader(context, metric)
     if metric.kind == "kl":
-        reader.reference = observe(context, prompts, Metric(kind="kl")).log_probabilities if changes else None
+        edited = bool(changes) or splice is not None
+        reader.reference = observe(context, prompts, metric).log_probabilities if edited else None
     values = np.zeros(len(prompts))
     after = torch.zeros(len(prompts), int(subject.model.cfg.d_vocab))
     norms = Norms()

@@ -1,8 +1,8 @@
 """A sweep over sites as a tool is asked for it, and what tools that sweep have in common.
 
 How to use it: a tool's input inherits `Sweep`; `where` gives the kind and layers, `pairs_for` the pairs whose positions
-can be compared if they must be, `sites_of` the sites. `run_all` patches on pairs of several lengths, `labels` names the
-columns of a map and `heat_map` draws it.
+can be compared if they must be, `sites_of` the sites, `size_of` how many there will be. `run_all` patches on pairs of
+several lengths; `seconds` is what an estimate counts with.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tools.workbench.context import Context
-from tools.workbench.pairs import Aligned, Contrast, Pairs, aligned, batch
+from tools.workbench.pairs import Contrast, Pairs, aligned, batch
 from tools.workbench.patching import Mode, Patch, Patcher, Progress
-from tools.workbench.registry import ToolError, ToolOutput
+from tools.workbench.registry import ToolError
 from tools.workbench.sites import KINDS, PLACES, Kind, Site, named, sweep
 from tools.workbench.subject import Subject
 
-MAPPED = 10_000  # sites of a map
+ACTIVE = 64  # latents of a token, where the dictionary does not say
 CPU, GPU = 1.5e10, 5e12  # operations a second that an estimate counts on
 
 Index = Annotated[int, Field(ge=0)]
@@ -43,14 +43,6 @@ class Sweep(Contrast):
         if () in (self.layers, self.positions, self.indices):
             raise ValueError("an empty list of layers, positions or indices patches nothing: leave it out")
         return self
-
-
-class HeatMap(ToolOutput):
-    """values[row][column]."""
-
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    values: tuple[tuple[float, ...], ...]
 
 
 def where(subject: Subject, asked: Sweep) -> tuple[Kind, tuple[int, ...] | None]:
@@ -86,6 +78,14 @@ def sites_of(context: Context, asked: Sweep, kind: Kind, layers: tuple[int, ...]
     return sweep(context.subject, kind, layers, positions_of(asked, kind, pairs), indices)
 
 
+def size_of(context: Context, asked: Sweep, kind: Kind, layers: tuple[int, ...] | None, pairs: Pairs) -> int:
+    """How many sites there will be; of latents roughly, so that the model is not run."""
+    if kind == "latent" and asked.indices is None:
+        tokens = max(len(pair.clean) - pair.places[0] for pair in pairs.kept)
+        return 2 * int(context.subject.dictionary.stated_l0 or ACTIVE) * tokens
+    return len(sites_of(context, asked, kind, layers, pairs))
+
+
 def seconds(subject: Subject, tokens: float) -> float:
     """How long a forward pass over so many tokens takes, roughly; a backward pass takes as long."""
     weights = sum(parameter.numel() for parameter in subject.model.original_model.parameters())
@@ -104,35 +104,6 @@ def run_all(
         changes.append(values - patcher.own)
         before += own
     return np.concatenate(changes, axis=1)
-
-
-def labels(subject: Subject, pair: Aligned) -> list[str]:
-    """The first pair's tokens, as it calls them: what both prompts hold, its role."""
-    roles = {position: role for role, position in pair.roles}
-    both = zip(*(subject.token_strings(tokens) for tokens in (pair.clean, pair.corrupted)), strict=True)
-    return [
-        (a if a == b else f"{a}/{b}") + (f" {roles[position]}" if position in roles else "")
-        for position, (a, b) in enumerate(both)
-    ]
-
-
-def heat_map(sites: Sequence[Site], sizes: np.ndarray, tokens: Sequence[str]) -> HeatMap | None:
-    """Layers x positions or units, of a number for each site; None where there are too many to look at."""
-    if len(sites) > MAPPED:
-        return None
-    columns = list(dict.fromkeys((site.position, site.index) for site in sites))
-    rows: dict[int, list[float]] = {}
-    for site, size in zip(sites, sizes, strict=True):
-        rows.setdefault(site.layer, []).append(float(size))
-    names = [
-        " ".join([*([] if index is None else [str(index)]), *([] if position is None else [tokens[position]])])
-        for position, index in columns
-    ]
-    return HeatMap(
-        rows=tuple(f"L{layer}" for layer in rows),
-        columns=tuple(name or "all" for name in names),
-        values=tuple(tuple(row) for row in rows.values()),
-    )
 
 
 def _positions(asked: Sweep, kind: Kind) -> Literal["each", "all"] | tuple[int, ...]:
