@@ -67,7 +67,8 @@ class Output(ToolOutput):
     run; changes where that is undefined).
 
     correlation: Spearman's, of estimate and exact change over all that was verified; on_sample: over the random sample
-    alone, which is not chosen by estimate. size_correlation: of what sites were ranked by, and the exact sizes. misses:
+    alone, which is not chosen by estimate. size_correlations: of the exact sizes and what sites were ranked by, which
+    is the estimates' size and, with grad_drop, what survives it; the verified are the first of each in turn. misses:
     sites of the sample that move the metric more than half of the verified top do. wrong_signs: verified sites with a
     tenth of the strongest effect or more whose estimate has the other sign. missed_at_most: no site that was not
     verified moves the metric by more (95 %), given a random half of the others patched. forward, backward: passes over
@@ -85,7 +86,7 @@ class Output(ToolOutput):
     map: HeatMap | None
     correlation: float | None
     on_sample: float | None
-    size_correlation: float | None
+    size_correlations: tuple[float | None, ...]
     misses: tuple[str, ...]
     wrong_signs: tuple[str, ...]
     missed_at_most: float | None
@@ -130,9 +131,10 @@ def attribution_patching(input: Input, context: Context) -> Output:
     patchers = [Patcher(context, batch(g), measure(subject, g, input.metric), input.mode) for g in pairs.groups()]
     own, theirs = (np.concatenate([getattr(p, run) for p in patchers]) for run in ("own", "theirs"))
     found = _joined([estimated(p, sites, input.qk_fix, input.grad_drop, context.progress) for p in patchers])
-    values, sizes = found.values.mean(1), found.sizes.mean(1) if input.grad_drop else np.abs(found.values.mean(1))
+    values = found.values.mean(1)
+    rankings = [np.abs(values), *([found.sizes.mean(1)] if input.grad_drop else [])]
     rng = context.rng("attribution_patching", input.model_dump_json())
-    order = np.argsort(-sizes, kind="stable")
+    order = _interleaved(rankings)
     top = order[: input.top]
     drawn = rng.permutation(order[input.top :])[: input.sample]
     chosen = [*top, *drawn]
@@ -187,7 +189,7 @@ def attribution_patching(input: Input, context: Context) -> Output:
         map=mapped(sites, values / gap, tokens),
         correlation=correlation,
         on_sample=rank_correlation(values[drawn], means[len(top) :]),
-        size_correlation=rank_correlation(sizes[chosen], np.abs(means)),
+        size_correlations=tuple(rank_correlation(sizes[chosen], np.abs(means)) for sizes in rankings),
         misses=tuple(misses),
         wrong_signs=tuple(wrong),
         missed_at_most=bound,
@@ -200,6 +202,12 @@ def attribution_patching(input: Input, context: Context) -> Output:
         dropped=pairs.dropped,
         verdict=verdict,
     )
+
+
+def _interleaved(rankings: Sequence[np.ndarray]) -> np.ndarray:
+    """The sites, the first of each ranking in turn."""
+    orders = [np.argsort(-sizes, kind="stable") for sizes in rankings]
+    return np.array(list(dict.fromkeys(int(i) for turn in zip(*orders, strict=True) for i in turn)))
 
 
 def _joined(parts: Sequence[Estimates]) -> Estimates:
