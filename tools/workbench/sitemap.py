@@ -8,6 +8,7 @@ from tools.workbench.causal import told
 from tools.workbench.pairs import Aligned
 from tools.workbench.patching import Patch, Share
 from tools.workbench.registry import ToolOutput
+from tools.workbench.sites import Site
 from tools.workbench.subject import Subject
 
 MAPPED = 10_000  # sites of a map
@@ -28,11 +29,13 @@ class SiteEffect(ToolOutput):
     high: float | None
 
 
-class MapRow(ToolOutput):
-    """One layer: the effect at each column, or the change of the metric where effects are undefined."""
+class HeatMap(ToolOutput):
+    """values[row][column]: the effect of each layer at each token or unit, or the change of the metric where effects
+    are undefined."""
 
-    layer: int
-    values: tuple[float, ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
 
 
 def site_effect(patch: Patch, change: np.ndarray, found: Share, tokens: Sequence[str]) -> SiteEffect:
@@ -68,19 +71,20 @@ def labels(subject: Subject, pair: Aligned) -> list[str]:
     ]
 
 
-def mapped(
-    patches: Sequence[Patch], sizes: np.ndarray, tokens: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[MapRow, ...]]:
-    """The columns and a row for each layer; nothing where there are too many sites to look at."""
-    if len(patches) > MAPPED:
-        return (), ()
-    firsts = [patch.sites[0] for patch in patches]
-    columns = list(dict.fromkeys((site.position, site.index) for site in firsts))
+def mapped(sites: Sequence[Site], sizes: np.ndarray, tokens: Sequence[str]) -> HeatMap | None:
+    """A number for each site, a row for each layer; None where there are too many sites to look at."""
+    if len(sites) > MAPPED:
+        return None
+    columns = list(dict.fromkeys((site.position, site.index) for site in sites))
     rows: dict[int, list[float]] = {}
-    for site, size in zip(firsts, sizes, strict=True):
+    for site, size in zip(sites, sizes, strict=True):
         rows.setdefault(site.layer, []).append(float(size))
     names = [
         " ".join([*([] if index is None else [str(index)]), "all positions" if position is None else tokens[position]])
         for position, index in columns
     ]
-    return tuple(names), tuple(MapRow(layer=layer, values=tuple(row)) for layer, row in rows.items())
+    return HeatMap(
+        rows=tuple(f"L{layer}" for layer in rows),
+        columns=tuple(names),
+        values=tuple(tuple(row) for row in rows.values()),
+    )
