@@ -1,13 +1,16 @@
 """Heads by their weights and by what they attend to: known ones are found, and none where none is."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from store.ledger import Ledger
-from tools.workbench.circuits import Factors, composition, reads, writes
+from tools.workbench.circuits import SERIES, Factors, composition, reads, succession, writes
 from tools.workbench.context import Context
 from tools.workbench.run import run
 from tools.workbench.subject import Subject
@@ -80,3 +83,91 @@ def test_the_most_copying_and_the_most_suppressing_heads(context: Context) -> No
     assert all(each["own_rank"] > 45_000 for each in suppressor["readings"])
     assert "suppresses" in suppressor["verdict"]
     assert "layers 0 to 29" in refusal("ov_circuit", context, layer=30, head=0)
+
+
+@pytest.fixture(scope="module")
+def profile(context: Context) -> dict[str, Any]:
+    return call("head_profile", context, heads=["L18H6", "17.3", "17.4", "16.0", "24.4", "23.0", "10.2"])
+
+
+def test_known_heads_have_their_kinds(profile: dict[str, Any]) -> None:
+    kinds = {each["label"]: each["kind"] for each in profile["heads"]}
+    assert kinds == {
+        "L18H6": "induction",
+        "L17H3": "induction",
+        "L17H4": "induction",
+        "L16H0": "previous token",
+        "L24H4": "copy suppression",
+        "L23H0": "name mover",
+        "L10H2": "none",
+    }
+    scores = {each["label"]: {s["label"]: s["value"] for s in each["scores"]} for each in profile["heads"]}
+    assert scores["L18H6"]["induction"] == pytest.approx(0.9, abs=0.05)
+    assert scores["L16H0"]["previous token"] == pytest.approx(0.9, abs=0.05)
+    for kind in profile["kinds"][:3]:
+        assert kind["baseline"] < 0.1
+
+
+def test_no_head_succeeds(profile: dict[str, Any]) -> None:
+    (kind,) = (each for each in profile["kinds"] if each["label"] == "succession")
+    assert kind["passing"] == 0
+    assert kind["value"] < 0.4
+    assert "succession: none" in profile["verdict"]
+
+
+def test_induction_heads_are_worth_five_nats_and_others_none(profile: dict[str, Any]) -> None:
+    ablation = profile["ablation"]
+    assert ablation["without"] - ablation["loss"] > 5
+    assert ablation["random"] - ablation["loss"] < 1
+    assert len(ablation["heads"]) == 8
+
+
+def test_what_a_copy_suppressor_does_is_kept_better_than_with_other_tokens(profile: dict[str, Any]) -> None:
+    (own,) = (each for each in profile["copy_suppression"] if each["label"] == "L24H4")
+    assert own["by_ov"] > 0.1
+    assert own["by_ov"] > 3 * abs(own["permuted"])
+
+
+def test_heads_that_do_not_exist_are_refused(context: Context) -> None:
+    assert "heads 0 to 8" in refusal("head_profile", context, heads=["3.9"])
+    assert "layers 0 to 29" in refusal("head_profile", context, heads=["L31H0"])
+
+
+def test_a_head_that_counts_up_is_found(subject: Subject, tmp_path: Path) -> None:
+    """One layer: head 0 reads the member of a series and writes the next one, head 1 writes what it reads."""
+    words = [f" {word}" for series in SERIES for word in series]
+    ids = [tokens[0] for tokens in subject.tokenize(words) if len(tokens) == 1]
+    width = len(ids) + len(ids) % 2
+    config = LlamaConfig(
+        vocab_size=len(subject.tokenizer),
+        hidden_size=width,
+        intermediate_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        head_dim=width,
+        tie_word_embeddings=False,
+        architectures=["LlamaForCausalLM"],
+    )
+    config.save_pretrained(tmp_path)
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    for name, weight in model.named_parameters():
+        weight.fill_(1.0 if "norm" in name else 0.0)
+    eye = torch.eye(width)
+    for weight in (model.get_input_embeddings().weight, model.lm_head.weight):
+        weight[ids] = eye[: len(ids)]
+    attention = model.model.layers[0].self_attn
+    attention.v_proj.weight.copy_(torch.cat([eye, eye]))
+    attention.o_proj.weight.copy_(torch.cat([eye.roll(1, 0), eye], dim=1))
+    bridge = TransformerBridge.boot_transformers(
+        str(tmp_path), hf_model=model, tokenizer=subject.tokenizer, dtype=torch.float32
+    )
+    toy = Subject("successor", bridge, "blocks.0.hook_resid_pre", None)
+    assert succession(toy)[0].tolist() == [1, 0]
+    assert succession(toy, 0)[0].tolist() == [0, 1]
+
+
+def test_a_model_without_separate_heads_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(context.subject.points, "blocks.3.attn.hook_z")
+    for name in ("ov_circuit", "composition_scores"):
+        assert "no separate attention heads" in refusal(name, context, layer=3, head=0)
+    assert "no separate attention heads" in refusal("direct_logit_attribution", context, template="ioi", n=2)
