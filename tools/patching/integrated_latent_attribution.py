@@ -19,6 +19,7 @@ from tools.workbench.sweeps import run_all, seconds
 from tools.workbench.verifying import by_chance
 
 COMPLETE = 0.15  # of the whole change: what the attributions may leave out or add
+FIRST = 10  # steps that are tried first, then twice as many
 LICENCE = (
     "An exact change says what the metric loses when one latent alone is set to its baseline on the clean prompts; "
     "the integrated gradient is its part of what all latents do together, where the dictionary's error stays as it is."
@@ -26,12 +27,12 @@ LICENCE = (
 
 
 class Input(Contrast):
-    """The pairs, of which the clean prompts are read. baseline: where each latent goes, to 0 or to what it is on the
-    corrupted prompt."""
+    """The pairs, of which the clean prompts are read. baseline: where each latent goes, to what it is on the corrupted
+    prompt or to 0, where the model never is (many steps are needed there)."""
 
-    baseline: Literal["zero", "other"] = "zero"
+    baseline: Literal["other", "zero"] = "other"
     metric: Literal["logit_difference", "log_probability", "probability"] = "logit_difference"
-    steps: int = Field(10, ge=1, le=100, description="of the integral, at the middle of equal parts of the way")
+    steps: int = Field(80, ge=1, le=1000, description="of the integral, at most; fewer where they suffice")
     top: int = Field(16, ge=3, le=200, description="strongest by plain gradient, verified by exact patching")
     sample: int = Field(16, ge=3, le=500, description="others, drawn at random, verified too")
 
@@ -60,8 +61,10 @@ class Controls(ToolOutput):
 
 class Output(ToolOutput):
     """The verified latents, strongest first. whole: measured change of the metric when all latents go to the baseline;
-    integrated, gradient: the sums of the attributions; completeness: integrated over whole (None where nothing changes)
-    and whether it is within 15 % of 1. pearson_gradient, pearson_integrated: with exact changes over the verified."""
+    integrated, gradient: the sums of the attributions; completeness: integrated over whole (None where nothing
+    changes). incomplete: mean size over prompts of what the attributions leave out or add, over that of the change;
+    complete: it is at most 15 %. steps: of the integral, at the middle of equal parts of the way. pearson_gradient,
+    pearson_integrated: with exact changes, over the verified."""
 
     metric: str
     pairs: int
@@ -71,7 +74,9 @@ class Output(ToolOutput):
     integrated: float
     gradient: float
     completeness: float | None
+    incomplete: float | None
     complete: bool
+    steps: int
     pearson_gradient: float | None
     pearson_integrated: float | None
     top: tuple[LatentAttribution, ...]
@@ -90,7 +95,8 @@ def estimate(input: Input, context: Context) -> float:
     except ToolError:
         return 0.0
     tokens = sum(len(pair.clean) for pair in pairs)
-    return seconds(context.subject, tokens * (4 + 2 * input.steps + (input.top + input.sample) / 2))
+    passes = 4 * input.steps if input.baseline == "zero" else 2 * FIRST
+    return seconds(context.subject, tokens * (4 + passes + (input.top + input.sample) / 2))
 
 
 @tool(version=1, estimate=estimate)
@@ -107,9 +113,13 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     patchers = [
         Patcher(context, batch(g), measure(subject, g, input.metric), "noising", replacement) for g in pairs.groups()
     ]
-    parts = [_attributed(patcher, input.steps) for patcher in patchers]
-    plain, integrated = (np.concatenate([part[i] for part in parts]) for i in (0, 1))  # [n, latents]
-    moving = np.flatnonzero(np.concatenate([part[2] for part in parts]).any(0))
+    every = Patch((Site("latent", layer),))
+    (whole,) = run_all(patchers, [every])
+    plain = np.concatenate([_attributed(patcher, [0.0]) for patcher in patchers])  # [n, latents]
+    steps, integrated, incomplete = _integrated(patchers, whole, input.steps)
+    moving = np.flatnonzero(
+        np.concatenate([(_change(patcher) != 0).any(1).cpu().numpy() for patcher in patchers]).any(0)
+    )
     if len(moving) < 3:
         raise ToolError("Fewer than three latents move on these prompts: nothing can be shared out among them.")
     rng = context.rng("integrated_latent_attribution", input.model_dump_json())
@@ -117,11 +127,7 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     order = moving[np.argsort(-np.abs(means[moving]), kind="stable")]
     drawn = rng.permutation(order[input.top :])[: input.sample]
     chosen = [int(i) for i in (*order[: input.top], *drawn)]
-    whole, *exact = run_all(
-        patchers,
-        [Patch((Site("latent", layer),)), *(Patch((Site("latent", layer, None, i),)) for i in chosen)],
-        context.progress,
-    )
+    exact = run_all(patchers, [Patch((Site("latent", layer, None, i),)) for i in chosen], context.progress)
     single = np.array([change.mean() for change in exact])
     best = int(np.abs(single).argmax())
     strongest = (Site("latent", layer, None, chosen[best]),)
@@ -130,7 +136,7 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     pearson = _pearson(gradient_of, single)
     total, summed = float(whole.mean()), float(integrated.sum(1).mean())
     completeness = None if abs(total) < EQUAL else summed / total
-    complete = completeness is not None and abs(completeness - 1) <= COMPLETE
+    complete = incomplete is not None and incomplete <= COMPLETE
     controls = Controls(
         own_values=float(still.mean()),
         random_direction=float(random.mean()),
@@ -176,7 +182,9 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
         integrated=summed,
         gradient=float(plain.sum(1).mean()),
         completeness=completeness,
+        incomplete=incomplete,
         complete=complete,
+        steps=steps,
         pearson_gradient=pearson,
         pearson_integrated=_pearson(integrated_of, single),
         top=tuple(rows),
@@ -189,26 +197,41 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     )
 
 
-def _attributed(patcher: Patcher, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float64[n, latents] by the gradient where the prompts are, float64[n, latents] by its mean on the way to the
-    baseline, and bool[n, latents], which move."""
-    subject = patcher.subject
-    layer = subject.layer_of(subject.hook)
+def _integrated(patchers: Sequence[Patcher], whole: np.ndarray, most: int) -> tuple[int, np.ndarray, float | None]:
+    """Steps taken, float64[n, latents], and the mean size of what is left out over that of the whole change [n]; more
+    steps are taken until that is little."""
+    scale = float(np.abs(whole).mean())
+    steps = min(FIRST, most)
+    while True:
+        ways = [(step + 0.5) / steps for step in range(steps)]
+        found = np.concatenate([_attributed(patcher, ways) for patcher in patchers])
+        incomplete = None if scale < EQUAL else float(np.abs(found.sum(1) - whole).mean()) / scale
+        if incomplete is None or incomplete <= COMPLETE or 2 * steps > most:
+            return steps, found, incomplete
+        steps *= 2
+
+
+def _change(patcher: Patcher) -> Tensor:
+    """[n, s, latents]: by how much each latent is further at its baseline."""
+    layer = patcher.subject.layer_of(patcher.subject.hook)
     change = patcher.values("latent", layer) - patcher.values("latent", layer, "own")
     change[:, : patcher.first] = 0
-    decoder = subject.dictionary.decoder.to(change)
-    found: list[list[Tensor]] = [[], []]
-    size = together(subject, patcher.length)
+    return change
+
+
+def _attributed(patcher: Patcher, ways: Sequence[float]) -> np.ndarray:
+    """float64[n, latents]: change times the mean gradient at these parts of the way to the baseline."""
+    change = _change(patcher)
+    decoder = patcher.subject.dictionary.decoder.to(change)
+    found: list[Tensor] = []
+    size = together(patcher.subject, patcher.length)
     for begin in range(0, patcher.n, size):
         rows = list(range(begin, min(begin + size, patcher.n)))
-        gradients = [
-            _gradient(patcher, rows, at * (change[rows] @ decoder))
-            for at in (0.0, *((step + 0.5) / steps for step in range(steps)))
-        ]
-        for kept, gradient in zip(found, (gradients[0], torch.stack(gradients[1:]).mean(0)), strict=True):
-            kept.append((change[rows] * (gradient.to(change) @ decoder.T)).sum(1))
-    plain, integrated = (torch.cat(kept).double().cpu().numpy() for kept in found)
-    return plain, integrated, (change != 0).any(1).cpu().numpy()
+        moved = change[rows] @ decoder
+        gradient = sum((_gradient(patcher, rows, way * moved) for way in ways), torch.zeros_like(moved)) / len(ways)
+        found.append((change[rows] * (gradient @ decoder.T)).sum(1))
+    attributed: np.ndarray = torch.cat(found).double().cpu().numpy()
+    return attributed
 
 
 def _gradient(patcher: Patcher, rows: Sequence[int], moved: Tensor) -> Tensor:
