@@ -7,10 +7,12 @@ from pydantic import Field
 
 from tools.workbench.causal import said, stands_clear
 from tools.workbench.context import Context
+from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, WARNING, Mode, Patch, Patcher, Replacement, share
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement, share
+from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.sitemap import HeatMap, SiteEffect, labels, mapped, said_of, site_effect, size
+from tools.workbench.sitemap import SiteEffect, labels, mapped, said_at, said_of, site_effect, size, size_of_effect
 from tools.workbench.sites import PLACES, Kind, sweep
 from tools.workbench.subject import Subject
 from tools.workbench.sweeps import Index, Sweep, pairs_for, positions_of, run_all, seconds, sites_of, size_of, where
@@ -60,6 +62,7 @@ class Output(ToolOutput):
     licence: str
     warnings: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -75,7 +78,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def activation_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour exactly: patches places of one run with another's values, and measures each.
 
@@ -129,6 +132,11 @@ def activation_patching(input: Input, context: Context) -> Output:
         f"{controls.random_direction:+.2f}: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warnings)
     )
+    map = mapped([patch.sites[0] for patch in patches], sizes, tokens)
+    title = f"Activation patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
+    scale = SCALE[input.mode] if best.effect is not None else "change of the metric"
+    bars = [Bar(said_at(each), size_of_effect(each), each.low, each.high) for each in told_sites]
+    bars += [Bar(f"control: {name}", value, beside=True) for name, value in controls if value is not None]
     return Output(
         metric=metric.words,
         mode=input.mode,
@@ -139,13 +147,20 @@ def activation_patching(input: Input, context: Context) -> Output:
         corrupted=float(corrupted.mean()),
         strongest=best,
         top=tuple(told_sites),
-        map=mapped([patch.sites[0] for patch in patches], sizes, tokens),
+        map=map,
         controls=controls,
         agreement=_agreement(changes),
         clear=clear,
         licence=LICENCE[input.mode],
         warnings=warnings,
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "activation_patching",
+            input,
+            map=Picture(title, map, scale, controls_said(controls)) if map else None,
+            strongest=Picture(f"{title}; the strongest sites", Bars(tuple(bars)), scale),
+        ),
         verdict=verdict,
     )
 

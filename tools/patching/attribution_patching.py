@@ -9,15 +9,18 @@ from pydantic import Field
 from tools.workbench.attribution import Estimates, estimated
 from tools.workbench.causal import said, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, Mode, Patch, Patcher, share
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, share
+from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.sitemap import HeatMap, labels, mapped
+from tools.workbench.sitemap import labels, mapped
 from tools.workbench.sites import PLACES, Site
 from tools.workbench.sweeps import Sweep, pairs_for, run_all, seconds, sites_of, where
 from tools.workbench.verifying import by_chance, missed_at_most, rank_correlation
 
 SUBSETS = 16  # random halves of the sites that were not verified
+DRAWN = 12  # verified sites of a picture
 LARGE = 0.1  # of the strongest site's effect: a wrong sign of less does not count
 ESTIMATES = (
     "Estimates are first order, one site at a time: only effects under 'exact' were measured, and a site that is "
@@ -97,6 +100,7 @@ class Output(ToolOutput):
     licence: str
     warnings: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -177,6 +181,9 @@ def attribution_patching(input: Input, context: Context) -> Output:
         f"random direction {controls.random_direction:+.3g}: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warned)
     )
+    map = mapped(sites, values / gap, tokens)
+    title = f"Attribution patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
+    scale = SCALE[input.mode] if not undefined else "change of the metric"
     return Output(
         metric=metric.words,
         mode=input.mode,
@@ -186,7 +193,7 @@ def attribution_patching(input: Input, context: Context) -> Output:
         clean=float(clean.mean()),
         corrupted=float(corrupted.mean()),
         top=tuple(rows),
-        map=mapped(sites, values / gap, tokens),
+        map=map,
         correlation=correlation,
         on_sample=rank_correlation(values[drawn], means[len(top) :]),
         size_correlations=tuple(rank_correlation(sizes[chosen], np.abs(means)) for sizes in rankings),
@@ -200,6 +207,18 @@ def attribution_patching(input: Input, context: Context) -> Output:
         licence=LICENCE[input.mode],
         warnings=warned,
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "attribution_patching",
+            input,
+            map=Picture(f"{title}; estimates", map, scale, controls_said(controls)) if map else None,
+            verified=Picture(
+                f"{title}; exact effects, and in grey their estimates; rank correlation {_number(correlation)}",
+                Bars(_beside(rows, gap)),
+                scale,
+                controls_said(controls),
+            ),
+        ),
         verdict=verdict,
     )
 
@@ -247,6 +266,16 @@ def _row(
         **share(change, gap)._asdict(),
         drawn=drawn,
     )
+
+
+def _beside(rows: Sequence[Verified], gap: float) -> tuple[Bar, ...]:
+    """The strongest sites' exact effects, each above its estimate."""
+    found: list[Bar] = []
+    for row in rows[:DRAWN]:
+        label = row.site if row.token is None else f"{row.site} ({row.token})"
+        found.append(Bar(label, row.exact / gap, row.low, row.high))
+        found.append(Bar("", row.estimate / gap, beside=True))
+    return tuple(found)
 
 
 def _exact(row: Verified) -> str:

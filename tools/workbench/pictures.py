@@ -1,13 +1,13 @@
 """Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars and circuits.
 
-How to use it: a tool's output has `pictures: tuple[str, ...]`, which `drawn(context, name, input, map=Picture(...))`
+How to use it: a tool's output has `pictures: tuple[str, ...]`, which `draw(context, name, input, map=Picture(...))`
 fills: paths relative to the workspace, by a name that depends on what was asked alone, so that a run made again names
 the same files. Colours are on a scale symmetric about zero, text is cleaned, the line at the foot is for the controls.
 """
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
@@ -28,9 +28,15 @@ from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool
 
 FOLDER = "pictures"
-STYLE = {"svg.hashsalt": "glossator", "text.parse_math": False, "font.size": 9, "font.family": "DejaVu Sans"}
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "glossator",
+    "text.parse_math": False,
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+}
 NOTHING = "#d4d4d4"  # a cell without a value
 BESIDE, UP, DOWN, INK = "#94a3b8", "#b2182b", "#2166ac", "#334155"
+LARGEST = 18.0  # inches
 SHORT = 24  # characters of a label
 LABELS = 64  # of an axis
 FAINTEST = 0.3  # colour of a weight near zero, so that its line is seen
@@ -73,7 +79,7 @@ class Picture(NamedTuple):
     controls: str = ""
 
 
-def drawn(context: Context, tool: str, input: BaseModel, **pictures: Picture | None) -> tuple[str, ...]:
+def draw(context: Context, tool: str, input: BaseModel, **pictures: Picture | None) -> tuple[str, ...]:
     """Draws and keeps each picture that there is; their paths in the workspace."""
     asked = [tool, get_tool(tool).version, context.fingerprint, context.seed, input.model_dump(mode="json")]
     workspace = context.ledger.store.path.parent
@@ -101,18 +107,17 @@ def save(picture: Picture, path: Path) -> None:
 
 
 def _figure(picture: Picture) -> Figure:
-    shape = picture.figure
-    match shape:
-        case HeatMap():
-            size, draw = _map_size(shape), _heat_map
-        case Bars():
-            size, draw = (7.0, 0.24 * len(shape.bars) + 0.6), _bars
-        case Circuit():
-            size, draw = _circuit_size(shape), _circuit
+    shape, measure = picture.figure, clean(picture.measure)
+    size = _size(shape)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    chosen: Callable[[Axes, Any, str], None] = draw
-    chosen(axes, shape, clean(picture.measure))
+    match shape:
+        case HeatMap():
+            _heat_map(axes, shape, measure)
+        case Bars():
+            _bars(axes, shape, measure)
+        case Circuit():
+            _circuit(axes, shape, measure)
     wide = int(size[0] * 13)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
     if picture.controls:
@@ -120,8 +125,17 @@ def _figure(picture: Picture) -> Figure:
     return figure
 
 
-def _map_size(shape: HeatMap) -> tuple[float, float]:
-    return min(18.0, max(5.5, 0.24 * len(shape.columns) + 1.8)), min(16.0, max(2.5, 0.17 * len(shape.rows) + 1.6))
+def _size(shape: HeatMap | Bars | Circuit) -> tuple[float, float]:
+    """Inches across and up."""
+    match shape:
+        case HeatMap():
+            across, up = 0.24 * len(shape.columns) + 1.8, 0.17 * len(shape.rows) + 1.6
+        case Bars():
+            across, up = 7.0, 0.24 * len(shape.bars) + 0.8
+        case Circuit():
+            x, y = zip(*layout(shape).values(), strict=True)
+            across, up = max(x) - min(x) + 3.0, 0.6 * max(y) + 1.8
+    return min(LARGEST, max(5.5, across)), min(LARGEST, max(1.5, up))
 
 
 def _heat_map(axes: Axes, shape: HeatMap, measure: str) -> None:
@@ -153,11 +167,6 @@ def _bars(axes: Axes, shape: Bars, measure: str) -> None:
     axes.set_xlabel(measure, fontsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-
-
-def _circuit_size(shape: Circuit) -> tuple[float, float]:
-    across, up = zip(*layout(shape).values(), strict=True)
-    return min(20.0, max(6.0, max(across) - min(across) + 3.0)), min(20.0, max(3.0, 0.6 * max(up) + 1.8))
 
 
 def _circuit(axes: Axes, shape: Circuit, measure: str) -> None:
@@ -212,7 +221,7 @@ def _legend(axes: Axes, shown: ScalarMappable, measure: str) -> None:
 
 
 def _short(label: str, most: int = SHORT) -> str:
-    whole = clean(label).strip() or repr(clean(label))
+    whole = clean(label).strip() or (repr(clean(label)) if label else "")
     return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
