@@ -12,7 +12,7 @@ run. `names`, `edge` and `parse` are how edges are spelled: L5H3->L23H0.q, L2KV1
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from tools.workbench.context import Context
 from tools.workbench.memory import spendable
 from tools.workbench.metrics import Metric, Reader
 from tools.workbench.pairs import Batch
-from tools.workbench.patching import Progress
+from tools.workbench.patching import EQUAL, Progress
 from tools.workbench.registry import ToolError
 from tools.workbench.resume import Run
 from tools.workbench.sites import units
@@ -137,9 +137,21 @@ class Edges:
     def exists(self) -> Tensor:
         return self.graph.exists
 
-    def run(self, masks: Sequence[Tensor], progress: Progress = lambda done, total: None) -> np.ndarray:
-        """float64[masks, n]: the metric with each mask's edges corrupted."""
+    def run(
+        self,
+        masks: Sequence[Tensor],
+        progress: Progress = lambda done, total: None,
+        sent: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> np.ndarray:
+        """float64[masks, n]: the metric with each mask's edges corrupted.
+
+        sent: [senders, n, s, d_model], what those edges carry; None: what is sent on the corrupted prompt. last:
+        [masks, n, d_model], to be filled with the last token's residual stream before the final norm.
+        """
         found = np.tile(self.own, (len(masks), 1))
+        if last is not None:
+            last[:] = self.final(self.clean)
         queues: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for index, mask in enumerate(masks):
             touched = (mask & self.exists).any(1).nonzero()
@@ -153,31 +165,30 @@ class Edges:
                 rows = queue[begin : begin + size]
                 pairs = [pair for _, pair in rows]
                 mask = torch.stack([masks[index] for index, _ in rows]) & self.exists
-                logits = self.clean.resume(
-                    torch.tensor(pairs), layer, self.start, _Pass(self, layer, pairs, mask).hooks
-                )
+                hooks = _Pass(self, layer, pairs, mask, self.sent if sent is None else sent).hooks
+                final: list[Tensor] = []
+                hooks.append((self.end, final.append))
+                logits = self.clean.resume(torch.tensor(pairs), layer, self.start, hooks)
                 values = self.reader.read(self.clean.tokens[pairs], logits, pairs).cpu().double().numpy()
                 found[[index for index, _ in rows], pairs] = values
+                if last is not None:
+                    last[[index for index, _ in rows], pairs] = final[0][:, -1]
                 done += len(rows)
                 progress(done, total)
         if not np.isfinite(found).all():
             raise ToolError(f"{self.reader.metric.words.capitalize()} is not finite: use another metric.")
         return found
 
-    def faithfulness(self, values: np.ndarray) -> float:
-        """Of a circuit whose metric is values [n]: 1 where it does all that the model does, 0 where nothing."""
-        return float((values - self.theirs).mean() / self.whole)
+    def final(self, run: Run) -> Tensor:
+        """[n, d_model]: the last token's residual stream before the final norm."""
+        caught: list[Tensor] = []
+        run.resume(torch.arange(self.n), self.subject.n_layers - 1, self.start, [(self.end, caught.append)])
+        return caught[0][:, -1]
 
     @property
-    def whole(self) -> float:
-        """The mean gap between clean and corrupted. ToolError where there is none."""
-        whole = float((self.own - self.theirs).mean())
-        if abs(whole) < 1e-4:
-            raise ToolError(
-                "The metric is the same on clean and corrupted prompts, so that a circuit has nothing to be faithful "
-                "to: give pairs that the model tells apart."
-            )
-        return whole
+    def end(self) -> str:
+        """The hook point that the final norm reads."""
+        return f"blocks.{self.subject.n_layers - 1}.hook_resid_post"
 
     def _rows(self) -> int:
         """Prompts that memory holds at once."""
@@ -217,13 +228,44 @@ class Edges:
             )
 
 
+def run_edges(
+    parts: Sequence[Edges], masks: Sequence[Tensor], progress: Progress = lambda done, total: None
+) -> np.ndarray:
+    """float64[masks, n]: the metric on every pair, of several lengths, with each mask's edges corrupted."""
+    return np.concatenate([part.run(masks, progress) for part in parts], axis=1)
+
+
+def gap_of(own: np.ndarray, theirs: np.ndarray) -> float:
+    """The mean gap between clean and corrupted, each [n]. ToolError where there is none."""
+    gap = float((own - theirs).mean())
+    if abs(gap) < EQUAL:
+        raise ToolError(
+            "The metric is the same on clean and corrupted prompts, so that a circuit has nothing to be faithful to: "
+            "give pairs that the model tells apart."
+        )
+    return gap
+
+
+def only(exists: Tensor, places: Iterable[int]) -> Tensor:
+    """The mask that corrupts these edges, given by their places in the flat mask, and no others."""
+    mask = torch.zeros_like(exists).flatten()
+    mask[[int(place) for place in places]] = True
+    return mask.view_as(exists)
+
+
+def without(exists: Tensor, places: Iterable[int]) -> Tensor:
+    """The mask that corrupts every edge but these."""
+    return exists & ~only(exists, places)
+
+
 class _Pass:
     """The hooks of a forward pass from `layer` on. pairs: of each row; mask: bool[rows, receivers, senders]."""
 
-    def __init__(self, edges: Edges, layer: int, pairs: list[int], mask: Tensor) -> None:
+    def __init__(self, edges: Edges, layer: int, pairs: list[int], mask: Tensor, sent: Tensor) -> None:
         self.edges, self.pairs = edges, pairs
-        self.differences = edges.gap[:, pairs].clone()  # [senders, rows, s, d]
-        self.sent = edges.sent
+        self.sent = sent
+        own = edges.sent[:, pairs] - edges.gap[:, pairs]
+        self.differences = sent[:, pairs] - own  # [senders, rows, s, d]
         self.hooks: list[Splice] = []
         subject, graph = edges.subject, edges.graph
         heads = subject.n_heads
@@ -237,7 +279,7 @@ class _Pass:
             self.hooks.append((f"{block}attn.hook_z", partial(self._heads, n, first)))
             self._shift(f"{block}ln2.hook_in", mask[:, rows_of[n, "mlp"][0]])
             self.hooks.append((f"{block}hook_mlp_out", partial(self._mlp, first + heads)))
-        self._shift(f"blocks.{subject.n_layers - 1}.hook_resid_post", mask[:, -1])
+        self._shift(edges.end, mask[:, -1])
 
     def _heads(self, layer: int, at: int, z: Tensor) -> None:
         self._note(at, self.edges.heads(layer, z))
