@@ -136,7 +136,9 @@ def activation_patching(input: Input, context: Context) -> Output:
     title = f"Activation patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
     scale = SCALE[input.mode] if best.effect is not None else "change of the metric"
     bars = [Bar(said_at(each), size_of_effect(each), each.low, each.high) for each in told_sites]
-    bars += [Bar(f"control: {name}", value, beside=True) for name, value in controls if value is not None]
+    bars += [
+        Bar(f"control: {name.replace('_', ' ')}", value, beside=True) for name, value in controls if value is not None
+    ]
     return Output(
         metric=metric.words,
         mode=input.mode,

@@ -13,9 +13,11 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges, Graph, gap_of, run_edges
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
+from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
 
+DRAWN = 16  # parts of a picture
 RANDOMS = 3  # random circuits of the same size
 IDLE = 0.01  # of the gap: an element whose loss costs less
 TESTED = 64  # elements that are left out one by one
@@ -83,6 +85,7 @@ class Output(ToolOutput):
     licence: str
     warnings: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -154,6 +157,11 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
+    bars = [Bar("the circuit alone", faithful[0], low, high), Bar("the model without it", faithful[1])]
+    bars += [Bar("control: a random circuit", value, beside=True) for value in randoms]
+    bars += [Bar(f"lost without {each.name}", each.loss) for each in reversed(elements[-DRAWN:])]
+    kind = "nodes" if input.nodes else "edges"
+    title = f"A circuit of {len(members)} {kind}, {len(own)} pairs: {metric.words}"
     return Output(
         metric=metric.words,
         pairs=len(own),
@@ -173,6 +181,12 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         licence=LICENCE,
         warnings=warned,
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "circuit_faithfulness",
+            input,
+            parts=Picture(title, Bars(tuple(bars)), "faithfulness: 0 as corrupted, 1 as the whole model"),
+        ),
         verdict=verdict,
     )
 

@@ -11,13 +11,15 @@ from tools.workbench.causal import interval, said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, Graph, gap_of, only, run_edges, without
+from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
+from tools.workbench.pictures import Picture, circuit, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.sitemap import HeatMap
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
+DRAWN = 40  # edges of a picture
 RANDOMS = 3  # random circuits of each size
 LICENCE = (
     "A circuit's faithfulness says what its edges suffice for when every other edge carries the corrupted prompt; an "
@@ -91,6 +93,7 @@ class Output(ToolOutput):
     licence: str
     warnings: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -171,6 +174,16 @@ def edge_attribution(input: Input, context: Context) -> Output:
         + f": {said(clear, n)}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
+    names = tuple(graph.edge(*divmod(int(at), len(graph.senders))) for at in order[: min(*counts, 1000)])
+    weights = scores.flatten().numpy()[order[: len(names)]].tolist()
+    nodes = _node_map(graph, scores)
+    title = f"Edge attribution, {n} pairs: {metric.words}"
+    said_controls = (
+        controls_said(controls)
+        + f" Faithfulness of {sizes[-1].edges:,} edges {sizes[-1].faithfulness:.2f}, of as many "
+        f"random ones {sizes[-1].random:.2f}."
+    )
+    shown = list(zip(names, weights, strict=True))[:DRAWN]
     return Output(
         metric=metric.words,
         pairs=n,
@@ -181,13 +194,25 @@ def edge_attribution(input: Input, context: Context) -> Output:
         top=tuple(rows),
         correlation=correlation,
         on_sample=rank_correlation(found[input.top :], means[input.top :]),
-        map=_node_map(graph, scores),
-        names=tuple(graph.edge(*divmod(int(at), len(graph.senders))) for at in order[: min(*counts, 1000)]),
+        map=nodes,
+        names=names,
         controls=controls,
         clear=clear,
         licence=LICENCE,
         warnings=warned,
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "edge_attribution",
+            input,
+            circuit=Picture(
+                f"{title}; the {len(shown)} edges of highest score",
+                circuit(shown),
+                "change of the metric when corrupted (estimate)",
+                said_controls,
+            ),
+            nodes=Picture(f"{title}; what each part sends", nodes, "summed size of its edges' scores", said_controls),
+        ),
         verdict=verdict,
     )
 

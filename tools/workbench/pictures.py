@@ -5,9 +5,10 @@ fills: paths relative to the workspace, by a name that depends on what was asked
 the same files. Colours are on a scale symmetric about zero, text is cleaned, the line at the foot is for the controls.
 """
 
+import re
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
@@ -160,8 +161,6 @@ def _bars(axes: Axes, shape: Bars, measure: str) -> None:
         if bar.low is not None and bar.high is not None:
             axes.plot([bar.low, bar.high], [place, place], color=INK, linewidth=1.2)
     axes.axvline(0, color=INK, linewidth=0.8)
-    most = max(map(abs, axes.get_xlim()))
-    axes.set_xlim(-most, most)
     axes.set_ylim(-0.6, len(places) - 0.4)
     axes.set_yticks(places, [_short(bar.label, 2 * SHORT) for bar in shape.bars], fontsize=8)
     axes.set_xlabel(measure, fontsize=8)
@@ -225,9 +224,34 @@ def _short(label: str, most: int = SHORT) -> str:
     return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
+NODE = re.compile(r"L(\d+)(H|KV|MLP)")
+
+
+def circuit(edges: Iterable[tuple[str, float]]) -> Circuit:
+    """Of edges spelled as in L5H3->L23H0.q; queries, keys and values of a head are drawn as one."""
+    arrows: dict[tuple[str, str], float] = {}
+    for edge, weight in edges:
+        sender, _, receiver = edge.partition("->")
+        ends = sender, receiver.partition(".")[0]
+        arrows[ends] = arrows.get(ends, 0.0) + weight
+    return Circuit(
+        tuple(Arrow(*ends, weight) for ends, weight in arrows.items()),
+        {name: _height(name) for ends in arrows for name in ends},
+    )
+
+
+def _height(name: str) -> int:
+    """The embedding, then heads before the MLP of each layer, then the logits."""
+    if found := NODE.fullmatch(re.sub(r"(?<=[HV])\d+$", "", name)):
+        return 2 * int(found[1]) + (found[2] == "MLP")
+    return -1 if name == "embed" else 10**6
+
+
 def controls_said(controls: BaseModel) -> str:
     """The numbers among a tool's controls, in a line."""
     found: Sequence[str] = [
-        f"{name.replace('_', ' ')} {value:+.3g}" for name, value in controls.model_dump().items() if value is not None
+        f"{name.replace('_', ' ')} {value:+.3g}"
+        for name, value in controls.model_dump().items()
+        if isinstance(value, int | float)
     ]
     return f"Controls: {'; '.join(found)}."
