@@ -12,7 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
 from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, share
-from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
+from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sitemap import labels, mapped
 from tools.workbench.sites import PLACES, Site
@@ -184,6 +184,11 @@ def attribution_patching(input: Input, context: Context) -> Output:
     map = mapped(sites, values / gap, tokens)
     title = f"Attribution patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
     scale = SCALE[input.mode] if not undefined else "change of the metric"
+    beside = (
+        f"Controls, of the gap: own values {controls.own_values / gap:+.2f}; random direction "
+        f"{controls.random_direction / gap:+.2f}. Rank correlation of estimates dealt out to other sites: "
+        f"{_number(controls.permuted)}."
+    )
     return Output(
         metric=metric.words,
         mode=input.mode,
@@ -211,12 +216,12 @@ def attribution_patching(input: Input, context: Context) -> Output:
             context,
             "attribution_patching",
             input,
-            map=Picture(f"{title}; estimates", map, scale, controls_said(controls)) if map else None,
+            map=Picture(f"{title}; estimates", map, scale, beside) if map else None,
             verified=Picture(
                 f"{title}; exact effects, and in grey their estimates; rank correlation {_number(correlation)}",
                 Bars(_beside(rows, gap)),
                 scale,
-                controls_said(controls),
+                beside,
             ),
         ),
         verdict=verdict,

@@ -220,7 +220,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
 def _node_map(graph: Graph, scores: Tensor) -> HeatMap:
     """Layers x heads and MLP, the summed size of what each sends."""
     sent = scores.abs().sum(0)[1:].view(-1, len(set(graph.senders[1:])) // (graph.receivers[-1].layer + 1))
-    columns = [*map(str, range(sent.shape[1] - 1)), "MLP"]
+    columns = [*(f"H{head}" for head in range(sent.shape[1] - 1)), "MLP"]
     return HeatMap(
         rows=tuple(f"L{layer}" for layer in range(len(sent))),
         columns=tuple(columns),

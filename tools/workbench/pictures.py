@@ -40,7 +40,7 @@ BESIDE, UP, DOWN, INK = "#94a3b8", "#b2182b", "#2166ac", "#334155"
 LARGEST = 18.0  # inches
 SHORT = 24  # characters of a label
 LABELS = 64  # of an axis
-FAINTEST = 0.3  # colour of a weight near zero, so that its line is seen
+FAINTEST = 0.45  # colour of a weight near zero, so that its line is seen
 ZIGZAG = (-0.5, 1.5, -1.5, 0.5, 2.2, -2.2)
 
 
@@ -176,7 +176,7 @@ def _circuit(axes: Axes, shape: Circuit, measure: str) -> None:
     for arrow in sorted(shape.arrows, key=lambda arrow: abs(arrow.weight)):
         share = arrow.weight / most
         colour = colours(0.5 + 0.5 * float(np.sign(share)) * max(abs(share), FAINTEST))
-        style = {"arrowstyle": "-|>", "color": colour, "lw": 0.6 + 2.6 * abs(share), "shrinkA": 10, "shrinkB": 10}
+        style = {"arrowstyle": "-|>", "color": colour, "lw": 0.6 + 3 * abs(share) ** 0.5, "shrinkA": 10, "shrinkB": 10}
         ends = places[arrow.receiver], places[arrow.sender]
         axes.annotate("", *ends, arrowprops=style | {"connectionstyle": "arc3,rad=0.08"}, zorder=1 + abs(share))
     for name, (x, y) in places.items():
@@ -250,7 +250,7 @@ def _height(name: str) -> int:
 def controls_said(controls: BaseModel) -> str:
     """The numbers among a tool's controls, in a line."""
     found: Sequence[str] = [
-        f"{name.replace('_', ' ')} {value:+.3g}"
+        f"{name.replace('_', ' ')} {round(value, 4) + 0.0:+.3g}"
         for name, value in controls.model_dump().items()
         if isinstance(value, int | float)
     ]
