@@ -15,6 +15,7 @@ from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores, input_gradients
 from tools.workbench.edges import Edges, gap_of, only, projected, without
 from tools.workbench.pairs import Contrast, aligned, batch, measure
+from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.repair import direct_effects, self_repair, whole_effect
 from tools.workbench.run import run, validate
@@ -217,3 +218,39 @@ def test_a_path_through_mlps_is_what_plain_hooks_give(ioi: Edges) -> None:
     found = ioi.run([mask], sent=ioi.through_mlps([column]))[0]
     assert found == pytest.approx(plain.double().numpy(), abs=1e-3)
     assert np.abs(found - ioi.run([mask_of(ioi, "L20H0->L23H0.q")])[0]).min() > 0.1
+
+
+TRUE = {"embed->L0KV0.v", "L0H0->logits", "L0H0->L1MLP", "L1MLP->logits"}
+
+
+def pruned(edges: Edges, tau: float, absolute: bool = False, budget: int | None = None) -> set[str]:
+    """The kept edges of a search, taken up again after each `budget`."""
+    order, kept, decided = in_order(edges.exists), [], 0
+    while decided < len(order):
+        found = prune([edges], order, tau, -1, absolute, budget, kept, decided)
+        decided = found.decided
+        kept = [place for place in order if found.kept[place]]
+    return {edges.graph.edge(*place) for place in kept}
+
+
+def test_a_search_returns_exactly_the_edges_there_are(toy: Edges) -> None:
+    assert pruned(toy, 0.05, absolute=True) == TRUE
+    assert pruned(toy, 0.05, absolute=True, budget=7) == TRUE  # stopped and gone on with
+    assert pruned(toy, 0.05) == {"embed->L0KV0.v", "L0H0->logits"}  # the MLP does harm: signed, it goes
+    counts = [len(pruned(toy, tau, True)) for tau in (-np.inf, 0.05, 1.5, np.inf)]
+    assert counts[0] == int(toy.exists.sum())
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 0
+
+
+def test_a_search_ends_at_its_budget_and_goes_on(context: Context) -> None:
+    asked = {"template": "ioi", "n": 1, "metric": "logit_difference", "tau": 0.3, "candidates": 8}
+    first = call("acdc", context, **asked, budget=4)
+    assert (first["decided"], first["tests"], first["faithfulness"]) == (4, 4, None)
+    assert "not decided" in first["verdict"]
+    rest = call("acdc", context, **asked, decided=first["decided"], kept=first["kept"])
+    assert rest["decided"] == 8
+    assert set(first["kept"]) <= set(rest["kept"])
+    assert "L23H3->logits" in rest["kept"]
+    assert rest["controls"]["nothing"] == pytest.approx(0, abs=1e-3)
+    assert np.isfinite(rest["faithfulness"])
