@@ -21,7 +21,7 @@ from tools.workbench.sites import KINDS, Kind, Site, named, point, read, sweep, 
 from tools.workbench.subject import Subject
 
 S2 = 10
-DIFFERENCE = Metric(kind="answer_difference", answers=("a",), others=("b",))
+DIFFERENCE = Metric(kind="answer_difference", answers=("a",), down=("b",))
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +157,9 @@ def test_other_metrics_go_from_clean_to_corrupted(context: Context, ioi: tuple[A
 
 def test_the_divergence_is_a_metric_of_edits_too(context: Context) -> None:
     head = {"head": 3, "layers": [23]}
-    effect = call("ablate", context, target=head, prompts=["The cat sat on the"], metric={"kind": "kl"})["effect"]
-    assert effect["effect"] == pytest.approx(effect["kl"], rel=1e-3)
-    assert effect["effect"] > 0
+    effect = call("ablate", context, targets=[head], prompts=["The cat sat on the"], metric={"kind": "kl"})["effect"]
+    assert effect["effect"] == pytest.approx(effect["kl"], abs=1e-4)
+    assert effect["effect"] > 1e-3
 
 
 def test_a_latent_is_a_metric_too(context: Context, ioi: tuple[Aligned, ...], noising: Patcher) -> None:
