@@ -15,7 +15,9 @@ from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores, input_gradients
 from tools.workbench.edges import Edges, gap_of, only, projected, without
 from tools.workbench.pairs import Contrast, aligned, batch, measure
+from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, get_tool
+from tools.workbench.repair import direct_effects, self_repair, whole_effect
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
@@ -160,3 +162,95 @@ def test_what_is_no_edge_is_said(ioi: Edges) -> None:
     with pytest.raises(UserError, match="nodes or edges"):
         validate(get_tool("circuit_faithfulness"), {"template": "ioi"})
     assert without(ioi.exists, [0]).sum() == ioi.exists.sum() - only(ioi.exists, [0]).sum()
+
+
+def test_a_loss_is_its_direct_part_what_follows_and_the_norm(ioi: Edges) -> None:
+    parts = [ioi.graph.node(name) for name in ("L23H0", "L24H4", "L29H1", "L29MLP")]
+    found = self_repair(ioi, parts)
+    assert found.total == pytest.approx(found.direct + found.downstream + found.norm, abs=1e-3)
+    assert found.downstream[3] == pytest.approx(0, abs=1e-4)  # nothing comes after the last MLP
+    assert np.abs(found.downstream[2]).min() > 0.1  # it comes after the last heads
+    assert found.total[1].min() > 0  # without the copy suppressor the right name is likelier (F8)
+    assert np.abs(found.norm).max() > 0.01
+
+
+def test_direct_paths_add_up_to_the_whole_stream(ioi: Edges, context: Context) -> None:
+    assert direct_effects(ioi).sum(0) == pytest.approx(whole_effect(ioi), abs=1e-3)
+    found = call("path_patching", context, template="ioi", n=2, senders=["L23H3", "L24H4", "L5H2"])
+    assert [row["sender"] for row in found["top"]] == ["L23H3", "L24H4", "L5H2"]
+    assert found["top"][0]["change"] == pytest.approx(found["top"][0]["frozen"], abs=0.3)  # the norm hardly moves
+    assert found["controls"]["no_sender"] == pytest.approx(0, abs=1e-4)
+    assert found["controls"]["frozen_sum"] == pytest.approx(found["controls"]["frozen_whole"], abs=1e-3)
+
+
+def test_a_path_through_mlps_is_what_plain_hooks_give(ioi: Edges) -> None:
+    """L20H0 to the query of L23H0: heads frozen to clean in a first pass, the query it finds put into a second."""
+    model, sender = ioi.subject.model, ioi.graph.node("L20H0")
+    z: dict[tuple[int, int], torch.Tensor] = {}
+    q: list[torch.Tensor] = []
+
+    def keep(value: torch.Tensor, at: tuple[int, int]) -> None:
+        z[at] = value.clone()
+
+    def freeze(value: torch.Tensor, layer: int) -> torch.Tensor:
+        value = z[0, layer].clone()
+        if layer == 20:
+            value[:, :, 0] = z[1, 20][:, :, 0]
+        return value
+
+    def put(value: torch.Tensor, hook: object) -> torch.Tensor:
+        value = value.clone()
+        value[:, :, 0] = q[0][:, :, 0]
+        return value
+
+    with torch.no_grad():
+        for at, each in enumerate((ioi.clean, ioi.corrupted)):
+            names = [(f"blocks.{n}.attn.hook_z", lambda value, hook, k=(at, n): keep(value, k)) for n in range(20, 23)]
+            model.run_with_hooks(each.tokens, return_type=None, fwd_hooks=names)
+        frozen = [(f"blocks.{n}.attn.hook_z", lambda value, hook, n=n: freeze(value, n)) for n in range(20, 23)]
+        look = ("blocks.23.attn.hook_q", lambda value, hook: q.append(value.clone()))
+        model.run_with_hooks(ioi.clean.tokens, return_type=None, fwd_hooks=[*frozen, look])
+        logits = model.run_with_hooks(ioi.clean.tokens, fwd_hooks=[("blocks.23.attn.hook_q", put)])[:, -1]
+    plain = (logits.gather(-1, ioi.batch.answer[:, None]) - logits.gather(-1, ioi.batch.other[:, None]))[:, 0]
+    row, column = ioi.graph.parse("L20H0->L23H0.q")
+    mask = torch.zeros_like(ioi.exists)
+    mask[row, [sender, *(at for at, name in enumerate(ioi.graph.senders) if name.endswith("MLP"))]] = True
+    found = ioi.run([mask], sent=ioi.through_mlps([column]))[0]
+    assert found == pytest.approx(plain.double().numpy(), abs=1e-3)
+    assert np.abs(found - ioi.run([mask_of(ioi, "L20H0->L23H0.q")])[0]).min() > 0.1
+
+
+TRUE = {"embed->L0KV0.v", "L0H0->logits", "L0H0->L1MLP", "L1MLP->logits"}
+
+
+def pruned(edges: Edges, tau: float, absolute: bool = False, budget: int | None = None) -> set[str]:
+    """The kept edges of a search, taken up again after each `budget`."""
+    order, kept, decided = in_order(edges.exists), [], 0
+    while decided < len(order):
+        found = prune([edges], order, tau, -1, absolute, budget, kept, decided)
+        decided = found.decided
+        kept = [place for place in order if found.kept[place]]
+    return {edges.graph.edge(*place) for place in kept}
+
+
+def test_a_search_returns_exactly_the_edges_there_are(toy: Edges) -> None:
+    assert pruned(toy, 0.05, absolute=True) == TRUE
+    assert pruned(toy, 0.05, absolute=True, budget=7) == TRUE  # stopped and gone on with
+    assert pruned(toy, 0.05) == {"embed->L0KV0.v", "L0H0->logits"}  # the MLP does harm: signed, it goes
+    counts = [len(pruned(toy, tau, True)) for tau in (-np.inf, 0.05, 1.5, np.inf)]
+    assert counts[0] == int(toy.exists.sum())
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 0
+
+
+def test_a_search_ends_at_its_budget_and_goes_on(context: Context) -> None:
+    asked = {"template": "ioi", "n": 1, "metric": "logit_difference", "tau": 0.3, "candidates": 8}
+    first = call("acdc", context, **asked, budget=4)
+    assert (first["decided"], first["tests"], first["faithfulness"]) == (4, 4, None)
+    assert "not decided" in first["verdict"]
+    rest = call("acdc", context, **asked, decided=first["decided"], kept=first["kept"])
+    assert rest["decided"] == 8
+    assert set(first["kept"]) <= set(rest["kept"])
+    assert "L23H3->logits" in rest["kept"]
+    assert rest["controls"]["nothing"] == pytest.approx(0, abs=1e-3)
+    assert np.isfinite(rest["faithfulness"])

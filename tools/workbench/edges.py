@@ -164,7 +164,7 @@ class Edges:
             for begin in range(0, len(queue), size):
                 rows = queue[begin : begin + size]
                 pairs = [pair for _, pair in rows]
-                mask = torch.stack([masks[index] for index, _ in rows]) & self.exists
+                mask = torch.stack([masks[index] & self.exists for index, _ in rows]).to(self.subject.device)
                 hooks = _Pass(self, layer, pairs, mask, self.sent if sent is None else sent).hooks
                 final: list[Tensor] = []
                 hooks.append((self.end, final.append))
@@ -178,6 +178,39 @@ class Edges:
         if not np.isfinite(found).all():
             raise ToolError(f"{self.reader.metric.words.capitalize()} is not finite: use another metric.")
         return found
+
+    def through_mlps(self, senders: Sequence[int]) -> Tensor:
+        """[senders, n, s, d_model]: what each sends when these are as on the corrupted prompt, all other heads as on
+        the clean one, and the MLPs after them computed anew."""
+        sent = self.sent - self.gap
+        sent[list(senders)] = self.sent[list(senders)]
+        rows = [row for row, receiver in enumerate(self.graph.receivers) if receiver.part == "mlp"]
+        mask = torch.zeros_like(self.exists)
+        for sender in senders:
+            mask[rows, sender] = self.exists[rows, sender]
+        reached = [row for row in rows if mask[row].any()]
+        if not reached:
+            return sent
+        lowest, heads = self.graph.receivers[reached[0]].layer, self.subject.n_heads
+        frozen: list[Splice] = []
+        outs: list[Splice] = []
+        for layer in range(lowest, self.subject.n_layers):
+            at = 1 + layer * (heads + 1) + heads
+            frozen.append((f"blocks.{layer}.attn.hook_z", partial(_given, self._z[layer])))
+            if at not in senders:
+                outs.append((f"blocks.{layer}.hook_mlp_out", partial(sent[at].copy_)))
+        every = list(range(self.n))
+        made = _Pass(self, lowest, every, mask.to(sent.device).expand(self.n, -1, -1), self.sent).hooks
+        self.clean.resume(torch.tensor(every), lowest, self.start, [*frozen, *made, *outs])
+        return sent
+
+    @cached_property
+    def _z(self) -> list[Tensor]:
+        """The clean run's heads, [n, s, heads, d_head] for each layer."""
+        caught: list[Tensor] = []
+        hooks = [(f"blocks.{n}.attn.hook_z", caught.append) for n in range(self.subject.n_layers)]
+        self.clean.resume(torch.arange(self.n), 0, self.start, hooks)
+        return caught
 
     def final(self, run: Run) -> Tensor:
         """[n, d_model]: the last token's residual stream before the final norm."""
@@ -193,7 +226,7 @@ class Edges:
     def _rows(self) -> int:
         """Prompts that memory holds at once."""
         width = self.length - self.start
-        row = 4 * width * self.subject.d_model * (2 * len(self.graph.senders) + 8 * self.subject.n_heads)
+        row = 4 * width * self.subject.d_model * (len(self.graph.senders) + 8 * self.subject.n_heads)
         return int(
             max(1, min(TOGETHER, spendable(self.subject.device) // (row + 40 * int(self.subject.model.cfg.d_vocab))))
         )
@@ -226,6 +259,10 @@ class Edges:
                 f"{self.subject.name} does not add up what its heads and MLPs send (a norm or a scale lies between): "
                 "patch sites instead of edges."
             )
+
+
+def _given(given: Tensor, value: Tensor) -> Tensor:
+    return given
 
 
 def run_edges(
@@ -262,10 +299,11 @@ class _Pass:
     """The hooks of a forward pass from `layer` on. pairs: of each row; mask: bool[rows, receivers, senders]."""
 
     def __init__(self, edges: Edges, layer: int, pairs: list[int], mask: Tensor, sent: Tensor) -> None:
-        self.edges, self.pairs = edges, pairs
-        self.sent = sent
-        own = edges.sent[:, pairs] - edges.gap[:, pairs]
-        self.differences = sent[:, pairs] - own  # [senders, rows, s, d]
+        self.edges, self.pairs, self.sent = edges, torch.tensor(pairs), sent
+        self.below = edges.gap if sent is edges.sent else sent - (edges.sent - edges.gap)  # [senders, n, s, d]
+        self.first = 1 + layer * (edges.subject.n_heads + 1)  # sender that is computed anew
+        shape = len(edges.graph.senders) - self.first, len(pairs), *sent.shape[2:]
+        self.fresh = torch.empty(shape, dtype=sent.dtype, device=sent.device)  # what they carry more than they send now
         self.hooks: list[Splice] = []
         subject, graph = edges.subject, edges.graph
         heads = subject.n_heads
@@ -277,7 +315,8 @@ class _Pass:
             for part in ("q", "k", "v"):
                 self._turn(n, part, mask[:, rows_of[n, part], :first])
             self.hooks.append((f"{block}attn.hook_z", partial(self._heads, n, first)))
-            self._shift(f"{block}ln2.hook_in", mask[:, rows_of[n, "mlp"][0]])
+            mlp = rows_of[n, "mlp"][0]
+            self._shift(f"{block}ln2.hook_in", mask[:, mlp, : graph.receivers[mlp].before])
             self.hooks.append((f"{block}hook_mlp_out", partial(self._mlp, first + heads)))
         self._shift(edges.end, mask[:, -1])
 
@@ -289,23 +328,36 @@ class _Pass:
 
     def _note(self, at: int, now: Tensor) -> None:
         """What the senders from `at` on send in this run: now [k, rows, s, d]."""
-        self.differences[at : at + len(now)] = self.sent[at : at + len(now), self.pairs] - now
+        self.fresh[at - self.first : at - self.first + len(now)] = self.sent[at : at + len(now), self.pairs] - now
+
+    def _carried(self, mask: Tensor) -> Tensor:
+        """[rows, k, s, d]: what corrupted edges add to each of k receivers; mask: bool[rows, k, senders]."""
+        rows, k, senders = mask.shape
+        weights = mask.to(self.sent)
+        added = torch.zeros(rows, k, *self.sent.shape[2:], dtype=self.sent.dtype, device=self.sent.device)
+        split = min(senders, self.first)
+        if mask[..., :split].any():
+            for pair in sorted(set(self.pairs.tolist())):
+                own = (self.pairs == pair).nonzero()[:, 0].to(added.device)
+                carried = weights[own, :, :split].flatten(0, 1) @ self.below[:split, pair].flatten(1)
+                added[own] = carried.view(len(own), k, *self.sent.shape[2:])
+        if mask[..., split:].any():
+            added += torch.einsum("rku,ursd->rksd", weights[..., split:], self.fresh[: senders - split])
+        return added
 
     def _shift(self, hook: str, mask: Tensor) -> None:
-        """Corrupts what a receiver reads at a hook point; mask: bool[rows, senders]."""
+        """Corrupts what a receiver reads at a hook point; mask: bool[rows, senders that come before it]."""
         if mask.any():
-            own = mask.to(self.edges.subject.device, self.differences.dtype)
-            self.hooks.append((hook, lambda value: value + torch.einsum("ru,ursd->rsd", own, self.differences)))
+            self.hooks.append((hook, lambda value: value + self._carried(mask[:, None])[:, 0]))
 
     def _turn(self, layer: int, part: str, mask: Tensor) -> None:
         """Corrupts what the heads of a layer read as q, k or v; mask: bool[rows, heads, senders]."""
         if not mask.any():
             return
-        own = mask.to(self.edges.subject.device, self.differences.dtype)
         moved: list[Tensor] = []
 
         def look(value: Tensor) -> None:
-            shift = torch.einsum("rhu,ursd->rshd", own, self.differences[: own.shape[2]])
+            shift = self._carried(mask).transpose(1, 2)
             before = value[:, :, None].expand_as(shift)
             now, then = (projected(self.edges.subject, layer, part, each) for each in (before + shift, before))
             moved.append(now - then)
