@@ -11,7 +11,7 @@ from tools.workbench.causal import interval, told
 from tools.workbench.components import Written, decompose, latents_write
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap, Named
-from tools.workbench.pairs import Aligned, Contrast, Dropped, aligned, batch
+from tools.workbench.pairs import Aligned, Batch, Contrast, Dropped, aligned, batch
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, readout
@@ -66,11 +66,12 @@ class Latents(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """corrupted: the logit difference where the cause is replaced. random_answers: the largest part, taken in the same
-    way, where two tokens drawn at random stand in for the answers. off: logits that the sum misses at most."""
+    """corrupted: the logit difference where the cause is replaced. exchanged_answers: the largest part, taken in the
+    same way, for the answers of another pair (for one pair: for two tokens drawn at random). off: logits that the sum
+    misses at most."""
 
     corrupted: float
-    random_answers: float
+    exchanged_answers: float
     off: float
 
 
@@ -103,12 +104,9 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     subject = context.subject
     pairs = aligned(subject, input, context.seed).same_places(subject)
     own = batch(pairs.kept)
-    drawn = context.rng("direct_logit_attribution", len(pairs.kept)).integers(
-        subject.model.unembed.W_U.shape[1], size=2
-    )
     found = attribute(subject, own.clean, own.answer, own.other)
     corrupted = attribute(subject, own.corrupted, own.answer, own.other)
-    random = attribute(subject, own.clean, *(torch.full_like(own.answer, int(token)) for token in drawn))
+    exchanged = attribute(subject, own.clean, *_exchanged(context, own))
     off = float((found.sum - found.measured).abs().max())
     if off > ROUNDING.get(subject.dtype, ROUGHLY):
         raise ToolError(
@@ -124,7 +122,7 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     low, high = interval(measured)
     controls = Controls(
         corrupted=float(corrupted.measured.mean()),
-        random_answers=float(random.named()[1].mean(0).abs().max()),
+        exchanged_answers=float(exchanged.named()[1].mean(0).abs().max()),
         off=off,
     )
     written = found.written
@@ -139,8 +137,8 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
         + ", ".join(f"{name} {float(value):+.2f}" for name, value in kinds.items())
         + "; the largest parts are "
         + ", ".join(f"{part.label} {part.value:+.2f}" for part in top[:5])
-        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for random answers the "
-        f"largest is {controls.random_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
+        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for exchanged answers "
+        f"the largest is {controls.exchanged_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
     )
     return Output(
         pairs=len(measured),
@@ -157,6 +155,15 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
         dropped=pairs.dropped,
         verdict=verdict,
     )
+
+
+def _exchanged(context: Context, own: Batch) -> tuple[Tensor, Tensor]:
+    """int64[n] each: the answers of the pair before; two random tokens where there is but one pair."""
+    if len(own.answer) > 1:
+        return own.answer.roll(1), own.other.roll(1)
+    rng = context.rng("direct_logit_attribution")
+    drawn = rng.choice(int(context.subject.model.cfg.d_vocab), 2, replace=False)
+    return torch.tensor([int(drawn[0])]), torch.tensor([int(drawn[1])])
 
 
 class Attributed:

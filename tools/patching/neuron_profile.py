@@ -23,7 +23,7 @@ from tools.workbench.vocabulary import (
 
 RANDOMS = 6  # neurons, and directions, drawn at random
 UNREAD = 4.0  # times chance
-NORM_SHARE = 0.1  # of the effect on the loss
+NORM_SHARE = 0.15  # of the effect on the loss
 FREQUENCY = 0.3  # correlation
 PEAKED = 10.0  # kurtosis
 WINDOWS = 2000  # of the harvest, for token frequencies
