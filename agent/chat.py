@@ -22,8 +22,9 @@ from agent.inquiry.events import Event
 from agent.inquiry.history import ending, threads
 from agent.inquiry.limits import Limits
 from agent.screen.panels import call_panel
-from agent.screen.show import plain
+from agent.screen.show import clean, plain
 from agent.session import Session
+from store.disk import make_folder
 from store.errors import UserError
 from store.types import Hypothesis
 
@@ -82,7 +83,7 @@ class Chat:
 
     async def talk(self) -> None:
         """Reads and answers until the person leaves."""
-        self.session.workspace.mkdir(parents=True, exist_ok=True)
+        make_folder(self.session.workspace)
         self._prompt = self._made_prompt()
         await self.print(self.greeting())
         try:
@@ -145,7 +146,7 @@ class Chat:
     async def _follow(self, question: str | None, answer: bool | None) -> None:
         self.unfinished, self.transcript.waiting, self._unheard = True, None, question
         if question is not None:
-            self.transcript.name(())
+            self.transcript.begin()
         from agent.inquiry.investigate import investigate  # and with it torch
 
         begin: Investigate = self._investigate or investigate
@@ -211,14 +212,15 @@ class Chat:
     def greeting(self) -> Text:
         """Which thread this is, and how to go on."""
         state = "unfinished: Enter goes on with it" if self.unfinished else "/help lists what can be typed"
-        what = f"{self.session.settings.model}, thread {self.thread}\n{state}"
+        what = f"{clean(self.session.settings.model)}, thread {clean(self.thread)}\n{state}"
         return Text.assemble(("glossator ", "bold"), (what, "dim"))
 
     def _message(self) -> ANSI:
         """What stands above the cursor: what streams, what runs, what was spent."""
         if self._prompt.app.is_done:
             return ANSI(PROMPT)
-        lines = [*self.transcript.live(), self.transcript.status(running=True)] if self.running else []
+        told = self.transcript
+        lines = [*told.live(), told.status(running=True)] if self.running else [told.status()] if told.spent else []
         with self.console.capture() as drawn:
             for line in filter(None, lines):
                 self.console.print(line, soft_wrap=True)

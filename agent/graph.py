@@ -32,7 +32,7 @@ ALWAYS = ("judge", "conclude")  # steps that no limit keeps from happening: what
 
 def build(lab: Lab | None = None) -> "StateGraph[State, Lab, State, State]":
     """The graph, uncompiled: compile it with a checkpointer, run it with a `Lab` as its context unless it has one."""
-    graph = StateGraph(State, context_schema=Lab)
+    graph = StateGraph(State, context_schema=None if lab else Lab)  # langgraph's server gives a context of its own
     goals: dict[Any, str] = {name: name for name in STEPS} | {"end": END}
     for name, body in STEPS.items():
         graph.add_node(name, _node(name, body, lab))

@@ -110,18 +110,19 @@ def _described(tool: Tool) -> types.Tool:
 
 async def _called(menu: Menu, context: Context, name: str, input: dict[str, Any]) -> types.CallToolResult:
     total: float | None = None
+    doing = "opening the model"
 
     async def beat() -> None:
         """Says how many seconds have gone, of the tool's own estimate if it has one."""
         started = monotonic()
         while True:
             seconds = monotonic() - started
-            await context.session.report_progress(seconds, total, f"{name}, {seconds:.0f} s")
+            await context.session.report_progress(seconds, total, f"{doing}, {seconds:.0f} s")
             await asyncio.sleep(BEAT_S)
 
     beating = asyncio.create_task(beat())
     try:
-        total = await menu.estimate(name, input)
+        total, doing = await menu.estimate(name, input), name
         experiment = await menu.call(name, input)
     finally:
         beating.cancel()

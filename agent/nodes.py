@@ -6,7 +6,7 @@ for what it may not do (test before predicting, overrule a verdict) there is no 
 
 import json
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -32,27 +32,35 @@ from agent.inquiry.menu import (
     test,
     testing,
 )
+from agent.inquiry.small import one_hypothesis, refinement, spelled_out, words
 from agent.state import Case, Foretold, Pending, Stated
 from prompts.actions import Act
 from store.errors import UserError
 from store.types import Experiment, Hypothesis, Judgement, Prediction, now
 from tools.workbench.registry import get_tool
+from tools.workbench.run import key_of
 
-OPENING = ("latent_profile", "top_examples")  # how every look at a latent begins
-LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around
+EXAMPLES = "top_examples"
+OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
+LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around; a small one looks at texts only
 SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
+SMALL_ASKS = 3  # of a small LLM
 NAMED = re.compile(r"\b(?:latents?|features?)\s+#?(\d+)", re.IGNORECASE)
 
 M = TypeVar("M", bound=Form)
 
 
 async def frame(case: Case, lab: Lab) -> None:
-    """What is the question about? For a latent the opening looks are queued."""
-    choice = await lab.ask(case, [form("frame", Frame, case)])
-    if choice is None or (framed := filled(case, choice.acts[0], "frame", Frame)) is None:
-        return
+    """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
     named = [int(number) for number in NAMED.findall(case.question)]
+    if lab.native or len(set(named)) != 1:
+        choice = await lab.ask(case, [form("frame", Frame, case)])
+        if choice is None or (given := filled(case, choice.acts[0], "frame", Frame)) is None:
+            return
+        framed = given
+    else:
+        framed = Frame(about="latent", latent=named[0], aim="say what it does")
     if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
         case.stumble(
             f"The question names {f'latent {named[0]}' if named else 'no latent'}: "
@@ -79,7 +87,7 @@ async def observe(case: Case, lab: Lab) -> None:
         except NotRun as refusal:
             case.stumble(str(refusal))
         return
-    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE):
+    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None else 0):
         case.goes("hypothesise")
         return
     menu = looking(case, not lab.native)
@@ -121,7 +129,7 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
 
 async def hypothesise(case: Case, lab: Lab) -> None:
     """Two or more competing hypotheses, one of them dull."""
-    choice = await lab.ask(case, [form("state_hypotheses", State, case)])
+    choice = await lab.ask(case, [one_hypothesis(case) if lab.small(case) else form("state_hypotheses", State, case)])
     if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", State)) is None:
         return
     claims = [claim.strip() for claim in stated.hypotheses]
@@ -137,12 +145,13 @@ async def hypothesise(case: Case, lab: Lab) -> None:
 
 async def predict(case: Case, lab: Lab) -> None:
     """Registers predictions until every open hypothesis has one, a minimal pair is among them, and rivals differ."""
-    lacking, menu = _lacking(case), testing(case, not lab.native)
-    if not lacking or not menu or case.asked >= len(open_labels(case)) + SPARE_ASKS:
+    lacking, menu = _lacking(case), testing(case, not lab.native, lab.roles)
+    most = len(open_labels(case)) + SPARE_ASKS if lab.native else SMALL_ASKS
+    if not lacking or not menu or case.asked >= most:
         case.goes("test")
         return
     case.problem = case.problem or (f"Still needed: {'; '.join(lacking)}." if case.asked else "")
-    actions = [test(tool, case, not lab.native) for tool in menu]
+    actions = [words()] if lab.small(case) else [test(tool, case, not lab.native) for tool in menu]
     choice = await lab.ask(case, actions, [tool.name for tool in menu])
     if choice is None:
         return
@@ -154,7 +163,7 @@ async def predict(case: Case, lab: Lab) -> None:
         try:
             await _register(case, lab, act)
         except UserError as error:
-            case.problem = str(error)  # no stumble: the questions of this step are counted
+            case.unused(str(error))  # no stumble: the questions of this step are counted
 
 
 async def run_test(case: Case, lab: Lab) -> None:
@@ -167,6 +176,7 @@ async def run_test(case: Case, lab: Lab) -> None:
     try:
         ran = await measure(case, pending, lab)
     except NotRun as refusal:
+        case.refused.append(key_of(pending.tool, pending.input, lab.context))
         for prediction in mine:
             prediction.judged, prediction.note = True, str(refusal)
     else:
@@ -198,18 +208,25 @@ async def judge(case: Case, lab: Lab) -> None:
         )
     case.quiet = 0 if case.fresh else case.quiet + 1
     case.fresh = False
-    case.goes("refine")
+    case.goes("refine" if case.tested else "predict")
 
 
 async def refine(case: Case, lab: Lab) -> None:
-    """The LLM reads the verdicts and refines a hypothesis, or finishes."""
-    choice = await lab.ask(case, [form("finish", Finish, case), form("refine", Refine, case)])
+    """The LLM reads the verdicts and refines a hypothesis, or finishes. A small one is asked only to refine."""
+    if lab.small(case):
+        if case.told_apart:
+            case.goes("conclude")
+            return
+        if case.round >= lab.limits.rounds:
+            case.stop("rounds", mute=False)
+            return
+    both = [form("finish", Finish, case), form("refine", Refine, case)]
+    choice = await lab.ask(case, [refinement(case)] if lab.small(case) else both)
     if choice is None:
         return
     act = choice.acts[0]
     if act.name == "finish":
-        if finish := filled(case, act, "finish", Finish):
-            case.reading = finish.reading
+        if filled(case, act, "finish", Finish):
             case.goes("conclude")
         return
     if (refined := filled(case, act, "refine", Refine)) is None:
@@ -222,7 +239,6 @@ async def refine(case: Case, lab: Lab) -> None:
     elif case.round >= lab.limits.rounds:
         case.stop("rounds", mute=False)
     else:
-        case.reading = refined.reading
         await _state(case, lab, claim, parent.id, dull=parent.dull)
         case.round += 1
         case.goes("predict")
@@ -262,17 +278,14 @@ async def _state(case: Case, lab: Lab, claim: str, refines: str | None, *, dull:
 
 def _lacking(case: Case) -> list[str]:
     """What the predictions registered so far still lack, a phrase each."""
-    waiting = [p for p in case.predictions if not p.judged]
-    lacking = [f"a prediction of {h}" for h in open_labels(case) if not _predicts(case, h)]
-    if case.latent is not None and not any(p.counterexample for p in case.predictions):
+    sound = [p for p in case.predictions if not p.judged or p.held is not None]  # the others' tests gave nothing
+    waiting = [p for p in sound if not p.judged]
+    lacking = [f"a prediction of {h}" for h in open_labels(case) if not any(p.hypothesis == h for p in sound)]
+    if case.latent is not None and not any(p.counterexample for p in sound):
         lacking.append("a test on minimal pairs")
     if waiting and len(open_labels(case)) > 1 and not any(_told_apart(case, pending) for pending in case.queue):
         lacking.append("a test of which two hypotheses expect different outcomes")
     return lacking
-
-
-def _predicts(case: Case, label: str) -> bool:
-    return any(p.hypothesis == label for p in case.predictions)
 
 
 def _told_apart(case: Case, pending: Pending) -> bool:
@@ -283,13 +296,16 @@ def _told_apart(case: Case, pending: Pending) -> bool:
 async def _register(case: Case, lab: Lab, act: Act) -> None:
     """Puts a test's predictions into the ledger and the test into the queue. UserError says what was wrong."""
     tool = get_tool(act.name)
-    input = act.arguments.get("input")
+    given = _given(case, act, lab)
+    input = given.get("input")
     if not isinstance(input, dict):
         raise UserError(f"{act.name}: give the test's input as an object.")
-    expected = _expected(case, act)
+    expected = _expected(case, act.name, given.get("expect") or ())
     pending = checked(case, act.name, input, "", now(), lab)
     if ran := already(case, pending, lab):
         raise UserError(f"{act.name} with that input was run as {ran.label}: predict what is not known yet.")
+    if key_of(pending.tool, pending.input, lab.context) in case.refused:
+        raise UserError(f"{act.name} with that input could not be run: design another test.")
     if any(waiting.tool == pending.tool and waiting.input == pending.input for waiting in case.queue):
         raise UserError(f"{act.name} with that input is registered already: design another test.")
     measure, threshold = DEFAULTS.get(tool.name, (None, None))
@@ -334,17 +350,28 @@ async def _register(case: Case, lab: Lab, act: Act) -> None:
     case.stumbles = 0
 
 
-def _expected(case: Case, act: Act) -> list[Expected]:
+def _given(case: Case, act: Act, lab: Lab) -> dict[str, Any]:
+    """The arguments of a test, whichever form they came in. UserError when they are in none."""
+    if not lab.small(case) or "fires" not in act.arguments:
+        return act.arguments
+    looks = [run for run in case.runs if run.tool == EXAMPLES and run.ok]
+    experiment = lab.ledger.get(Experiment, looks[0].id) if looks else None
+    if experiment is None or experiment.output is None:
+        raise UserError("There are no examples of this latent to put words into.")
+    try:
+        return spelled_out(case, act.arguments, experiment.output)
+    except ValidationError:
+        raise UserError(f"{act.name}: give three words on which it should fire.") from None
+
+
+def _expected(case: Case, tool: str, given: Any) -> list[Expected]:
     """What each hypothesis expects of the test. UserError when one is unknown, refuted, named twice, or none is."""
-    given = act.arguments.get("expect") or ()
-    if isinstance(given, dict):
-        given = [{"hypothesis": label, "comparison": comparison} for label, comparison in given.items()]
     try:
         expected = [Expected.model_validate(each) for each in given]
     except (ValidationError, TypeError):
-        raise UserError(f"{act.name}: give 'expect' as a list of hypothesis, comparison and threshold.") from None
+        raise UserError(f"{tool}: give 'expect' as a list of hypothesis, comparison and threshold.") from None
     labels = [each.hypothesis for each in expected]
     wrong = [label for label in labels if label not in open_labels(case)]
     if wrong or not labels or len(set(labels)) < len(labels):
-        raise UserError(f"{act.name}: say once for each of {', '.join(open_labels(case))} what it expects.")
+        raise UserError(f"{tool}: say once for each of {', '.join(open_labels(case))} what it expects.")
     return expected

@@ -57,7 +57,8 @@ class Toolbox:
 
         function.__name__ = function.__qualname__ = tool.name
         function.__doc__ = tool.doc
-        function.__signature__ = inspect.signature(tool.input).replace(return_annotation=Run)  # type: ignore[attr-defined]
+        signature = inspect.signature(tool.input).replace(return_annotation=Run)
+        function.__signature__ = signature  # type: ignore[attr-defined]  # read by help() and inspect, unknown to mypy
         return function
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.screen.console import meter
-from agent.settings import ROLES, Settings
+from agent.settings import Settings
 from store.errors import UserError
 from store.ids import content_hash
 from store.ledger import Ledger
@@ -142,22 +142,39 @@ class Session:
         With `from_records` nothing is started or asked: replies come from the cache and the ledger.
         """
         from prompts.ask import LLM
-        from prompts.local import embedded_endpoint, recorded_endpoint
+        from prompts.local import recorded_endpoint
         from prompts.providers import Role
 
-        embedded = recorded_endpoint if from_records else embedded_endpoint
-        endpoints = {role: self._endpoint(role) or embedded() for role in (Role if roles is None else roles)}
+        asked = Role if roles is None else roles
+        if from_records:
+            endpoints = {role: self._endpoint(role) or recorded_endpoint() for role in asked}
+        else:
+            endpoints = {role: self.endpoint(role) for role in asked}
         s = self.settings
         cache = self.workspace / "replies.sqlite"
         limits = (s.concurrency, s.requests_per_minute, budget)
         return LLM(endpoints, self.ledger, cache, *limits, ask_again=ask_again, from_records=from_records)
 
+    def endpoint(self, role: "Role") -> "Endpoint":
+        """Who answers `role`: the endpoint that is set for it, else the embedded LLM, started if it is not running."""
+        from prompts.local import embedded_endpoint
+
+        return self._endpoint(role) or embedded_endpoint()
+
     def ensure_llm(self) -> None:
-        """Fetches and starts the embedded LLM, if a role is served by it, so that `llm` keeps nobody waiting."""
+        """Fetches and starts the embedded LLM, if the agent is served by it, so that `llm` keeps nobody waiting."""
         from prompts.local import ensure_server
 
-        if any(self._endpoint(role) is None for role in ROLES):
+        if self._endpoint("agent") is None:
             ensure_server()
+
+    def answered(self) -> "frozenset[Role]":
+        """The agent, and the roles that can be asked beside it: all where the embedded LLM serves the agent, else those
+        with an endpoint, so that no LLM is fetched which nobody named."""
+        from prompts.providers import Role
+
+        embedded = self._endpoint(Role.AGENT) is None
+        return frozenset(role for role in Role if embedded or self._endpoint(role) is not None)
 
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context

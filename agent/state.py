@@ -9,7 +9,7 @@ from agent.inquiry.events import Step
 from store.errors import UserError
 from store.types import Claim, Experiment
 
-VERSION = 1  # of what a checkpoint holds
+VERSION = 2  # of what a checkpoint holds
 
 
 class State(TypedDict, total=False):
@@ -71,6 +71,14 @@ class Ran(Part):
     line: str
 
 
+class Turn(Part):
+    """What the LLM was asked and what it said, and how many runs it had been shown by then."""
+
+    asked: str
+    said: str
+    runs: int
+
+
 class Case(Part):
     """One question under investigation."""
 
@@ -90,7 +98,9 @@ class Case(Part):
     predictions: list[Foretold] = []
     runs: list[Ran] = []
     queue: list[Pending] = []
-    reading: str = ""  # the LLM's words on the last verdicts
+    refused: list[str] = []  # keys of runs that were not approved, or could not be made
+    turns: list[Turn] = []  # with a small LLM, which is asked in one conversation
+    last: Turn | None = None  # not known yet to be of use
     problem: str = ""  # why the last reply was not used
     stumbles: int = 0  # replies in a row that were not used
     asked: int = 0  # questions put in this visit of the step
@@ -120,6 +130,25 @@ class Case(Part):
         held = [p.held for p in self.predictions if p.hypothesis == label and p.held is not None]
         return "untested" if not held else "supported" if all(held) else "refuted"
 
+    def decided_by(self, label: str) -> list[str]:
+        """The runs on which the hypothesis stands or fell."""
+        held = self.standing(label) == "supported"
+        by = [p.run for p in self.predictions if p.hypothesis == label and p.run and p.held is held]
+        return list(dict.fromkeys(by))
+
+    @property
+    def tested(self) -> bool:
+        """Whether any prediction was decided."""
+        return any(prediction.held is not None for prediction in self.predictions)
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether a hypothesis that is not dull is supported and every dull one refuted."""
+        standing = {h.label: self.standing(h.label) for h in self.hypotheses}
+        dull = [standing[h.label] for h in self.hypotheses if h.dull]
+        real = [standing[h.label] for h in self.hypotheses if not h.dull]
+        return "supported" in real and set(dull) == {"refuted"}
+
     def goes(self, step: Step | Literal["end"]) -> None:
         """The next step, with a clean slate."""
         self.next, self.asked, self.problem, self.stumbles = step, 0, "", 0
@@ -128,9 +157,14 @@ class Case(Part):
         """A limit is reached; the first one names the end."""
         self.ended, self.mute = self.ended or limit, self.mute or mute
 
-    def stumble(self, problem: str) -> None:
+    def unused(self, problem: str) -> None:
         """The last reply is not used, because."""
-        self.problem, self.stumbles = problem, self.stumbles + 1
+        self.problem, self.last = problem, None
+
+    def stumble(self, problem: str) -> None:
+        """The last reply is not used, and counts as one of those in a row."""
+        self.unused(problem)
+        self.stumbles += 1
 
     def add_run(self, experiment: Experiment, line: str) -> Ran:
         label, ok = f"E{len(self.runs) + 1}", experiment.error is None

@@ -6,9 +6,9 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from agent.commands.ask import limits_of
 from agent.graph import build
 from agent.inquiry.investigate import open_lab
+from agent.inquiry.limits import limits_of
 from agent.session import open_session
 from agent.settings import load
 

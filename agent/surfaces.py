@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Menu:
     """The tools on one session, for the callers of one event loop. Close with `aclose`.
 
-    Subject, harvest and LLM are opened at the first call that needs them; the limits of the session's settings on
-    dollars, calls and hours hold for all calls together.
+    Subject, harvest and the LLM of each role are opened at the first call that needs them; the limits of the session's
+    settings on dollars, calls and hours hold for all calls together.
     """
 
     def __init__(self, session: Session) -> None:
@@ -48,7 +48,12 @@ class Menu:
     async def estimate(self, name: str, input: dict[str, Any]) -> float | None:
         """Seconds that the call would take, as the tool says; None when it does not say. UserError as for `call`."""
         tool, checked = await asyncio.to_thread(_checked, name, input)
-        return tool.estimate(checked, await self._surroundings(tool)) if tool.estimate else None
+        if tool.estimate is None:
+            return None
+        context = await self._surroundings(tool)
+        from tools.workbench.run import estimate
+
+        return await estimate(name, checked, context)
 
     async def aclose(self) -> None:
         if self._llm is not None:
@@ -60,10 +65,13 @@ class Menu:
         async with self._opening:
             if self._context is None:
                 self._context = await asyncio.to_thread(self._open)
-            if tool.is_async and self._llm is None:
+            if tool.asks and self._llm is None:
                 s = self.session.settings
                 budget = Budget(s.max_usd, s.max_calls, s.max_hours)
-                self._llm = self._context.llm = await asyncio.to_thread(self.session.llm, budget)
+                self._llm = self._context.llm = await asyncio.to_thread(self.session.llm, budget, tool.asks)
+            for role in tool.asks:
+                if self._llm is not None and role not in self._llm.endpoints:
+                    self._llm.serve(role, await asyncio.to_thread(self.session.endpoint, role))
         return self._context
 
     def _open(self) -> "Context":

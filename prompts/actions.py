@@ -100,6 +100,11 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def anchored(pattern: str) -> bool:
+    """Whether it says all of the string, its length too: llama.cpp takes no other patterns."""
+    return pattern.startswith("^") and pattern.endswith("$")
+
+
 def bounded(schema: dict[str, Any]) -> dict[str, Any]:
     """`schema` with a bound on the length of every string and list, and with every field required: what a small model
     may leave out, it leaves out."""
@@ -112,9 +117,9 @@ def bounded(schema: dict[str, Any]) -> dict[str, Any]:
         kept = {
             name: {n: walk(i) for n, i in inner.items()} if name == "properties" else walk(inner)
             for name, inner in part.items()
-            if name not in ("description", "default", "pattern")  # patterns: llama.cpp takes anchored ones only
+            if name not in ("description", "default") and not (name == "pattern" and not anchored(inner))
         }
-        if kept.get("type") == "string" and not kept.keys() & {"enum", "const"}:
+        if kept.get("type") == "string" and not kept.keys() & {"enum", "const", "pattern"}:
             kept["maxLength"] = min(int(part.get("maxLength", LONGEST_TEXT)), LONGEST_TEXT)
         if kept.get("type") == "array":
             kept["maxItems"] = min(int(part.get("maxItems", MOST_ITEMS)), MOST_ITEMS)

@@ -61,9 +61,11 @@ class _Request:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the LLM chose to do: the reply's row in the ledger, what it said besides, its acts (at least one)."""
+    """What the LLM chose to do: the reply's row in the ledger, the last message it was sent, what it said, its acts (at
+    least one)."""
 
     call_id: str
+    asked: str
     text: str
     acts: tuple[Act, ...]
 
@@ -102,6 +104,10 @@ class LLM:
         self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sending: dict[asyncio.Task[LLMCall], Endpoint] = {}
         self._rejections: dict[Role, int] = {}  # in a row, since the role's endpoint first answered
+
+    def serve(self, role: Role, endpoint: Endpoint) -> None:
+        """From now on `endpoint` answers `role`, too."""
+        self.endpoints[role], self._clients[role] = endpoint, client(endpoint)
 
     async def ask(
         self,
@@ -144,7 +150,7 @@ class LLM:
         if cached and native and call.reply:
             on_text(call.reply)
         try:
-            return Choice(call.id, call.reply, read_acts(call))
+            return Choice(call.id, call.messages[-1]["content"], call.reply, read_acts(call))
         except NoAnswer as failure:
             failure.call_id = call.id
             raise

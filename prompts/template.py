@@ -1,7 +1,8 @@
 """Prompt templates: versioned Jinja files, rendered strictly into chat messages.
 
 A file `templates/<name>.v<n>.md` holds messages, each opened by a line `--- system`, `--- user` or
-`--- assistant`. The source is split before it is rendered, so no value can open a message of its own.
+`--- assistant`. A line `--- turns` stands for what was said before, the value `turns`. The source is split before it is
+rendered, so no value can open a message of its own.
 Released files are never edited: `templates/LOCK` holds their SHA-256, and a change is the next version.
 """
 
@@ -19,7 +20,9 @@ from store.errors import UserError
 
 FOLDER = files("prompts") / "templates"
 NAME = re.compile(r"(?P<name>[a-z0-9_]+)\.v(?P<version>[1-9]\d*)\.md")
-OPENING = re.compile(r"^--- (system|user|assistant)[ \t]*$", re.MULTILINE)
+OPENING = re.compile(r"^--- (system|user|assistant|turns)[ \t]*$", re.MULTILINE)
+
+TURNS = "turns"
 
 _environment = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
@@ -43,13 +46,23 @@ class Template:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     def render(self, **values: Any) -> list[dict[str, str]]:
-        """The chat messages, each `{"role", "content"}`. ValueError when a value is missing or unused."""
+        """The chat messages, each `{"role", "content"}`. ValueError when a value is missing or unused.
+
+        The value `turns` of a template that has a place for it is a list of pairs, what was asked and what was said.
+        """
         wanted, messages = _compiled(self.source)
         if missing := wanted - values.keys():
             raise ValueError(f"template {self.id} needs a value for {', '.join(sorted(missing))}")
         if unused := values.keys() - wanted:
             raise ValueError(f"template {self.id} has no use for {', '.join(sorted(unused))}")
-        return [{"role": role, "content": message.render(values).strip()} for role, message in messages]
+        found: list[dict[str, str]] = []
+        for role, message in messages:
+            if role == TURNS:
+                for asked, said in values[TURNS]:
+                    found += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+            else:
+                found.append({"role": role, "content": message.render(values).strip()})
+        return found
 
 
 @cache
@@ -60,6 +73,7 @@ def _compiled(source: str) -> tuple[set[str], list[tuple[str, Any]]]:
         raise ValueError("a template starts with a line '--- system', '--- user' or '--- assistant'")
     messages = [(role, content) for role, content in zip(parts[::2], parts[1::2], strict=True)]
     wanted = set().union(*(meta.find_undeclared_variables(_environment.parse(content)) for _, content in messages))
+    wanted |= {role for role, _ in messages} & {TURNS}
     return wanted, [(role, _environment.from_string(content)) for role, content in messages]
 
 

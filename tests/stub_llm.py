@@ -147,10 +147,12 @@ class Server:
         return self.answer(writer, behaviour, request, head)
 
     def chosen(self, request: dict[str, Any]) -> tuple[str, Any] | None:
-        """The first of `acts` that the request offers, with its next arguments."""
+        """The first of `acts` that the request offers, with its next arguments; a list that ends in None is used up."""
         for name, given in self.options["acts"].items():
             if name in offered(request):
                 arguments = given if isinstance(given, dict) else given.pop(0) if len(given) > 1 else given[0]
+                if arguments is None:
+                    continue
                 return name, json.loads(json.dumps(arguments).replace("#", str(len(self.times))))
         return None
 

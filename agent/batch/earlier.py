@@ -23,12 +23,14 @@ class Earlier:
             (score.explanation, score.scorer, score.judge, positives[score.id]): score for score in ledger.find(Score)
         }
         _, explained = ledger.sql(
-            "SELECT run.key, e.id, e.latent, e.text, e.method, e.explainer FROM explanations e "
-            "JOIN experiments run ON run.id = e.experiment ORDER BY e.created_at"
+            "SELECT run.key, e.id, e.latent, e.text, e.method, e.explainer, r.verdict, r.reviewer, r.note "
+            "FROM explanations e JOIN experiments run ON run.id = e.experiment "
+            "LEFT JOIN (SELECT * FROM reviews QUALIFY row_number() OVER (PARTITION BY explanation "
+            "ORDER BY created_at DESC, id) = 1) r ON r.explanation = e.id ORDER BY e.created_at"
         )
         self._labels = {
-            (key, explainer): Label(id, latent, text, method, explainer)
-            for key, id, latent, text, method, explainer in explained
+            (key, explainer): Label(id, latent, text, method, explainer, (), *review)
+            for key, id, latent, text, method, explainer, *review in explained
         }
         _, unused = ledger.sql(
             "SELECT key, id FROM experiments WHERE error IS NULL "
@@ -43,7 +45,7 @@ class Earlier:
         self._failed: dict[str, str] = dict(failed)
 
     def label(self, key: str, explainer: str) -> Label | None:
-        """The label that this run gave, without its scores."""
+        """The label that this run gave, with its latest review, without its scores."""
         return self._labels.get((key, explainer))
 
     def score(self, explanation: str, scorer: str, judge: str, positives: int | None) -> Score | None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from store.types import LatentId, Score
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Sort(StrEnum):
-    """Orders of labels; doubtful is smallest margin first."""
+    """Orders of labels; best is the widest margin first, doubtful the narrowest."""
 
     LATENT = "latent"
     BEST = "best"
@@ -42,8 +41,11 @@ class Label:
 
     @cached_property
     def margin(self) -> float:
-        """Mean over the scorers of how far the lower end of the interval lies above `base`; -inf without scores."""
-        return fmean(score.low - base(score) for score in self.scores) if self.scores else float("-inf")
+        """How far the lower end of the interval lies above `base`, for the scorer where that is least; else -inf.
+
+        So a label of which one score says nothing comes behind every label whose scores all clear their base.
+        """
+        return min((score.low - base(score) for score in self.scores), default=float("-inf"))
 
     @property
     def disagreement(self) -> float:

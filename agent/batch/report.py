@@ -1,7 +1,7 @@
 """What a batch of labels looks like: the table of a small batch, the morning report of a large one.
 
 Labels are ranked by their margin: how far the lower end of a score's 95 % interval lies above both chance and the
-floor (another latent's explanation under the same scorer), averaged over the scorers.
+floor (another latent's explanation under the same scorer), for the scorer where that is least.
 """
 
 import re
@@ -114,8 +114,10 @@ def render(batch: Batch, evidence: Evidence, console: Console) -> None:
         console.print(distribution(batch.labels))
         ranked = sorted((label for label in batch.labels if label.scores), key=lambda label: label.margin)
         shown = min(RANKED, len(ranked) // 2)
-        console.print(Text(f"\nThe {shown} best", "bold"))
-        console.print(scoreboard(ranked[::-1][:shown], console))
+        best = [label for label in ranked[::-1][:shown] if label.margin > 0]
+        console.print(Text(f"\nThe {len(best)} best" if best else "\nNo label clears chance and floor", "bold"))
+        if best:
+            console.print(scoreboard(best, console))
         console.print(Text(f"\nThe {shown} most doubtful", "bold"))
         console.print(scoreboard(ranked[:shown], console))
     if batch.failures:

@@ -5,18 +5,36 @@ the scoring half of the harvest: what a user without the truth would do with tha
 """
 
 import asyncio
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from agent.bench.runs import Metered, Runs, output
+from agent.bench.runs import Runs, calls, output, tokens
 from agent.bench.trials import Said
 from prompts.providers import Role
 
 if TYPE_CHECKING:
-    from prompts.ask import LLM
     from tools.workbench.context import Context
 
 TRIES = 8
+
+
+@dataclass(frozen=True)
+class Try:
+    """A label and its check, an output of score_detection; without one, why it could not be made."""
+
+    label: str
+    check: Mapping[str, Any]
+    failure: str | None
+
+    @property
+    def value(self) -> float:
+        """To choose by: what could not be checked comes last."""
+        return float(self.check.get("value", -1.0))
+
+    @property
+    def stands(self) -> bool:
+        return bool(self.check) and self.check["low"] > self.check["chance"]
 
 
 class OneShot:
@@ -33,39 +51,38 @@ class OneShot:
 
     async def say(self, latent: int) -> Said:
         """What one-shot labelling says of `latent`; it stands where its check's interval clears chance."""
-        meter = Metered(self._context.need_llm())
-        context = replace(self._context, llm=cast("LLM", meter))
+        context = self._context
         by_output = output(await self._runs("explain_by_output", {"latent": latent}, context, Role.EXPLAINER))
-        tries: list[tuple[float, str, bool]] = []  # value of the check, label, does it clear chance?
-        failure, spent = None, 0
+        tries: list[Try] = []
+        made, failure, spent = calls(by_output), None, 0
         while len(tries) < TRIES:
             other = replace(context, seed=context.seed + len(tries))
             explained = await self._runs("explain_latent", {"latent": latent}, other, Role.EXPLAINER)
-            meter.calls.update(call for run in (by_output, output(explained)) if (call := run.get("call")))
+            made |= calls(output(explained))
             if explained.output is None:
                 failure = explained.error
                 break
-            tries.append(await self._checked(latent, explained.output, context))
-            before, spent = spent, await asyncio.to_thread(meter.tokens, context.ledger)
+            tries.append(await self._checked(latent, explained.output))
+            made |= calls(tries[-1].check)
+            before, spent = spent, await asyncio.to_thread(tokens, context.ledger, made)
             if spent + (spent - before) > self._tokens:
                 break
-        _, reads, stands = max(tries, default=(0.0, None, False))
+        best = max(tries, key=lambda each: each.value, default=None)
         return Said(
             latent=latent,
-            reads=reads,
+            reads=best.label if best else None,
             writes=by_output.get("text"),
-            stands=stands,
+            stands=best is not None and best.stands,
             stands_writing=bool(by_output.get("above_controls")),
-            tokens=await asyncio.to_thread(meter.tokens, context.ledger),
-            calls=len(meter.calls),
-            failure=failure if not tries else None,
+            tokens=await asyncio.to_thread(tokens, context.ledger, made),
+            calls=len(made),
+            failure=best.failure if best else failure,
         )
 
-    async def _checked(self, latent: int, explained: dict[str, Any], context: "Context") -> tuple[float, str, bool]:
-        from tools.workbench.run import run
-
+    async def _checked(self, latent: int, explained: dict[str, Any]) -> Try:
         shown = sorted({example["document"] for example in explained["evidence"]})
         asked = {"latent": latent, "text": explained["text"], "shown_documents": shown}
         asked |= {"positives": self._items, "negatives": self._items}
-        found = output(await run("score_detection", asked, context))  # asked again, so that its calls are counted
-        return found.get("value", 0.0), explained["text"], found.get("low", 0.0) > found.get("chance", 1.0)
+        run = await self._runs("score_detection", asked, self._context, Role.JUDGE)
+        failure = f"its label could not be checked: {run.error}" if run.error else None
+        return Try(explained["text"], output(run), failure)

@@ -171,7 +171,7 @@ class _Circle:
             "method": self._way.mode,
         }
         run = await self._runs("grade_planted", asked, self._context, Role.JUDGE)
-        return replace(trial, grade=dict(output(run)) or None, experiment=run.id, reason=run.error)
+        return replace(trial, grade=dict(output(run)) or None, experiment=run.id, reason=run.error or said.failure)
 
     async def _floor(self, place: int, label: str, writes: bool) -> str | None:
         """The next label of the circle that differs."""

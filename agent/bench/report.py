@@ -12,7 +12,7 @@ from rich.text import Text
 from agent.batch.report import duration
 from agent.bench.planted import Bench
 from agent.bench.trials import Trial
-from agent.screen.show import plain
+from agent.screen.show import clean, plain
 
 DECOY, WRITES = "decoy", "writes"
 
@@ -162,6 +162,8 @@ def _labels(bench: Bench) -> Table:
     table.add_column("floor", justify="right", no_wrap=True)
     for trial in in_order(bench):
         label = plain(trial.label) if trial.label else Text(trial.reason or "none", "yellow")
+        if trial.label and trial.reason:
+            label.append(f"  ({clean(trial.reason)})", "yellow")
         if len(bench.modes) > 1:
             label.append(f"  {trial.mode}", "dim")
         grade = trial.grade

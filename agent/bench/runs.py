@@ -1,4 +1,4 @@
-"""Running tools for a benchmark: nothing twice, and every call counted."""
+"""Running tools for a benchmark: nothing twice, and what their LLM calls came to."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,37 +8,25 @@ from prompts.providers import Role
 from store.types import Experiment
 
 if TYPE_CHECKING:
-    from prompts.ask import LLM, Answer
-    from prompts.errors import NoAnswer
     from store.ledger import Ledger
     from tools.workbench.context import Context
 
 
-class Metered:
-    """An LLM that keeps the ids of the calls that answered."""
+def calls(found: Mapping[str, Any]) -> set[str]:
+    """The ids of the LLM calls that an output rests on."""
+    given = [found.get("call")]
+    for item in found.get("items", ()):
+        given += [item.get("call"), item.get("floor_call")]
+    return {call for call in given if call}
 
-    def __init__(self, llm: "LLM") -> None:
-        self._llm = llm
-        self.endpoints = llm.endpoints
-        self.calls: set[str] = set()
 
-    async def ask(self, *asked: Any, **more: Any) -> "Answer":
-        answer = await self._llm.ask(*asked, **more)
-        self.calls.add(answer.call_id)
-        return answer
-
-    async def ask_many(self, *asked: Any, **more: Any) -> "list[Answer | NoAnswer]":
-        answers = await self._llm.ask_many(*asked, **more)
-        self.calls.update(found for answer in answers if (found := getattr(answer, "call_id", None)))
-        return answers
-
-    def tokens(self, ledger: "Ledger") -> int:
-        """Tokens of prompts and replies of these calls."""
-        if not self.calls:
-            return 0
-        ids = ", ".join(f"'{id}'" for id in sorted(self.calls))
-        _, rows = ledger.sql(f"SELECT sum(prompt_tokens + completion_tokens) FROM llm_calls WHERE id IN ({ids})")
-        return int(rows[0][0] or 0)
+def tokens(ledger: "Ledger", calls: set[str]) -> int:
+    """Tokens of prompts and replies of these calls."""
+    if not calls:
+        return 0
+    ids = ", ".join(f"'{id}'" for id in sorted(calls))
+    _, rows = ledger.sql(f"SELECT sum(prompt_tokens + completion_tokens) FROM llm_calls WHERE id IN ({ids})")
+    return int(rows[0][0] or 0)
 
 
 def output(experiment: Experiment) -> Mapping[str, Any]:

@@ -10,7 +10,8 @@ class Said:
 
     `reads` is what the latent fires on, `writes` what it makes likelier; None: nothing was said. `stands` and
     `stands_writing` tell whether whoever said it vouches for it, by its own checks. `tokens` and `calls` are what the
-    LLMs used for it, whether or not a reply came from the cache.
+    LLMs used for it, whether or not a reply came from the cache. `failure`: why nothing was said, or what was
+    said could not be checked.
     """
 
     latent: int

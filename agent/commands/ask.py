@@ -11,7 +11,7 @@ from rich.text import Text
 from agent.commands import options as o
 from agent.screen.console import emit, say
 from agent.screen.show import clean
-from agent.settings import Settings, load
+from agent.settings import load
 from store.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ def ask(
         raise UserError('The question is empty: ask one, such as: glossator ask "what does latent 7 do?".')
     if thread is not None and not thread.strip():
         raise UserError("The thread's name is empty: give the one that an earlier question was asked on.")
+    if thread is not None and clean(thread) != thread:
+        raise UserError("The thread's name holds characters that steer a terminal: use letters, digits and dashes.")
+    from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
     limits = limits_of(settings, rounds=rounds, tool_calls=tool_calls, tokens=max_tokens, minutes=minutes)
@@ -74,14 +77,6 @@ def ask(
     emit(document, json, lambda console: print_claims(console, ended.claims, ended.reason))
     if ended.reason != "concluded":
         raise typer.Exit(LIMITED)
-
-
-def limits_of(settings: Settings, **given: float | None) -> "Limits":
-    """The limits of an investigation: those given, the setting in dollars, the defaults."""
-    from agent.inquiry.limits import Limits
-
-    values = {name: value for name, value in given.items() if value is not None}
-    return Limits.model_validate({"usd": settings.max_usd, **values})
 
 
 def print_claims(console: Console, claims: "list[Claim]", reason: str) -> None:

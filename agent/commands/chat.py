@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.commands import options as o
-from agent.commands.ask import limits_of
 from agent.screen.console import say
 from agent.settings import load
 from store.errors import UserError
@@ -48,6 +47,7 @@ def chat(
 
     from agent.chat import Chat
     from agent.inquiry.history import resolve
+    from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
     console = Console(file=sys.stdout, highlight=False)

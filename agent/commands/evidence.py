@@ -91,9 +91,12 @@ def evidence(
 def print_hypotheses(console: Console, found: "Sequence[Dossier]") -> None:
     """The hypotheses of each investigation under its question."""
     for dossier in found:
-        console.print(Text(f"{dossier.investigation.thread}  {clean(dossier.investigation.question)}", "bold"))
+        console.print(Text(clean(f"{dossier.investigation.thread}  {dossier.investigation.question}"), "bold"))
         for hypothesis in dossier.evidence.hypotheses.values():
             _print_hypothesis(console, dossier, hypothesis)
+        if not dossier.evidence.hypotheses:
+            ended = f"it ended before any: {dossier.conclusion.reason}" if dossier.conclusion else "still open"
+            console.print(Text(f"  no hypothesis; {ended}", "dim"))
 
 
 def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothesis") -> None:
@@ -106,7 +109,7 @@ def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothe
     put(console, head)
     for prediction, judgement in dossier.predictions(hypothesis):
         at = f" [{judgement.experiment[:8]}]" if judgement else ""
-        put(console, Text(f"      {prediction.sentence}: {verdict(prediction, judgement)}{at}"))
+        put(console, Text(f"      {prediction.id[:8]}  {prediction.sentence}: {verdict(prediction, judgement)}{at}"))
 
 
 def print_fact(console: Console, fact: "Fact", holders: "Sequence[Dossier]") -> None:
@@ -136,5 +139,5 @@ def print_consequences(console: Console, experiment: str, holders: "Sequence[Dos
                 put(console, Text(line))
         for cited in dossier.conclusion.claims if dossier.conclusion else ():
             if experiment in cited.evidence:
-                line = f"  cited in {dossier.investigation.thread}: {clean(cited.sentence)}"
+                line = f"  cited in {clean(dossier.investigation.thread)}: {clean(cited.sentence)}"
                 put(console, Text(line))

@@ -19,6 +19,10 @@ review_app = typer.Typer(help="Look at labels and accept, reject or rewrite them
 
 Id = Annotated[str, typer.Argument(metavar="LABEL", help="A latent's number, or an explanation's id, first digits do.")]
 Reviewer = Annotated[str | None, typer.Option(help="Your name, by default the system's.")]
+ORDER = (
+    "Order of the labels. best: first those whose scores all clear chance and floor, by the least clear of them; "
+    "doubtful: the reverse; disagreement: of the scorers."
+)
 Note = Annotated[str, typer.Option(help="Why.")]
 
 
@@ -29,7 +33,7 @@ def review(
     latent: Annotated[int | None, typer.Option(help="Only this latent.")] = None,
     method: Annotated[str | None, typer.Option(help="Only labels by this tool, or by a person.")] = None,
     verdict: Annotated[str | None, typer.Option(help="Only accept, reject, rewrite, or none for unreviewed.")] = None,
-    sort: Annotated[Sort, typer.Option(help="Order of the labels.")] = Sort.LATENT,
+    sort: Annotated[Sort, typer.Option(help=ORDER)] = Sort.LATENT,
     limit: Annotated[int | None, typer.Option(min=1, help="So many labels at most.")] = None,
     reviewer: Reviewer = None,
     workspace: o.Workspace = None,

@@ -1,22 +1,50 @@
-"""`glossator train` and the table of `glossator dictionary evaluate`."""
+"""`glossator train`: a dictionary of one's own."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
-from rich import box
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from agent.batch.report import sparkline_of_counts
-from agent.screen.console import meter, say
-from agent.session import Session
+from agent.commands import options as o
+from agent.screen.console import emit, meter, say
 from store.errors import UserError
 
+if TYPE_CHECKING:
+    from agent.session import Session
 
-def train_dictionary(session: Session, folder: Path, plan: dict[str, Any]) -> Path:
+
+def train(
+    folder: Annotated[Path, typer.Argument(help="Folder for the finished dictionary.")],
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of text to train on.")] = None,
+    n_latents: Annotated[int | None, typer.Option("--latents", min=1, help="Width of the dictionary.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Mean active latents a token.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="batchtopk or matryoshka.")] = None,
+    hook: Annotated[str, typer.Option(help="Hook point to train on.")] = "blocks.15.hook_resid_pre",
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    corpus: o.Corpus = None,
+    seed: o.Seed = None,
+    json: o.Json = False,
+) -> None:
+    """Train a dictionary with SAELens' trainer; interrupted, the same command goes on from the last block."""
+    from agent.session import open_session
+    from agent.settings import load
+
+    settings = load(locals())
+    plan: dict[str, Any] = {"tokens": tokens, "n_latents": n_latents, "k": k, "architecture": architecture}
+    with open_session(settings) as session:
+        finished = _trained(session, folder, {name: value for name, value in plan.items() if value is not None})
+    emit({"folder": str(finished)}, json, lambda c: c.print(
+        f"{finished} holds the dictionary; try glossator dictionary evaluate --dictionary {finished}.", soft_wrap=True,
+        markup=False,
+    ))  # fmt: skip
+
+
+def _trained(session: "Session", folder: Path, plan: dict[str, Any]) -> Path:
     """Trains a dictionary of the session's model at its hook point into `folder`; `plan` overrules TrainingPlan."""
+    from pydantic import TypeAdapter, ValidationError
+
     from tools.dictionaries.train import TrainingPlan, begun_dtype, train
 
     try:
@@ -28,21 +56,3 @@ def train_dictionary(session: Session, folder: Path, plan: dict[str, Any]) -> Pa
     say(f"Training {checked.n_latents:,} latents on {checked.tokens:,} tokens of {corpus.name} at {subject.hook}.")
     with meter("training, tokens") as advance:
         return train(subject, corpus, checked, folder, advance)
-
-
-def evaluation_table(found: dict[str, Any]) -> Group:
-    """The figures of an `Evaluation`, the dictionary's beside PCA's and a random dictionary's."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("")
-    for heading in ("dictionary", f"PCA-{found['k']:.0f}", "random"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row("explained variance", *(f"{found[name]:.3f}" for name in ("ev", "ev_pca", "ev_random")))
-    for ablation in ("zero", "mean"):
-        recovered = (found[f"loss_recovered{of}"][f"against_{ablation}"] for of in ("", "_pca", "_random"))
-        table.add_row(f"loss recovered, {ablation} ablation", *(f"{share:.3f}" for share in recovered))
-    table.add_row("L0 (stated or measured k)", f"{found['l0']:.1f} ({found['k']:.1f})")
-    table.add_row("dead latents", f"{found['dead_share']:.1%}")
-    edges = found["density_edges"]
-    table.add_row(f"density, {edges[0]:.0e} to {edges[-1]:.0e}", sparkline_of_counts(found["density_histogram"]))
-    what = f"{found['dictionary']} on {found['subject']} at {found['hook']}"
-    return Group(Text(f"{what}, {found['tokens']:,} tokens of {found['corpus']}", "bold"), table)

@@ -17,7 +17,7 @@ from agent.inquiry.dossier import Dossier, dossiers
 from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.history import ending, resolve, threads
 from agent.screen.panels import ID, Call, call_panel, call_summary
-from agent.screen.show import plain
+from agent.screen.show import clean, plain
 from store.errors import UserError
 from store.ledger import Ledger
 from store.types import Experiment, Investigation, ToolUse
@@ -51,7 +51,7 @@ async def show_threads(chat: "Chat", id: str) -> None:
     for thread, investigation in threads(chat.session.ledger).items():
         ended = ending(chat.session.ledger, investigation)
         state = f"  {ended.reason}" if ended else "  unfinished"
-        name = Text(thread, "bold" if thread == chat.thread else "")
+        name = Text(clean(thread), "bold" if thread == chat.thread else "")
         table.add_row(name, plain(investigation.question).append(state, "dim"))
     await chat.print(table if table.row_count else Text("There are no threads yet: ask something.", "dim"))
 
@@ -93,14 +93,22 @@ async def replay(chat: "Chat", id: str) -> None:
 
 
 async def show_cost(chat: "Chat", _: str) -> None:
-    status = chat.transcript.status()
     table = _table("day", "model", "tokens", "USD")
     for row in chat.session.ledger.view("costs"):
-        usd = "unknown" if row["usd"] is None else f"{row['usd']:.4f}"
         tokens = row["prompt_tokens"] + row["completion_tokens"]
         model = plain(f"{row['role']}: {row['model']}, {row['calls']:,} calls")
-        table.add_row(str(row["day"]), model, f"{tokens:,}", usd)
-    await chat.print(*([status] if status else []), table)
+        table.add_row(str(row["day"]), model, f"{tokens:,}", _usd(row["usd"]))
+    calls = [call for dossier in _asked(chat) for call in dossier.calls]
+    if calls:
+        tokens = sum(call.prompt_tokens + call.completion_tokens for call in calls)
+        prices = [call.usd for call in calls]
+        usd = None if None in prices else sum(price for price in prices if price is not None)
+        table.add_row("", f"this thread, {len(calls):,} calls", f"{tokens:,}", _usd(usd), style="bold")
+    await chat.print(table)
+
+
+def _usd(usd: float | None) -> str:
+    return "unknown" if usd is None else f"{usd:.4f}"
 
 
 async def show_tools(chat: "Chat", _: str) -> None:

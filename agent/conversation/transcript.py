@@ -52,7 +52,7 @@ class Transcript:
     _words: str = ""  # of the LLM, the line that is not full yet
     _running: ToolBegan | None = None
     _since: float = field(default_factory=monotonic)  # the last event but words and counts
-    _told: float = 0.0  # when the last count came
+    _told: float = field(default_factory=monotonic)  # when the last count came
     _hypotheses: dict[str, str] = field(default_factory=dict)  # id -> H1, H2, ...
 
     def take(self, event: Event) -> Iterator[RenderableType]:
@@ -92,6 +92,10 @@ class Transcript:
                 self.concluded = True
                 yield conclusion(event)
 
+    def begin(self) -> None:
+        """From here on it is another question."""
+        self.spent, self._told, self._step, self._hypotheses = None, monotonic(), "", {}
+
     def name(self, hypotheses: Iterable[str]) -> None:
         """From now on the hypotheses of these ids, and none before them, are H1, H2, ..."""
         self._hypotheses = {id: f"H{number}" for number, id in enumerate(hypotheses, 1)}
@@ -122,9 +126,7 @@ class Transcript:
 
     def status(self, running: bool = False) -> Text:
         """Round, tools, tokens, dollars and time, as far as they are known; while it runs, the time goes on."""
-        spent = self.spent
-        if spent is None:
-            return Text()
+        spent = self.spent or Spent(round=1, tool_calls=0, tokens=0, usd=0.0, seconds=0.0)
         usd = "$?" if spent.usd is None else f"${spent.usd:.4f}"
         if self.console.width < NARROW:
             parts = [f"round {spent.round}", f"{thousands(spent.tokens)} tok"]

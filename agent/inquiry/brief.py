@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from agent.screen.show import clean
 from store.types import Experiment
 
-LONGEST = 480  # characters of a verdict
-SHOWN_EXAMPLES, SHOWN_TOKENS = 5, 8
+LONGEST = 640  # characters of a verdict
+SHOWN_EXAMPLES, SHOWN_TOKENS, AROUND = 4, 8, 30
 FIRING = 0.3  # of a snippet's peak: what is marked, as explainers are shown it
 
 Output = dict[str, Any]
@@ -29,8 +29,7 @@ def brief(experiment: Experiment) -> Brief:
     if output is None:
         return Brief(_short(f"failed: {experiment.error}"), {}, experiment.id, [])
     words, following = WORDS.get(experiment.tool, (_plain, []))
-    verdict = output["verdict"] if isinstance(output.get("verdict"), str) else words(output)
-    return Brief(_short(verdict), numbers(output), experiment.id, following)
+    return Brief(_short(words(output)), numbers(output), experiment.id, following)
 
 
 def numbers(output: Output) -> dict[str, float]:
@@ -50,6 +49,8 @@ def _short(text: str) -> str:
 
 
 def _plain(output: Output) -> str:
+    if isinstance(output.get("verdict"), str):
+        return str(output["verdict"])
     return "; ".join(f"{name} {value:.3g}" for name, value in numbers(output).items()) or "done"
 
 
@@ -64,16 +65,29 @@ def _profile(output: Output) -> str:
 
 
 def _marked(example: dict[str, Any]) -> str:
-    peak = max(example["activations"])
-    pairs = zip(example["tokens"], example["activations"], strict=True)
-    text = "".join(f"<<{t.strip() or t}>>" if peak > 0 and a >= FIRING * peak else t for t, a in pairs)
-    at = max(text.find("<<"), 0)
-    return text[max(0, at - 40) : at + 40].strip()
+    """The tokens around the first that fires, those that fire between marks."""
+    tokens, activations = example["tokens"], example["activations"]
+    least = FIRING * max(activations)
+    fires = [a >= least > 0 for a in activations]
+    first = last = fires.index(True) if any(fires) else 0
+    while first > 0 and sum(map(len, tokens[first - 1 : last])) <= AROUND:
+        first -= 1
+    while last < len(tokens) - 1 and sum(map(len, tokens[first : last + 2])) <= 2 * AROUND:
+        last += 1
+    shown = zip(tokens[first : last + 1], fires[first : last + 1], strict=True)
+    return "".join(_framed(token) if firing else token for token, firing in shown).strip()
+
+
+def _framed(token: str) -> str:
+    """The token between marks, its spaces outside of them."""
+    word = token.strip()
+    return token.replace(word, f"<<{word}>>") if word else f"<<{token}>>"
 
 
 def _examples(output: Output) -> str:
     strong = [_marked(example) for example in output["top"][:SHOWN_EXAMPLES]]
-    return f"fires on {output['density']:.2%} of tokens; strongest: " + " | ".join(strong)
+    weaker = [_marked(example) for example in output["deciles"]][:: max(1, len(output["deciles"]) // SHOWN_EXAMPLES)]
+    return f"strongest: {' · '.join(strong)}; weaker: {' · '.join(weaker[:SHOWN_EXAMPLES])}"
 
 
 def _readings(output: Output) -> str:
@@ -110,6 +124,12 @@ def _matches(output: Output) -> str:
     return f"{len(output['matches'])} matches: " + " | ".join(found) if found else "no match"
 
 
+def _pairs(output: Output) -> str:
+    """The verdict, and what each pair gave."""
+    peaks = [f"{p['token'] or ''!r} {p['with_cause']:.2g}, {p['without_cause']:.2g}" for p in output["pairs"]]
+    return f"{output['verdict']}; peak on the first text and on the second: {' · '.join(peaks)}"
+
+
 def _explanation(output: Output) -> str:
     return f"{output['explainer']} explains: {output['text']}"
 
@@ -130,6 +150,7 @@ WORDS: dict[str, tuple[Callable[[Output], str], list[str]]] = {
     "latents_on_text": (_lit, ["latent_profile", "top_examples"]),
     "nearest_latents": (_near, ["top_examples"]),
     "direct_logit_effect": (_logits, ["explain_by_output"]),
+    "minimal_pairs": (_pairs, []),
     "search_examples": (_matches, ["minimal_pairs"]),
     "explain_latent": (_explanation, ["score_detection", "score_fuzzing"]),
     "explain_by_output": (_explanation, ["direct_logit_effect"]),

@@ -2,10 +2,9 @@
 
 from agent.inquiry.events import Concluded
 from agent.inquiry.lab import Lab
-from agent.inquiry.menu import Conclude, form
-from agent.inquiry.menu import Stated as Given
+from agent.inquiry.menu import Conclude, Told, form
 from agent.nodes import filled
-from agent.state import Case
+from agent.state import Case, Stated
 from store.support import Evidence
 from store.types import Claim, Conclusion
 
@@ -16,30 +15,43 @@ async def conclude(case: Case, lab: Lab) -> None:
     """Asks for claims until they stand; what does not after three tries loses its evidence and is a conjecture.
 
     What contradicts a verdict is left out, and verdicts that the LLM does not tell are added by code, so that a
-    conclusion never hides a failed prediction.
+    conclusion never hides a failed prediction. A small LLM is not asked: what it claims is its hypothesis that stands.
     """
     evidence = Evidence.of(lab.ledger, case.investigation)
-    claims: list[Claim] = []
-    if not case.mute and case.stumbles < TRIES:
+    stated: list[Claim] = []
+    if lab.small(case):
+        stated = [
+            _standing(h, evidence) for h in case.hypotheses if evidence.standing(h.id) == "supported" and not h.dull
+        ]
+    elif not case.mute and case.stumbles < TRIES:
         choice = await lab.ask(case, [form("conclude", Conclude, case)])
         given = filled(case, choice.acts[0], "conclude", Conclude) if choice else None
         if given is None:
             return
-        claims, faults = _read(case, evidence, given)
+        stated, faults = _read(case, evidence, given)
         if faults:
-            case.draft = claims
+            case.draft = stated
             case.stumble(" ".join(faults))
             return
     else:
         if not case.draft:
             case.stop("unusable replies", mute=True)
-        claims = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
-    claims += _verdicts(case, evidence, claims)
-    row = Conclusion(investigation=case.investigation, reason=case.ended or "concluded", claims=tuple(claims))
+        stated = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
+    stated += _verdicts(case, evidence, stated)
+    if not any(claim.stance == "for" for claim in stated):
+        stated += _seen(case)
+    row = Conclusion(investigation=case.investigation, reason=case.ended or "concluded", claims=tuple(stated))
     row = await lab.once(row, investigation=case.investigation)
     lab.tell(Concluded(thread=case.thread, reason=row.reason, claims=list(row.claims)))
     case.history.append(f"{case.question} — {' '.join(claim.sentence for claim in row.claims)}"[:600])
     case.goes("end")
+
+
+def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
+    """A small LLM's hypothesis that has passed its tests, in its own words."""
+    by = tuple(dict.fromkeys(judgement.experiment for judgement in evidence.verdicts(hypothesis.id)))
+    sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
+    return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
 
 
 def _read(case: Case, evidence: Evidence, given: Conclude) -> tuple[list[Claim], list[str]]:
@@ -60,7 +72,7 @@ def _read(case: Case, evidence: Evidence, given: Conclude) -> tuple[list[Claim],
     return claims, faults
 
 
-def _claim(given: Given, evidence: tuple[str, ...], hypothesis: str | None) -> Claim:
+def _claim(given: Told, evidence: tuple[str, ...], hypothesis: str | None) -> Claim:
     evidence = tuple(dict.fromkeys(evidence))
     stance = given.stance if hypothesis else None
     return Claim(
@@ -118,6 +130,12 @@ def _verdict(id: str, claim: str, dull: bool, evidence: Evidence) -> Claim:
     still = ", so it is not excluded" if dull else ""
     sentence = f'The {kind} "{claim}" passed {n} of {n} registered predictions{still}.'
     return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="for", author="code")
+
+
+def _seen(case: Case) -> list[Claim]:
+    """What the first look showed: all that is known where no hypothesis stands."""
+    looks = [run for run in case.runs if run.ok and not any(p.run == run.label for p in case.predictions)]
+    return [Claim(sentence=f"Seen: {run.line}", evidence=(run.id,), author="code") for run in looks[:1]]
 
 
 def _unknown() -> Claim:

@@ -10,12 +10,12 @@ from langgraph.types import Command
 
 from agent.graph import build
 from agent.inquiry.events import ApprovalNeeded, Event
+from agent.inquiry.history import threads
 from agent.inquiry.lab import Lab
 from agent.inquiry.limits import Limits
-from agent.inquiry.threads import open_threads, thread_names
+from agent.inquiry.threads import open_threads
 from agent.state import Case, State, load_case
 from prompts.budget import Budget
-from prompts.providers import Role
 from store.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ def open_lab(session: "Session", thread: str, limits: Limits, before: Case | Non
     `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept.
     """
     settings, budget = session.settings, _budget(limits, before)
-    session.check_llm(budget, {Role.AGENT})
+    roles = session.answered()
+    session.check_llm(budget, roles)
     context = session.context(session.harvest())
-    subject, llm = context.subject, session.llm(budget)
+    subject, llm = context.subject, session.llm(budget, roles)
     context.llm = llm
     about = (
         f"{subject.name}, dictionary {subject.dictionary.name} with latents 0 to {subject.dictionary.n_latents - 1} "
@@ -92,6 +93,6 @@ def open_lab(session: "Session", thread: str, limits: Limits, before: Case | Non
 
 
 def _unknown(session: "Session", thread: str) -> UserError:
-    names = thread_names(session.workspace)
+    names = list(threads(session.ledger))
     known = f"this workspace has {', '.join(names[:8])}" if names else "this workspace has none yet"
     return UserError(f'There is no thread {thread!r}: {known}; glossator ask "..." begins one.')

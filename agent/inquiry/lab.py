@@ -8,25 +8,21 @@ from typing import TypeVar
 
 from agent.inquiry.events import Event, Spent, TextDelta
 from agent.inquiry.limits import Limits
-from agent.inquiry.menu import signature
-from agent.state import Case, Stated
+from agent.inquiry.menu import MINIMAL_PAIRS, signature
+from agent.inquiry.small import fired, newest
+from agent.state import Case, Stated, Turn
 from prompts.actions import Action
 from prompts.ask import LLM, Choice
 from prompts.errors import BudgetSpent, NoAnswer
 from prompts.providers import Role
 from store.ledger import Ledger
-from store.types import Fact, ToolOffer
+from store.types import Experiment, Fact, ToolOffer
 from tools.workbench.context import Context
 
 F = TypeVar("F", bound=Fact)
 
 TEMPLATE = "investigate"
-SHOWN = {  # a small LLM learns a step's form from examples, a template a step; and the values each takes
-    "hypothesise": ("runs", "problem"),
-    "predict": ("hypotheses", "untested", "problem"),
-    "refine": ("runs", "hypotheses", "problem"),
-    "conclude": ("question", "runs", "hypotheses", "problem"),
-}
+SMALL = "investigate_small"  # one conversation, begun by whole studies: what was read once need not be read again
 LIMIT_NAMES = {"hours": "minutes"}  # of the budget, as people set them
 MUTE = ("tokens", "dollars", "minutes", "unusable replies")  # limits after which the LLM is not asked again
 
@@ -58,6 +54,15 @@ class Lab:
     @property
     def native(self) -> bool:
         return self.llm.endpoints[Role.AGENT].tool_calls
+
+    def small(self, case: Case) -> bool:
+        """Whether a small LLM is at work, in its own forms (agent.inquiry.small): on a latent, without tool calls."""
+        return not self.native and case.latent is not None
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Whose questions are answered: tools that ask others are not offered."""
+        return frozenset(self.llm.endpoints)
 
     def begin(self, tell: Callable[[Event], None]) -> None:
         """A node begins: its time counts from now."""
@@ -120,7 +125,9 @@ class Lab:
 
         `tools` are the measuring tools among the actions, kept as a `ToolOffer`.
         """
-        case.asked += 1
+        if case.last is not None:
+            case.turns.append(case.last)
+        case.asked, case.last = case.asked + 1, None
         template, values = prompt(case, self, actions)
         call: str | None = None
         try:
@@ -129,6 +136,8 @@ class Lab:
                     Role.AGENT, template, values, actions, lambda text: self.tell(TextDelta(text=text))
                 )
             call = choice.call_id
+            if template == SMALL:
+                case.last = Turn(asked=choice.asked, said=choice.text, runs=len(case.runs))
             return choice
         except NoAnswer as failure:
             call = failure.call_id
@@ -148,34 +157,55 @@ class Lab:
 
 def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
     """The template of the step and its values."""
-    values: dict[str, object] = {
+    runs = [f"{run.label} {run.tool}: {run.line}" for run in case.runs]
+    if lab.small(case):
+        hypothesis = newest(case) if case.hypotheses else None
+        return SMALL, {
+            "turns": [(turn.asked, turn.said) for turn in case.turns],
+            "runs": runs[case.turns[-1].runs if case.turns else 0 :],
+            "newest": f"{hypothesis.label}: {hypothesis.claim}" if hypothesis else "",
+            "refuted": hypothesis.label if hypothesis else "",
+            "fired": fired(_tests(case, lab)) if case.step == "refine" else "",
+            "verdicts": " ".join(f"{_name(h)} {case.standing(h.label)}{_by(case, h)}." for h in case.hypotheses),
+            "step": case.step,
+            "problem": case.problem,
+        }
+    return TEMPLATE, {
         "subject": lab.about,
         "history": case.history,
         "question": case.question,
         "aim": case.aim,
-        "runs": [f"{run.label} {run.tool}: {run.line}" for run in case.runs],
-        "hypotheses": [_told(case, hypothesis, lab.native) for hypothesis in case.hypotheses],
+        "runs": runs,
+        "hypotheses": [_told(case, hypothesis) for hypothesis in case.hypotheses],
         "step": case.step,
         "untested": [h.label for h in case.hypotheses if not any(p.hypothesis == h.label for p in case.predictions)],
         "limit": case.ended,
         "acts": [] if lab.native else [signature(action) for action in actions],
         "problem": case.problem,
     }
-    if lab.native or case.step not in SHOWN:
-        return TEMPLATE, values
-    return f"{TEMPLATE}_{case.step}", {name: values[name] for name in SHOWN[case.step]}
 
 
-def _told(case: Case, hypothesis: Stated, whole: bool) -> str:
-    """A hypothesis with its standing and the runs that decided it; `whole`: and with every prediction."""
+def _name(hypothesis: Stated) -> str:
+    return f"{hypothesis.label}{' (dull)' if hypothesis.dull else ''}"
+
+
+def _tests(case: Case, lab: Lab) -> list[Experiment]:
+    """The tests on minimal pairs so far."""
+    found = [lab.ledger.get(Experiment, run.id) for run in case.runs if run.tool == MINIMAL_PAIRS and run.ok]
+    return [experiment for experiment in found if experiment]
+
+
+def _by(case: Case, hypothesis: Stated) -> str:
+    by = case.decided_by(hypothesis.label)
+    return f" by {', '.join(by)}" if by else ""
+
+
+def _told(case: Case, hypothesis: Stated) -> str:
+    """A hypothesis with its standing, the runs that decided it, and every prediction."""
     mine = [p for p in case.predictions if p.hypothesis == hypothesis.label]
-    standing = case.standing(hypothesis.label)
-    by = dict.fromkeys(p.run for p in mine if p.run and p.held is (standing == "supported"))
-    told = f"{hypothesis.label}{' (dull)' if hypothesis.dull else ''}: {hypothesis.claim}"
+    told = f"{_name(hypothesis)}: {hypothesis.claim}"
     if mine:
-        told += f" [{standing} by {', '.join(map(str, by))}]" if by else f" [{standing}]"
-    if not whole:
-        return told
+        told += f" [{case.standing(hypothesis.label)}{_by(case, hypothesis)}]"
     outcomes = {True: "held", False: "FAILED", None: "undecided"}
     tests = [
         p.sentence + (f" in {p.run}: {outcomes[p.held]}" if p.run else f", not run: {p.note}" if p.note else "")

@@ -11,10 +11,14 @@ from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.lab import LIMIT_NAMES, Lab
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
+from prompts.pricing import dollars
+from prompts.providers import Role
 from store.errors import StoreBusy, UserError
 from store.types import Experiment, ToolUse
-from tools.workbench.registry import Tool, get_tool
-from tools.workbench.run import key_of, run, validate
+from tools.workbench.registry import Tool, ToolInput, get_tool
+from tools.workbench.run import estimate, key_of, run, validate
+
+CALL_TOKENS = {Role.AGENT: (8000, 500), Role.EXPLAINER: (4000, 500), Role.JUDGE: (300, 100)}  # of a prompt, of a reply
 
 
 def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datetime, lab: Lab) -> Pending:
@@ -46,7 +50,7 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
     """
     experiment = _finished(pending, lab)
     if experiment is None:
-        if refusal := _unapproved(pending, lab):
+        if refusal := await _unapproved(pending, lab):
             raise NotRun(refusal)
         lab.tell(ToolBegan(tool=pending.tool, why=pending.why, input=pending.input))
         case.tool_calls += 1
@@ -93,18 +97,27 @@ def _finished(pending: Pending, lab: Lab) -> Experiment | None:
     return next((experiment for experiment in found if experiment.created_at >= pending.since), None)
 
 
-def _unapproved(pending: Pending, lab: Lab) -> str | None:
+async def _unapproved(pending: Pending, lab: Lab) -> str | None:
     """Why a dear run may not be made; asks, where somebody is there to answer."""
-    seconds = _estimate(get_tool(pending.tool), pending, lab)
-    if seconds is None or seconds <= lab.limits.approve_seconds:
+    tool, limits = get_tool(pending.tool), lab.limits
+    input = validate(tool, pending.input)
+    seconds = await estimate(pending.tool, input, lab.context) or 0.0
+    usd = _dollars(tool, input, lab)
+    if seconds > limits.approve_seconds:
+        told = f"take about {seconds:,.0f} s, more than the {limits.approve_seconds:,.0f} s"
+    elif usd > limits.approve_usd:
+        told = f"cost about ${usd:,.2f}, more than the ${limits.approve_usd:,.2f}"
+    else:
         return None
-    estimate = f"about {seconds:,.0f} s, more than the {lab.limits.approve_seconds:,.0f} s that need no approval"
-    if not lab.limits.interactive:
-        return f"{pending.tool} would take {estimate}, and nobody is here to approve it: choose a cheaper run."
-    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": estimate}) is True:
+    told += " that need no approval"
+    if not limits.interactive:
+        return f"{pending.tool} would {told}, and nobody is here to approve it: choose a cheaper run."
+    if interrupt({"tool": pending.tool, "input": pending.input, "estimate": told}) is True:
         return None
     return f"{pending.tool} was not approved: choose another run."
 
 
-def _estimate(tool: Tool, pending: Pending, lab: Lab) -> float | None:
-    return None if tool.estimate is None else tool.estimate(validate(tool, pending.input), lab.context)
+def _dollars(tool: Tool, input: ToolInput, lab: Lab) -> float:
+    """What the LLMs that a run asks will cost, as far as prices are known."""
+    calls = tool.calls(input, lab.context) if tool.calls else 1
+    return calls * sum(dollars(lab.llm.endpoints[role], *CALL_TOKENS[role]) or 0.0 for role in tool.asks)

@@ -1,13 +1,14 @@
 """Which acts each step offers the LLM: few tools at a time, and the forms in which it answers."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.state import Case
 from prompts.actions import Action, inlined
+from prompts.providers import Role
 from store.types import Comparison
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Sentence = Annotated[str, Field(min_length=1, max_length=300, pattern=r"\S")]
 MINIMAL_PAIRS = "minimal_pairs"
 TESTS = {  # the tools whose runs decide predictions, those that fit the question, the simplest first
     "latent": (MINIMAL_PAIRS, "score_detection", "ablate", "dose_response", "steering_effects"),
-    "behaviour": ("ablate", "steer", "find_direction", "flip_projection"),
+    "behaviour": ("ablate", "steer", "dose_response", "find_direction", "flip_projection"),
 }
 TERSE_TESTS = 1  # of them, for a small LLM
 DEFAULTS: dict[str, tuple[str, float]] = {  # where "above" begins when the LLM does not say: (measure, threshold)
@@ -74,7 +75,7 @@ class Expected(Form):
 class Refine(Form):
     """Says what the verdicts mean and replaces a hypothesis by a better one, which will be tested."""
 
-    reading: Sentence
+    reading: Sentence | None = None
     of: str
     claim: Sentence
 
@@ -85,7 +86,7 @@ class Finish(Form):
     reading: Sentence
 
 
-class Stated(Form):
+class Told(Form):
     hypothesis: str | None = None
     stance: Literal["for", "against"] | None = None
     evidence: list[str] = Field(default=[], max_length=8)
@@ -95,7 +96,7 @@ class Stated(Form):
 class Conclude(Form):
     """Answers the question, a claim a sentence, each with the experiments it rests on."""
 
-    claims: list[Stated] = Field(min_length=1, max_length=6)
+    claims: list[Told] = Field(min_length=1, max_length=6)
 
 
 def form(name: str, model: type[Form], case: Case) -> Action:
@@ -120,13 +121,17 @@ def looking(case: Case, terse: bool) -> list["Tool"]:
     return [tool for tool in found if (own := _required(tool)) and not (own == ["latent"] and tool.name in seen)]
 
 
-def testing(case: Case, terse: bool) -> list["Tool"]:
-    """The tools whose runs can decide a prediction about what is asked: few, so that each is read."""
+def testing(case: Case, terse: bool, roles: Collection[Role]) -> list["Tool"]:
+    """The tools whose runs can decide a prediction about what is asked: few, so that each is read.
+
+    A tool that asks an LLM is among them when one of `roles` answers it.
+    """
     from tools.workbench.registry import tools
 
     menu = tools()
-    names = [name for name in TESTS["behaviour" if case.latent is None else "latent"] if name in menu]
-    return [menu[name] for name in (names[:TERSE_TESTS] if terse else names)]
+    names = TESTS["behaviour" if case.latent is None else "latent"]
+    found = [menu[name] for name in names if name in menu and set(menu[name].asks) <= set(roles)]
+    return found[:TERSE_TESTS] if terse else found
 
 
 def look(tool: "Tool", case: Case, terse: bool) -> Action:
@@ -136,19 +141,16 @@ def look(tool: "Tool", case: Case, terse: bool) -> Action:
 
 def test(tool: "Tool", case: Case, terse: bool) -> Action:
     """A tool as an action that registers a test with it: its input, and what each hypothesis expects."""
-    arguments = {"input": _arguments(tool, case, terse), "expect": _expectations(tool, case, terse)}
+    arguments = {"input": _arguments(tool, case, terse), "expect": _expectations(tool, case)}
     schema = {"type": "object", "properties": arguments, "required": list(arguments), "additionalProperties": False}
     default = DEFAULTS.get(tool.name)
     by = f" Unless you say otherwise, compared is {default[0]} with {default[1]:g}." if default else ""
     return Action(tool.name, tool.doc.partition("\n")[0] + by, schema)
 
 
-def _expectations(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
-    """What each hypothesis expects: for a small LLM a comparison with the default each, else measure and threshold."""
+def _expectations(tool: "Tool", case: Case) -> dict[str, Any]:
+    """What each hypothesis expects: a measure, a comparison and a threshold."""
     labels = open_labels(case)
-    if terse and tool.name in DEFAULTS:
-        fields = {label: {"enum": [">=", "<"]} for label in labels}
-        return {"type": "object", "properties": fields, "required": labels, "additionalProperties": False}
     item = {
         "type": "object",
         "properties": {

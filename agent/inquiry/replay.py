@@ -52,8 +52,12 @@ async def replay_experiment(session: "Session", first: Experiment, llm: "LLM") -
     again = await run(first.tool, first.input, context)
     before, after = first.output or {"error": first.error}, again.output or {"error": again.error}
     lines = differences(before, after)
-    if again.key != first.key:
-        lines.insert(0, "surroundings: another tool version, subject or harvest than recorded")
+    if again.version != first.version:
+        lines.insert(
+            0, f"tool: {first.tool} is version {again.version} now, the row was made by version {first.version}"
+        )
+    if again.subject != first.subject:
+        lines.insert(0, "subject: another model, dictionary or harvest than recorded")
     outcome = "different" if lines else "equal" if before == after else "within tolerance"
     return Replayed(first.id, first.tool, outcome, lines, again.id)
 
@@ -118,8 +122,9 @@ def _replayed_verdict(session: "Session", dossier: Dossier, first: Judgement, ag
 def differences(first: Any, again: Any, path: str = "output") -> list[str]:
     """Where two JSON values differ, one line each; numbers may differ by a millionth."""
     if isinstance(first, dict) and isinstance(again, dict):
-        keys = sorted(first.keys() | again.keys())
-        return [line for key in keys for line in differences(first.get(key), again.get(key), f"{path}.{key}")]
+        both = [line for key in first if key in again for line in differences(first[key], again[key], f"{path}.{key}")]
+        gone = [f"{path}.{key}: it is no more there" for key in first if key not in again]
+        return both + gone + [f"{path}.{key}: it was not there before" for key in again if key not in first]
     if isinstance(first, list) and isinstance(again, list) and len(first) == len(again):
         pairs = enumerate(zip(first, again, strict=True))
         return [line for i, (a, b) in pairs for line in differences(a, b, f"{path}[{i}]")]

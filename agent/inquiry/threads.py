@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from store.disk import make_folder
 from store.errors import UserError
 
 T = TypeVar("T")
@@ -52,8 +53,8 @@ async def _whole(write: Coroutine[Any, Any, T]) -> T:
 async def open_threads(workspace: Path) -> AsyncIterator[AsyncSqliteSaver]:
     """The checkpoints of a workspace. UserError when the file cannot be used."""
     path = workspace / FILE
+    make_folder(workspace)
     try:
-        workspace.mkdir(parents=True, exist_ok=True)
         connection = await aiosqlite.connect(path, timeout=BUSY_S)
     except (sqlite3.Error, OSError) as error:
         raise _broken(path, error) from error
@@ -66,19 +67,6 @@ async def open_threads(workspace: Path) -> AsyncIterator[AsyncSqliteSaver]:
         yield saver
     finally:
         await _whole(connection.close())
-
-
-def thread_names(workspace: Path) -> list[str]:
-    """The threads of a workspace, the latest first."""
-    path = workspace / FILE
-    if not path.exists():
-        return []
-    try:
-        with sqlite3.connect(path, timeout=BUSY_S) as connection:
-            query = "SELECT thread_id FROM checkpoints GROUP BY thread_id ORDER BY max(checkpoint_id) DESC"
-            return [name for (name,) in connection.execute(query)]
-    except sqlite3.Error as error:
-        raise _broken(path, error) from error
 
 
 def _broken(path: Path, error: Exception) -> UserError:

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from agent.inquiry.brief import brief, numbers
 from agent.inquiry.dossier import Dossier, verdict
-from agent.reports.figures import FIRES, SILENT, bars, curve, thresholds
+from agent.reports.figures import figure, thresholds
+from agent.screen.shapes import figures
 from agent.screen.show import clean
 from store.types import Experiment
 
@@ -80,7 +81,7 @@ def _experiment(dossier: Dossier, run: Experiment) -> dict[str, Any]:
         "numbers": [(name, f"{value:.4g}") for name, value in numbers(run.output or {}).items()],
         "controls": [(name, f"{value:.4g}") for name, value in numbers(run.controls).items()],
         "pairs": _pairs(run),
-        "figure": _figure(run),
+        "figures": [(name, [Markup(figure(shape)) for shape in found]) for name, found in figures(run.output or {})],
     }
 
 
@@ -97,24 +98,6 @@ def _pairs(run: Experiment) -> list[dict[str, Any]]:
         }
         for texts, read in zip(run.input["pairs"], run.output["pairs"], strict=True)
     ]
-
-
-def _figure(run: Experiment) -> Markup | None:
-    """A picture of the output, where it has the shape of one."""
-    output = run.output or {}
-    if run.tool == "minimal_pairs" and output:
-        rows = []
-        for texts, read in zip(run.input["pairs"], output["pairs"], strict=True):
-            rows.append((texts["text"], read["with_cause"], FIRES))
-            rows.append((read["other"], read["without_cause"], SILENT))
-        return Markup(bars(rows, "highest activation, dictionary units; orange: with the supposed cause"))
-    if run.tool == "latent_profile" and output.get("top_tokens"):
-        rows = [(repr(token["token"]), token["mean"], FIRES) for token in output["top_tokens"][:10]]
-        return Markup(bars(rows, "mean activation where it fires, dictionary units"))
-    if run.tool == "dose_response" and output.get("doses"):
-        points = [(dose["strength"], dose["effect"]["effect"]) for dose in output["doses"]]
-        return Markup(curve(points, "strength", f"change of {output['metric']}"))
-    return None
 
 
 def _outcomes(dossier: Dossier) -> Markup | None:

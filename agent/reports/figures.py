@@ -1,25 +1,58 @@
-"""Figures of a report as inline SVG: no script, no font, no file beside it."""
+"""Figures of a report as inline SVG and HTML: no script, no font, no file beside it."""
 
 from collections.abc import Sequence
 from html import escape
 
+from agent.screen.shapes import Bar, Bars, Curve, Figure, HeatMap, Reading, Texts
 from agent.screen.show import clean
 
-WIDTH, ROW, LEFT = 640, 26, 300
-FIRES, SILENT, LIMIT = "#d97706", "#94a3b8", "#334155"
+WIDTH, ROW, LEFT, RIGHT = 640, 26, 300, 70
+FIRES, SILENT, LIMIT, FAINT = "#d97706", "#94a3b8", "#334155", "#64748b"
+WARM, COOL = (234, 88, 12), (37, 99, 235)  # the colours of the ends of a heat map's scale
+TALL = 160  # of a curve
 
 
-def bars(rows: Sequence[tuple[str, float, str]], unit: str) -> str:
-    """One horizontal bar a row: label, value (0 or more), colour. `unit` is written under them."""
-    most = max((value for _, value, _ in rows), default=0.0) or 1.0
-    scale = (WIDTH - LEFT - 70) / most
+def figure(shape: Figure) -> str:
+    """The figure as HTML; text in it is cleaned and escaped."""
+    match shape:
+        case Reading(tokens, activations):
+            return reading(tokens, activations)
+        case Bars(rows, measure):
+            return bars(rows, measure)
+        case Curve():
+            return curve(shape)
+        case HeatMap():
+            return heat_map(shape)
+        case Texts(texts):
+            return "".join(f"<blockquote>{_text(text)}</blockquote>" for text in texts)
+
+
+def reading(tokens: Sequence[str], activations: Sequence[float]) -> str:
+    """A text whose firing tokens are shaded by activation, which shows under the pointer."""
+    peak = max(*activations, 0.0) or 1.0
+    spans = []
+    for token, value in zip([tokens[0].lstrip(), *tokens[1:]], activations, strict=True):
+        word = token.lstrip(" ") or token
+        space, shade = token[: len(token) - len(word)], f"background:rgba(217,119,6,{0.15 + 0.75 * value / peak:.2f})"
+        marked = f'<mark style="{shade}" title="{value:.3g}">{_text(word)}</mark>'
+        spans.append(space + (marked if value > 0 else _text(word)))
+    return f'<p class="reading">{"".join(spans)}</p>'
+
+
+def bars(rows: Sequence[Bar], measure: str) -> str:
+    """One horizontal bar a row, from a common zero; controls in grey. `measure` is written under them."""
+    low, high = min(0.0, *(row.value for row in rows)), max(0.0, *(row.value for row in rows))
+    scale = (WIDTH - LEFT - RIGHT) / ((high - low) or 1.0)
+    zero = LEFT - low * scale
     parts = []
-    for number, (label, value, colour) in enumerate(rows):
-        y = number * ROW
-        parts.append(_label(label, y))
-        parts.append(f'<rect x="{LEFT}" y="{y + 5}" width="{max(value * scale, 1):.1f}" height="15" fill="{colour}"/>')
-        parts.append(f'<text x="{LEFT + value * scale + 6:.1f}" y="{y + 17}">{value:.3g}</text>')
-    parts.append(f'<text x="{LEFT}" y="{len(rows) * ROW + 14}" fill="#64748b">{escape(unit)}</text>')
+    for number, row in enumerate(rows):
+        y, end = number * ROW, zero + row.value * scale
+        parts.append(
+            f'{_label(row.label, y)}<rect x="{min(zero, end):.1f}" y="{y + 5}" width="{max(abs(end - zero), 1):.1f}" '
+            f'height="15" fill="{SILENT if row.beside else FIRES}"/>'
+            f'<text x="{max(zero, end) + 6:.1f}" y="{y + 17}">{row.value:.3g}</text>'
+        )
+    parts.append(f'<text x="{LEFT}" y="{len(rows) * ROW + 14}" fill="{FAINT}">{_text(measure)}</text>')
     return _svg(parts, len(rows) * ROW + 22)
 
 
@@ -29,7 +62,7 @@ def thresholds(rows: Sequence[tuple[str, float, str, float, bool]]) -> str:
     for number, (label, threshold, comparison, value, held) in enumerate(rows):
         y = number * ROW
         low, high = min(threshold, value, 0.0), max(threshold, value, 1.0)
-        scale = (WIDTH - LEFT - 70) / (high - low)
+        scale = (WIDTH - LEFT - RIGHT) / (high - low)
         limit, dot = LEFT + (threshold - low) * scale, LEFT + (value - low) * scale
         above = comparison.startswith(">")
         start, end = (limit, LEFT + (high - low) * scale) if above else (float(LEFT), limit)
@@ -43,38 +76,87 @@ def thresholds(rows: Sequence[tuple[str, float, str, float, bool]]) -> str:
     return _svg(parts, len(rows) * ROW + 4)
 
 
-def curve(points: Sequence[tuple[float, float]], x_name: str, y_name: str) -> str:
-    """A line through points in order of x."""
-    points = sorted(points)
+def curve(shape: Curve) -> str:
+    """Effect by strength with its intervals, zero dashed, the controls as lines in grey."""
+    points = sorted(shape.points)
+    lines = [points, *(sorted(line) for line in shape.beside.values())]
+    heights = [y for line in lines for _, *ys in line for y in ys if y is not None]
     low_x, high_x = points[0][0], points[-1][0]
-    low_y, high_y = min(y for _, y in points), max(y for _, y in points)
-    wide, tall = WIDTH - 120, 160
+    low_y, high_y = min(0.0, *heights), max(0.0, *heights)
+    wide = WIDTH - 120
 
-    def at(x: float, y: float) -> str:
+    def at(x: float, y: float) -> tuple[float, float]:
         across = (x - low_x) / ((high_x - low_x) or 1.0) * wide
-        up = (y - low_y) / ((high_y - low_y) or 1.0) * tall
-        return f"{60 + across:.1f},{10 + tall - up:.1f}"
+        up = (y - low_y) / ((high_y - low_y) or 1.0) * TALL
+        return 60 + across, 10 + TALL - up
 
-    dots = "".join(
-        f'<circle cx="{where.partition(",")[0]}" cy="{where.partition(",")[2]}" r="3" fill="{FIRES}"/>'
-        for where in (at(x, y) for x, y in points)
-    )
-    parts = [
-        f'<polyline fill="none" stroke="{FIRES}" stroke-width="2" points="{" ".join(at(x, y) for x, y in points)}"/>',
-        dots,
-        f'<text x="4" y="18">{high_y:.3g}</text><text x="4" y="{10 + tall}">{low_y:.3g}</text>',
-        f'<text x="60" y="{tall + 30}">{low_x:.3g}</text>',
-        f'<text x="{60 + wide}" y="{tall + 30}" text-anchor="end">{high_x:.3g}</text>',
-        f'<text x="{60 + wide / 2}" y="{tall + 30}" text-anchor="middle">{escape(x_name)}</text>',
-        f'<text x="66" y="12" fill="#64748b">{escape(y_name)}</text>',
+    zero = at(low_x, 0.0)[1]
+    dashed = f'stroke="{SILENT}" stroke-dasharray="4 3"'
+    parts = [f'<line x1="60" x2="{60 + wide}" y1="{zero:.1f}" y2="{zero:.1f}" {dashed}/>']
+    for line, colour in [*((line, SILENT) for line in lines[1:]), (points, FIRES)]:
+        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y, *_ in line)
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
+    for x, y, bottom, top in points:
+        across, up = at(x, y)
+        if bottom is not None and top is not None:
+            ends = f'y1="{at(x, bottom)[1]:.1f}" y2="{at(x, top)[1]:.1f}"'
+            parts.append(f'<line x1="{across:.1f}" x2="{across:.1f}" {ends} stroke="{FIRES}"/>')
+        parts.append(f'<circle cx="{across:.1f}" cy="{up:.1f}" r="3" fill="{FIRES}"/>')
+    names = "; grey: ".join([shape.name, *([", ".join(shape.beside)] if shape.beside else [])])
+    parts += [
+        f'<text x="4" y="18">{high_y:.3g}</text><text x="4" y="{10 + TALL}">{low_y:.3g}</text>',
+        f'<text x="60" y="{TALL + 30}">{low_x:.3g}</text>',
+        f'<text x="{60 + wide}" y="{TALL + 30}" text-anchor="end">{high_x:.3g}</text>',
+        f'<text x="{60 + wide / 2}" y="{TALL + 30}" text-anchor="middle">strength</text>',
+        f'<text x="66" y="{TALL + 48}" fill="{FAINT}">effect: {_text(names)}</text>',
     ]
-    return _svg(parts, tall + 40)
+    return _svg(parts, TALL + 56)
+
+
+def heat_map(shape: HeatMap) -> str:
+    """A cell a value, its colour on a scale symmetric about zero, the value under the pointer."""
+    most = max((abs(v) for line in shape.values for v in line if v is not None), default=0.0) or 1.0
+    left, top = 110, 90
+    wide, tall = min(26.0, (WIDTH - left) / len(shape.columns)), 16
+    parts = []
+    for r, (name, line) in enumerate(zip(shape.rows, shape.values, strict=True)):
+        y = top + r * tall
+        parts.append(f'<text x="{left - 6}" y="{y + 12}" text-anchor="end" font-size="11">{_short(name, 16)}</text>')
+        for c, value in enumerate(line):
+            if value is not None:
+                box = f'x="{left + c * wide:.1f}" y="{y}" width="{wide:.1f}" height="{tall}"'
+                told = f"{_text(name)}, {_text(shape.columns[c])}: {value:.3g}"
+                parts.append(f'<rect {box} fill="{_shade(value / most)}"><title>{told}</title></rect>')
+    for c, name in enumerate(shape.columns):
+        x = left + (c + 0.7) * wide
+        slanted = f'transform="rotate(-55 {x:.1f} {top - 6})"'
+        parts.append(f'<text x="{x:.1f}" y="{top - 6}" font-size="11" {slanted}>{_short(name, 14)}</text>')
+    foot = top + len(shape.rows) * tall + 10
+    for step in range(-4, 5):
+        box = f'x="{left + (step + 4) * 14}" y="{foot}" width="14" height="10"'
+        parts.append(f'<rect {box} fill="{_shade(step / 4)}"/>')
+    parts.append(f'<text x="{left - 6}" y="{foot + 10}" text-anchor="end" fill="{FAINT}">{-most:.3g}</text>')
+    parts.append(f'<text x="{left + 9 * 14 + 6}" y="{foot + 10}" fill="{FAINT}">{most:.3g}</text>')
+    return _svg(parts, foot + 18)
+
+
+def _shade(share: float) -> str:
+    """White at 0, the end of the scale at 1 and -1."""
+    end = WARM if share >= 0 else COOL
+    return "rgb({},{},{})".format(*(round(255 - abs(share) * (255 - colour)) for colour in end))
+
+
+def _text(text: str) -> str:
+    return escape(clean(text))
+
+
+def _short(text: str, longest: int) -> str:
+    whole = clean(text)
+    return escape(whole if len(whole) <= longest else whole[: longest - 1] + "…")
 
 
 def _label(text: str, y: int) -> str:
-    short = clean(text)
-    short = short if len(short) <= 46 else short[:45] + "…"
-    return f'<text x="{LEFT - 8}" y="{y + 17}" text-anchor="end">{escape(short)}</text>'
+    return f'<text x="{LEFT - 8}" y="{y + 17}" text-anchor="end">{_short(text, 46)}</text>'
 
 
 def _svg(parts: Sequence[str], height: int) -> str:

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from agent.inquiry.events import ApprovalNeeded, Concluded, ToolBegan, ToolEnded
-from agent.screen.draw import figures
+from agent.screen.draw import drawn
 from agent.screen.show import clean, coloured, plain
 
 ID = 8  # digits of an id that are shown
@@ -45,9 +45,9 @@ def call_panel(call: Call, console: Console) -> Panel:
     if began.why:
         parts.append(Text.assemble(("why    ", "dim"), one_line(began.why)))
     parts.append(Text.assemble(("found  ", "dim"), (one_line(ended.verdict), "bold" if ended.ok else "bold red")))
-    drawn = list(figures(ended.output or {}, console.width - 4, coloured(console)))
+    figures = list(drawn(ended.output or {}, console.width - 4, coloured(console)))
     return Panel(
-        Group(*parts, *([""] if drawn else []), *drawn),
+        Group(*parts, *([""] if figures else []), *figures),
         title=Text(clean(began.tool), "bold"),
         title_align="left",
         subtitle=Text(f"{took(ended.seconds)} · {ended.experiment[:ID]}", "dim"),
@@ -108,8 +108,10 @@ def _brief_input(input: Mapping[str, Any]) -> str:
 
 
 def _whole_input(input: Mapping[str, Any]) -> str:
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in input.items()}
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "nothing"
+    def told(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return ", ".join(f"{name} {told(value)}" for name, value in input.items()) or "nothing"
 
 
 def thousands(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Small charts out of characters: bars, and curves with their intervals."""
+"""Small charts out of characters: bars, curves with their intervals, heat maps."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,6 +6,7 @@ from itertools import pairwise
 from rich.cells import cell_len
 from rich.text import Text
 
+from agent.screen.shapes import Point
 from agent.screen.show import ELLIPSIS, plain
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -14,7 +15,9 @@ LABEL_CELLS = 24
 ROWS, COLUMNS = 8, 48  # of a chart at most
 POINT, HOLLOW, LINE, SPREAD, ZERO = "●", "○", "·", "│", "┈"
 
-Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
+NAME_CELLS = 12  # of a row of a heat map
+WARM, COOL = (250, 120, 40), (50, 120, 250)  # the colours of the ends of its scale
+STEPS = " ·+*#"  # a cell without colour, by its share of the scale; below zero in brackets
 
 
 def bars(rows: Sequence[tuple[str, float]], width: int) -> Text:
@@ -85,6 +88,46 @@ def curve(
     between = max(1, cells - len(ends[0]) - len(ends[1]))
     ruler = f"{ends[0]}{_fitted(x_name, between).center(between)}{ends[1]}"
     return text.append(" " * (margin + 2) + ruler, "dim")
+
+
+def heat_map(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], width: int, colour: bool
+) -> Text:
+    """A coloured cell a value on a scale symmetric about zero, and that scale below; the columns named along the foot.
+
+    Without colour the strength is a sign, and a cell below zero is bracketed. Neighbouring columns that do not fit
+    are left out from the right, which is said.
+    """
+    names = [_fitted(row, NAME_CELLS) for row in rows]
+    margin = max(map(cell_len, names)) + 1
+    cells = 2 if colour else 3
+    fitting = max(1, min(len(columns), (width - margin) // cells))
+    most = max((abs(value) for line in values for value in line if value is not None), default=0.0) or 1.0
+    text = Text(no_wrap=True)
+    for name, line in zip(names, values, strict=True):
+        text.append(" " * (margin - 1 - cell_len(name)) + name + " ", "dim")
+        for value in line[:fitting]:
+            text.append(*_cell(value, most, colour))
+        text.append("\n")
+    for at in range(max((min(NAME_CELLS, cell_len(plain(c).plain)) for c in columns[:fitting]), default=0)):
+        letters = [_fitted(column, NAME_CELLS)[at : at + 1] or " " for column in columns[:fitting]]
+        text.append(" " * margin + "".join(f"{letter:<{cells}}" for letter in letters).rstrip() + "\n", "dim")
+    text.append(" " * margin).append(*_cell(-most, most, colour)).append(f" {number(-most)}   ", "dim")
+    text.append(*_cell(most, most, colour)).append(f" {number(most)}", "dim")
+    if fitting < len(columns):
+        text.append(f"   {len(columns) - fitting} more columns do not fit here", "dim")
+    return text
+
+
+def _cell(value: float | None, most: float, colour: bool) -> tuple[str, str]:
+    if value is None:
+        return ("  " if colour else "   "), ""
+    share = abs(value) / most
+    if colour:
+        shade = [round(255 - share * (255 - end)) for end in (WARM if value >= 0 else COOL)]
+        return "  ", f"on rgb({shade[0]},{shade[1]},{shade[2]})"
+    sign = STEPS[min(int(share * len(STEPS)), len(STEPS) - 1)]
+    return (f"({sign})" if value < 0 and sign != " " else f" {sign} "), ""
 
 
 def number(value: float) -> str:

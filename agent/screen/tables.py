@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 from rich import box
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from agent.screen.console import emit
 from agent.screen.show import ELLIPSIS, clean
-from agent.settings import Origin
+from agent.settings import ROLES, Origin
 from store.types import Problem
 
 FORMATS = ("table", "json", "csv")
@@ -111,18 +112,22 @@ def _json(value: Any) -> Any:
 
 
 def settings_table(origins: Sequence[Origin]) -> Table:
-    """Settings with value, source and meaning; endpoints of roles only where something is set."""
+    """Settings with value, source and meaning; what a role's endpoint takes from `llm` is one line."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("setting", no_wrap=True)
     for heading in ("value", "from", "meaning and unit"):
         table.add_column(heading, overflow="fold")
-    for origin in origins:
-        default = origin.source == "default"
-        if default and "." in origin.name and not origin.name.startswith("llm."):
-            continue
-        value = Text("-" if origin.value is None else clean(str(origin.value)), "dim" if default else "bold")
-        source = Text(origin.source, "dim" if default else "green")
-        table.add_row(origin.name, value, source, Text(origin.description, "dim"))
+    for owner, group in groupby(origins, lambda origin: origin.name.rpartition(".")[0]):
+        for origin in group:
+            default = origin.source == "default"
+            if default and owner in ROLES:
+                continue
+            value = Text("-" if origin.value is None else clean(str(origin.value)), "dim" if default else "bold")
+            source = Text(origin.source, "dim" if default else "green")
+            table.add_row(origin.name, value, source, Text(origin.description, "dim"))
+        if owner in ROLES:
+            meaning = f"the same settings for the {owner} alone, such as {owner}.model"
+            table.add_row(f"{owner}.*", Text("(as llm)", "dim"), Text("default", "dim"), Text(meaning, "dim"))
     return table
 
 

@@ -34,3 +34,8 @@ def acts(**changes: Any) -> dict[str, Any]:
             ]
         },
     } | changes
+
+
+def small_acts(**changes: Any) -> dict[str, Any]:
+    """The same in the form of a small LLM, which is asked for neither expectations nor claims."""
+    return acts(**({"minimal_pairs": {"fires": [word for word, _ in SWAPS]}} | changes))

@@ -79,13 +79,35 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return Commands(tmp_path, capsys)
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder by name, lock files aside."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in (".lock", ".gate")
+    }
+
+
+@pytest.fixture
+def refused(run: Commands) -> Callable[..., str]:
+    """Runs a command that is refused, asserts that no file changed, and returns the sentence."""
+
+    def check(*arguments: object) -> str:
+        before = files(run.folder)
+        sentence = run(*arguments).sentence
+        assert files(run.folder) == before
+        return sentence
+
+    return check
+
+
 @pytest.fixture
 def background() -> Iterator[Callable[..., Running]]:
     """`start` of planted_cli; what still runs when the test ends is killed."""
     running: list[Running] = []
 
-    def begin(*arguments: object, **options: Any) -> Running:
-        running.append(start(*arguments, **options))  # type: ignore[arg-type]
+    def begin(folder: Path, *arguments: object, **options: Any) -> Running:
+        running.append(start(folder, *arguments, **options))
         return running[-1]
 
     yield begin

@@ -104,7 +104,7 @@ def _command(
     if hang_in is not None:
         module, _, name = hang_in.rpartition(".")
         setattr(import_module(module), name, _hang)
-    load.load_subject = lambda *_, **__: PlantedSubject()  # type: ignore[assignment, return-value]
+    load.load_subject = lambda *_, **__: PlantedSubject()
     sys.exit(main(list(arguments)))
 
 

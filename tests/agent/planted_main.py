@@ -4,7 +4,7 @@ Like the command line it loads torch no sooner than it must. Its menu has the to
 """
 
 import sys
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from typing import Any
 
@@ -17,13 +17,15 @@ def subject(session: Session) -> Any:
     return import_module("tests.tools.world").PlantedSubject()
 
 
+@cache
 def every_family() -> None:
     families()
     import_module("tests.agent.planted_tools")
 
 
 if __name__ == "__main__":
-    families, registry._import_families = registry._import_families, every_family  # type: ignore[assignment]
-    Session.subject = cached_property(subject)  # type: ignore[assignment]
-    Session.subject.__set_name__(Session, "subject")
+    families, registry._import_families = registry._import_families, every_family
+    planted = cached_property(subject)
+    planted.__set_name__(Session, "subject")
+    Session.subject = planted  # type: ignore[assignment, method-assign]  # the planted world instead of a model
     sys.exit(main(sys.argv[1:]))

@@ -16,9 +16,10 @@ from agent.inquiry.investigate import investigate
 from agent.inquiry.limits import Limits
 from agent.session import open_session
 from agent.settings import load
+from prompts.providers import Role
 from store.types import Experiment, Investigation, Judgement, LLMCall, Prediction, ToolOffer
 from store.verify import verify
-from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect
+from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect, small_acts
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running
 from tests.stub_llm import Stub
@@ -33,9 +34,7 @@ def agent(llm: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     return llm
 
 
-@pytest.mark.parametrize("native", ["true", "false"])
-def test_an_investigation_concludes(world: Commands, agent: Stub, native: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLOSSATOR_AGENT_TOOL_CALLS", native)
+def test_an_investigation_concludes(world: Commands, agent: Stub) -> None:
     answered = world("ask", QUESTION, "--thread", "first", "--json")
     assert answered.code == 0, answered.err
     assert answered.json["reason"] == "concluded"
@@ -53,19 +52,77 @@ def test_an_investigation_concludes(world: Commands, agent: Stub, native: str, m
     assert sorted(bool(j.held) for j in world.ledger.find(Judgement)) == [False, True]
     assert verify(world.ledger) == []
     asked = agent.stats()
-    assert ("tools" in asked["last"]) == ("stream" in asked["last"]) == (native == "true")
-    assert world.ledger.find(Investigation)[0].native == (native == "true")
+    assert "tools" in asked["last"]
+    assert "stream" in asked["last"]
+    assert world.ledger.find(Investigation)[0].native
     calls = world.ledger.find(LLMCall)
     assert len(calls) == asked["requests"]
-    assert all((call.tool_calls is not None) == (native == "true") for call in calls)
+    assert all(call.tool_calls is not None for call in calls)
     assert answered.json["spent"]["tokens"] == 110 * asked["requests"]
 
 
-def test_prompts_for_a_small_llm_are_short(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small(agent: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """The stub as an LLM without tool calls."""
     monkeypatch.setenv("GLOSSATOR_AGENT_TOOL_CALLS", "false")
-    assert world("ask", QUESTION).code == 0
-    longest = max(sum(len(m["content"]) for m in call.messages) for call in world.ledger.find(LLMCall))
-    assert longest < 4800  # characters, some 1,200 tokens
+    agent.configure(acts=small_acts())
+    return agent
+
+
+def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> None:
+    """Each prompt goes on where the last one ended: a server that keeps what it has read reads on from there."""
+    answered = world("ask", QUESTION, "--json")
+    assert answered.code == 0, answered.err
+    (test,) = world.ledger.find(Experiment, tool="minimal_pairs")
+    assert [pair["cause"] for pair in test.input["pairs"]] == ["red", "green", "blue"]
+    assert all(f" {pair['cause']} " in f" {pair['text']} " for pair in test.input["pairs"])
+    assert [(c["sentence"], c["stance"], c["evidence"], c["author"]) for c in answered.json["claims"]] == [
+        ("It fires on names of colours.", "for", [test.id], "llm"),
+        (
+            'The dull hypothesis "it fires on the second word (position)" failed 1 of 1 registered predictions.',
+            "against", [test.id], "code",
+        ),
+    ]  # fmt: skip
+    first, second = world.ledger.find(LLMCall)
+    assert small.stats()["requests"] == 2
+    assert second.messages[: len(first.messages)] == first.messages
+    assert second.messages[len(first.messages)] == {"role": "assistant", "content": first.reply}
+    assert sum(len(message["content"]) for message in first.messages) < 6000  # characters, some 1,500 tokens
+    assert verify(world.ledger) == []
+    assert not world.ledger.find(Investigation)[0].native
+
+
+def test_a_small_llm_refines_what_code_refuted(world: Commands, small: Stub) -> None:
+    """Words that cannot be read are refused; what is refuted is replaced by another hypothesis and tested."""
+    tests = [{"fires": [""]}, {"fires": ["da", "ga", "fa"]}, small_acts()["minimal_pairs"]]
+    refine = {"of": "H1", "claim": "it fires on colours"}
+    small.configure(acts={"refine": refine} | small_acts(minimal_pairs=tests))
+    answered = world("ask", QUESTION, "--json")
+    assert answered.code == 0, answered.err
+    assert [(c["stance"], c["author"]) for c in answered.json["claims"]] == [
+        ("for", "llm"), ("against", "code"), ("against", "code"),
+    ]  # fmt: skip
+    one, three = world.ledger.find(Experiment, tool="minimal_pairs")
+    assert [pair["cause"] for pair in one.input["pairs"]] == ["da", "ga", "fa"]
+    assert not {"da", "ga", "fa"} & {pair["instead"] for pair in one.input["pairs"]}
+    assert [pair["cause"] for pair in three.input["pairs"]] == ["red", "green", "blue"]
+    asked = small.stats()["asked"]
+    assert "Your last answer was not used: minimal_pairs: give three words" in asked[2]
+    assert "H1 refuted by E3. H2 (dull) supported by E3. It fired on none; not on da, " in asked[3]
+    assert asked[3].endswith("Refine H1.")
+
+
+def test_what_was_never_tested_is_not_concluded(world: Commands, small: Stub) -> None:
+    """A small LLM whose tests are all unusable: the end names the limit, and what was seen is all that is claimed."""
+    small.configure(acts=small_acts() | {"minimal_pairs": {"fires": ["red"]}})
+    ended = world("ask", QUESTION, "--json")
+    assert ended.code == 3
+    assert ended.json["reason"] == "no new information"
+    *untested, seen = ended.json["claims"]
+    assert [claim["conjecture"] for claim in untested] == [True, True]
+    assert seen["sentence"].startswith("Seen: fires on")
+    assert seen["evidence"]
+    assert small.stats()["requests"] < 10
 
 
 def test_what_tools_are_worth_is_measured(world: Commands, agent: Stub) -> None:
@@ -207,7 +264,7 @@ def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypat
         patch.setattr("tests.tools.world.PlantedSubject.fingerprint", "another")
         patch.setattr("agent.session.Session.find_harvest", lambda self: self.harvests()[0])
         assert "another subject" in world("ask", QUESTION, "--thread", "known").sentence
-    monkeypatch.setattr("agent.state.VERSION", 2)
+    monkeypatch.setattr("agent.state.VERSION", 3)
     assert "another version" in world("ask", QUESTION, "--thread", "known").sentence
 
 
@@ -279,22 +336,28 @@ async def events(world: Commands, question: str | None, limits: Limits, resume: 
         return [event async for event in investigate(session, question, "t", limits, resume)]
 
 
-def dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on a test on minimal pairs is estimated to take an hour."""
+SECONDS = {"estimate": lambda input, context: 3600.0}
+DOLLARS = {"asks": (Role.JUDGE,), "calls": lambda input, context: 10_000}  # at 1 and 2 dollars a million tokens
+
+
+def dear(monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]) -> None:
+    """From now on a test on minimal pairs is estimated to take an hour, or to cost five dollars."""
     registry.tools()
-    costly = replace(registry.get_tool("minimal_pairs"), estimate=lambda input, context: 3600.0)
-    monkeypatch.setitem(registry._tools, "minimal_pairs", costly)
+    monkeypatch.setitem(registry._tools, "minimal_pairs", replace(registry.get_tool("minimal_pairs"), **how))
 
 
-@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize(
+    ("how", "allowed", "told"),
+    [(SECONDS, True, "3,600 s, more than the 300 s"), (DOLLARS, False, "$5.00, more than the $1.00")],
+)
 def test_a_dear_tool_waits_for_approval(
-    world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch, allowed: bool
+    world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], allowed: bool, told: str
 ) -> None:
-    dear(monkeypatch)
+    dear(monkeypatch, how)
     limits = Limits(interactive=True)
     first = asyncio.run(events(world, QUESTION, limits))
     assert isinstance(first[-1], ApprovalNeeded)
-    assert "3,600 s" in first[-1].estimate
+    assert told in first[-1].estimate
     assert "".join(event.text for event in first if isinstance(event, TextDelta)).startswith("Let me see.")
     assert not world.ledger.find(Experiment, tool="minimal_pairs")
     rest = asyncio.run(events(world, None, limits, resume=allowed))
@@ -304,7 +367,21 @@ def test_a_dear_tool_waits_for_approval(
 
 
 def test_a_batch_refuses_a_dear_tool(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    dear(monkeypatch)
+    dear(monkeypatch, SECONDS)
     world("ask", QUESTION)
     assert not world.ledger.find(Experiment, tool="minimal_pairs")
     assert any("nobody is here to approve it" in text for text in agent.stats()["asked"])
+
+
+def test_only_llms_that_are_named_are_asked(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an agent alone nothing is fetched for the other roles, and tools that ask them are not offered."""
+    monkeypatch.setattr("prompts.local.ensure_server", lambda *_: pytest.fail("the embedded LLM was fetched"))
+    for role in ("EXPLAINER", "JUDGE"):
+        monkeypatch.setenv(f"GLOSSATOR_{role}_MODEL", "")
+    for name in ("BASE_URL", "MODEL"):
+        monkeypatch.setenv(f"GLOSSATOR_AGENT_{name}", agent.base_url if name == "BASE_URL" else "stub")
+        monkeypatch.delenv(f"GLOSSATOR_LLM_{name}")
+    assert world("ask", QUESTION).code == 0
+    offered = {tool for offer in world.ledger.find(ToolOffer) for tool in offer.tools}
+    assert "minimal_pairs" in offered
+    assert "score_detection" not in offered

@@ -1,7 +1,11 @@
 """`glossator bench planted` on the real model with a scripted LLM: stopped, gone on with, and what it prints."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from agent.bench.planted import drawn
 from store.types import Experiment
 from tests.agent.agent_script import acts, expect
 from tests.agent.conftest import Commands
-from tests.stub_llm import Stub
+from tests.stub_llm import ROOT, Stub
 from tools.organisms.planted.latents import planted
 from tools.organisms.planted.noun import Kind
 from tools.organisms.planted.subject import PlantedSubject
@@ -73,14 +77,44 @@ def test_stopped_and_gone_on_with_no_reply_is_paid_twice(planted_run: Commands, 
     for trial in trials.values():
         experiment = planted_run.ledger.get(Experiment, trial["experiment"])
         assert experiment is not None
+        assert experiment.output is not None
         assert experiment.input["text"] == trial["label"]
-        assert (experiment.input["method"], experiment.output["kind"]) == ("oneshot", trial["kind"])  # type: ignore[index]
+        assert (experiment.input["method"], experiment.output["kind"]) == ("oneshot", trial["kind"])
 
     shown = planted_run(*BENCH)
     assert llm.stats()["requests"] == stats["requests"]
     for part in ("all of these", "decoy", "vouches for", "chance 0.50", "0 LLM calls sent"):
         assert part in shown.out, shown.out
     assert max(map(len, shown.out.splitlines())) <= 100
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_and_pays_nothing_twice(run: Commands, harvested: Path, llm: Stub) -> None:
+    """Of the requests of a killed run only the one in flight is sent again."""
+    shutil.copytree(harvested, run.folder, dirs_exist_ok=True)
+    program = "import sys; from agent.cli import main; sys.exit(main())"
+    small = [str(word) for word in (*BENCH, "--json", "--concurrency", 1)]
+    small[small.index("--n") + 1] = "2"
+    command = [sys.executable, "-c", program, *small]
+    killed = subprocess.Popen(command, cwd=run.folder, env={**os.environ, "PYTHONPATH": ROOT})
+    deadline = time.monotonic() + 300
+    while llm.stats()["requests"] < 30:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    killed.kill()
+    killed.wait()
+    paid = llm.stats()["requests"]
+    done = run.rows("SELECT count(*) FROM llm_calls")[0][0]
+    again = subprocess.run(command, cwd=run.folder, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True)
+    assert again.returncode == 0, again.stderr
+    bench = json.loads(again.stdout)
+    assert len(bench["trials"]) == 2
+    stats = llm.stats()
+    assert stats["requests"] == paid + bench["cost"]["calls"]
+    assert stats["requests"] - stats["distinct"] <= 1
+    assert run.rows("SELECT count(*) FROM llm_calls")[0][0] >= done
+    assert run.rows("SELECT count(*) FROM experiments GROUP BY key HAVING count(*) > 1") == []
 
 
 def test_what_the_benchmark_refuses(run: Commands, llm: Stub) -> None:
@@ -94,7 +128,8 @@ def test_the_agent_is_graded_by_what_survived_its_tests(
     planted_run: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scripted agent says of both that they fire on sums of money, which its minimal pairs bear out of one."""
-    latents = {planted()[index].name: index for index in drawn(Context(None, None, seed=0), 2)}  # type: ignore[arg-type]
+    seed_alone = Context(None, None, seed=0)  # type: ignore[arg-type]  # no subject, no ledger: a draw needs neither
+    latents = {planted()[index].name: index for index in drawn(seed_alone, 2)}
     assert list(latents) == ["dollars", "units"]
     pairs = [{"text": f"It cost ${n} there.", "cause": f"${n}", "instead": f"{n} euros"} for n in (4, 7, 9)]
     script = acts(

@@ -51,6 +51,12 @@ def test_every_command_takes_json_and_says_what_it_does() -> None:
         assert command.help, path
 
 
+def test_the_version_is_the_package_s(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: {"glossator": "1.2.3"}[name])
+    outcome = run("--version")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "glossator 1.2.3\n", "")
+
+
 def test_a_sentence_and_code_2(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise UserError("a thing\n  was wrong; do another")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.reports.figures import curve
+from agent.reports.figures import curve, heat_map
+from agent.screen.shapes import Curve, HeatMap
 from store.types import Experiment, Hypothesis, LLMCall
 from tests.agent.agent_script import QUESTION, acts
 from tests.agent.conftest import Commands
@@ -148,10 +149,22 @@ def test_a_report_in_markdown(asked: Commands) -> None:
 
 
 def test_a_dose_response_is_a_curve() -> None:
-    text = curve([(2.0, 0.5), (0.0, 0.0), (1.0, -0.25)], "strength", "change of <b>")
-    (line,) = re.findall(r'points="([^"]+)"', text)
+    points = [(2.0, 0.5, 0.4, 0.6), (0.0, 0.0, None, None), (1.0, -0.25, None, None)]
+    text = curve(Curve("change of <b>", points, {"random": [(0.0, 0.1, None, None), (2.0, 0.1, None, None)]}))
+    control, line = re.findall(r'points="([^"]+)"', text)
     across, up = zip(*(map(float, point.split(",")) for point in line.split()), strict=True)
     assert list(across) == sorted(across)
     assert up[2] < up[0] < up[1]  # SVG counts downwards
-    assert "change of &lt;b&gt;" in text
-    assert curve([(1.0, 1.0)], "x", "y").count("<circle") == 1
+    assert len(control.split()) == 2
+    assert "change of &lt;b&gt;; grey: random" in text
+    assert curve(Curve("", [(1.0, 1.0, None, None)], {})).count("<circle") == 1
+
+
+def test_a_heat_map_is_symmetric_about_zero_and_leaves_out_what_was_not_measured() -> None:
+    text = heat_map(HeatMap(["L0", "L1"], ["<b>", " John"], [[0.0, 2.0], [-1.0, None]]))
+    fills = re.findall(r'fill="rgb\((\d+),(\d+),(\d+)\)"><title>', text)
+    assert fills == [("255", "255", "255"), ("234", "88", "12"), ("146", "177", "245")]
+    assert "&lt;b&gt;" in text
+    assert "<b>" not in text
+    assert ">2<" in text
+    assert ">-2<" in text

@@ -96,6 +96,16 @@ def test_one_batch_at_a_time(world: Commands, llm: Stub) -> None:
     assert world("label", "--latents", COLOUR).code == 0
 
 
+def test_a_label_is_shown_with_its_latest_review(world: Commands, llm: Stub) -> None:
+    command = ("label", "--latents", f"{COLOUR},{ANIMAL}", "--json")
+    label = world(*command).json["labels"][0]
+    for verdict, reviewer in (("reject", "Ada"), ("accept", "Bob")):
+        world("review", verdict, label["explanation_id"], "--reviewer", reviewer, "--note", "clear")
+    reviewed, other = world(*command).json["labels"]
+    assert reviewed == label | {"verdict": "accept", "reviewer": "Bob", "note": "clear"}
+    assert (other["verdict"], other["reviewer"], other["note"]) == (None, None, None)
+
+
 def test_a_capable_llm_is_asked_anew(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     world("label", "--latents", f"{COLOUR},{ANIMAL}")
     monkeypatch.setenv("GLOSSATOR_JUDGE_CAPABLE", "true")

@@ -63,6 +63,12 @@ def test_a_large_batch_is_a_morning_report(width: int) -> None:
         assert part in words
 
 
+def test_no_label_is_called_best_that_clears_nothing() -> None:
+    text = printed(Batch(asked=50, labels=[label(i, 0.5) for i in range(50)]), 100)
+    assert "No label clears chance and floor" in text
+    assert " best" not in text
+
+
 def test_the_two_strongest_examples_come_from_two_documents() -> None:
     assert [(e.document, e.peak) for e in strongest(evidence("x"))] == [(1, 9.0), (2, 3.0)]
 

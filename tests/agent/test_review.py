@@ -202,6 +202,20 @@ def test_a_label_without_scores_is_last_of_the_best(labelled: Ledger) -> None:
     assert [label.text for label in best][-1] == "unscored"
 
 
+def test_a_label_of_which_a_score_does_not_clear_its_floor_is_behind_those_of_which_all_do(labelled: Ledger) -> None:
+    for index, values in ((20, (0.99, 0.60)), (21, (0.70, 0.70))):  # each from 0.1 below to 0.1 above; floor 0.55
+        latent = f"model/dictionary/{index}"
+        text = Explanation(latent=latent, text=f"label {index}", method="m", explainer="x", experiment=None)
+        labelled.append(text, *(
+            Score(explanation=text.id, experiment="run", scorer=scorer, judge="stub", value=value, low=value - 0.1,
+                  high=1, chance=0.5, floor=0.55, n=40, unparsed=0)
+            for scorer, value in zip(("score_detection", "score_fuzzing"), values, strict=True)
+        ))  # fmt: skip
+    best = [label.index for label in select(read(labelled), sort=Sort.BEST)]
+    assert best.index(21) < best.index(20)
+    assert [label.index for label in select(read(labelled), sort=Sort.DOUBTFUL)] == best[::-1]
+
+
 def test_a_reviewer_needs_a_name(labelled: Ledger) -> None:
     with pytest.raises(UserError, match="reviewer's name"):
         decide(labelled, id_of(labelled, 7), Verdict.ACCEPT, "  ")

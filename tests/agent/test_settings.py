@@ -40,6 +40,15 @@ def test_config_masks_keys_and_says_where_they_came_from(
     assert found["llm.base_url"] == {"value": f"http://{MASK}@host/v1", "source": "glossator.toml"}
 
 
+def test_config_says_that_each_role_can_have_an_endpoint(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOSSATOR_JUDGE_MODEL", "small")
+    lines = [line.split() for line in run("config").out.splitlines()]
+    for role in ("agent", "explainer", "judge"):
+        (line,) = (line for line in lines if line[:1] == [f"{role}.*"])
+        assert line[1:3] == ["(as", "llm)"]
+    assert ["judge.model", "small", "GLOSSATOR_JUDGE_MODEL"] in [line[:3] for line in lines]
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -36,7 +36,11 @@ def test_the_graph_runs_on_the_settings(world: Commands, llm: Stub) -> None:
     async def answered() -> Any:
         config = {"configurable": {"thread_id": "studio", "__is_for_execution__": True}, "recursion_limit": 200}
         async with named()(config) as graph:
-            return await graph.compile(checkpointer=InMemorySaver()).ainvoke({"question": QUESTION}, config)
+            return await graph.compile(checkpointer=InMemorySaver()).ainvoke(
+                {"question": QUESTION},
+                config,
+                context={},  # as langgraph's server calls it
+            )
 
     assert asyncio.run(answered())["case"]["next"] == "end"
     (ended,) = world.ledger.find(Conclusion)

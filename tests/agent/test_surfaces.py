@@ -19,16 +19,18 @@ from agent import notebook, open_session
 from agent.mcp_server import listen, serve_http, url
 from agent.settings import load
 from agent.surfaces import langgraph_tools, open_menu
+from prompts.providers import Endpoint
 from store.errors import UserError
 from store.types import Experiment
 from tests.agent.conftest import Commands
-from tests.stub_llm import ROOT
+from tests.stub_llm import ROOT, Stub
 from tests.tools.world import ANIMAL
+from tools.lookup.top_examples import Output
 from tools.workbench import registry
 from tools.workbench.registry import ToolError, tools
 from tools.workbench.subject import Subject
 
-BAD = "top_examples cannot take that input (latent: Input should be a valid integer"
+BAD = "top_examples cannot take that input: latent: Input should be a valid integer"
 AT = {"latent": ANIMAL, "top": 1, "deciles": 0, "random": 0}
 
 
@@ -77,6 +79,27 @@ def test_langgraph_gets_the_families_it_asks_for(world: Commands) -> None:
     assert asyncio.run(names()) == {name for name, tool in tools().items() if tool.family == "lookup"}
 
 
+def test_only_the_llm_that_a_tool_asks_is_opened(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The explainer has an endpoint, the judge has none: it is fetched when a tool asks it, and not before."""
+    for name, value in (("BASE_URL", llm.base_url), ("MODEL", "stub")):
+        monkeypatch.setenv(f"GLOSSATOR_EXPLAINER_{name}", value)
+        monkeypatch.delenv(f"GLOSSATOR_LLM_{name}")
+    fetched = []
+    served = Endpoint(base_url=llm.base_url, model="embedded")
+    monkeypatch.setattr("prompts.local.embedded_endpoint", lambda: fetched.append("judge") or served)
+
+    async def calls() -> None:
+        async with open_menu(load()) as menu:
+            explained = await menu.call("explain_latent", {"latent": ANIMAL})
+            assert explained.output is not None, explained.error
+            assert fetched == []
+            scored = await menu.call("score_detection", {"latent": ANIMAL, "text": explained.output["text"]})
+            assert scored.output is not None, scored.error
+            assert (fetched, scored.output["judge"]) == (["judge"], "embedded")
+
+    asyncio.run(calls())
+
+
 async def converse(server: Any, world: Commands) -> None:
     """One connection of the official client, from the handshake to a cancelled call."""
     stray: list[Any] = []
@@ -104,7 +127,7 @@ async def converse(server: Any, world: Commands) -> None:
 
         bad = await client.call_tool("top_examples", {"latent": "many"})
         assert bad.is_error
-        assert bad.content[0].text.startswith(BAD)  # type: ignore[union-attr]
+        assert bad.content[0].model_dump()["text"].startswith(BAD)
         assert (await client.call_tool("show", {"id": "ffffffff"})).is_error
         assert (await client.call_tool("show", {})).is_error
         with pytest.raises(MCPError, match="There is no tool 'nothing'"):
@@ -168,9 +191,10 @@ def test_python_tools_are_plain_functions(world: Commands) -> None:
         assert "top_examples" in dir(session.tools)
         assert "every decile" in str(session.tools.top_examples.__doc__)
         found = session.tools.top_examples(**AT)
-        assert found.output.top[0].peak == found.output.max  # type: ignore[attr-defined]
+        assert isinstance(found.output, Output)
+        assert found.output.top[0].peak == found.output.max
         assert session.sql(f"SELECT tool FROM experiments WHERE id = '{found.id}'") == [{"tool": "top_examples"}]
-        assert repr(found).startswith(f"top_examples {found.id[:8]}: fires on")
+        assert repr(found).startswith(f"top_examples {found.id[:8]}: strongest")
         with pytest.raises(UserError, match="cannot take that input"):
             session.tools.top_examples(latent="many")
         with pytest.raises(ToolError, match="A text is empty"):

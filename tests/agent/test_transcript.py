@@ -1,17 +1,19 @@
 """Events on a terminal: readable at every width, and nothing untrusted steers the terminal."""
 
 import re
+from collections.abc import Iterable
 from io import StringIO
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 from agent.conversation.transcript import Transcript
 from agent.inquiry.events import Concluded, Event, HypothesisStated, TextDelta, ToolBegan, ToolEnded
-from agent.screen.draw import figures
+from agent.screen.draw import drawn
 from agent.screen.panels import approval_panel, call_panel
-from agent.screen.plot import bars, curve
+from agent.screen.plot import bars, curve, heat_map
 from store.types import Claim
 from tests.agent.script import APPROVAL, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
 
@@ -46,15 +48,24 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
         assert piece in text
 
 
+def plain(printed: Iterable[RenderableType]) -> list[str]:
+    """The words of lines that are plain text."""
+    lines = []
+    for line in printed:
+        assert isinstance(line, Text)
+        lines.append(line.plain)
+    return lines
+
+
 def test_words_stream_as_they_wrap() -> None:
     console = Console(file=StringIO(), width=20)
     transcript = Transcript(console)
     words = ("one ", "two ", "three ", "four ", "five ", "six ")
-    lines = [text.plain for word in words for text in transcript.take(TextDelta(text=word))]  # type: ignore[union-attr]
+    lines = [line for word in words for line in plain(transcript.take(TextDelta(text=word)))]
     assert lines == ["one two three four"]
     assert next(transcript.live()).plain == "five six "
-    assert [t.plain for t in transcript.take(TextDelta(text="\nnext"))] == ["five six "]
-    assert [t.plain.rstrip() for t in transcript.flush()] == ["next"]
+    assert plain(transcript.take(TextDelta(text="\nnext"))) == ["five six "]
+    assert [line.rstrip() for line in plain(transcript.flush())] == ["next"]
 
 
 def test_a_tool_call_opens_into_what_why_verdict_seconds_id_and_figures() -> None:
@@ -104,11 +115,23 @@ def test_a_curve_has_its_points_intervals_zero_and_controls() -> None:
     assert curve([(1.0, 1.0, None, None)], 80).plain == ""
 
 
+def test_a_heat_map_has_a_symmetric_scale_and_says_what_does_not_fit() -> None:
+    values = [[0.0, 2.0, -2.0], [None, -0.5, 1.0]]
+    name, second, *foot = heat_map(["L0", "L10"], ["a", "bc", "d"], values, 80, False).plain.split("\n")
+    assert name.split() == ["L0", "#", "(#)"]
+    assert second.split() == ["L10", "(·)", "+"]
+    assert [line.split() for line in foot[:2]] == [["a", "b", "d"], ["c"]]
+    assert foot[2].split() == ["(#)", "-2", "#", "2"]
+    coloured = heat_map(["L0"], ["a"], [[-1.0]], 80, True)
+    assert any("rgb(50,120,250)" in str(span.style) for span in coloured.spans)
+    assert "1 more columns do not fit" in heat_map(["L0", "L10"], ["a", "bc", "d"], values, 12, False).plain
+
+
 def test_what_an_edit_does_is_drawn_beside_its_controls() -> None:
     effect = {"value": 1.0, "effect": -2.0, "low": -2.5, "high": -1.5, "kl": 0.1, "norm": 3.0}
     output = {"metric": "p", "effect": effect, "controls": {"no_edit": effect | {"effect": 0.0}, "other": "latent 7"}}
     console = Console(width=60)
-    with console.capture() as drawn:
-        console.print(*figures(output, 60, False), sep="\n")
-    lines = [line.split() for line in drawn.get().splitlines() if line.strip()]
+    with console.capture() as shown:
+        console.print(*drawn(output, 60, False), sep="\n")
+    lines = [line.split() for line in shown.get().splitlines() if line.strip()]
     assert [line[:3] for line in lines] == [["effect"], ["effect", "-2", lines[1][2]], ["no", "edit", "0"]]

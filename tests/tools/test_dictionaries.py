@@ -41,6 +41,13 @@ def corpus() -> Corpus:
     return Corpus("topics", pieces, "test")
 
 
+def with_another(subject: Subject, dictionary: Dictionary) -> Subject:
+    """The subject with another dictionary at its hook point, the same calibration text already read there."""
+    other = Subject("m", subject.model, subject.hook, dictionary)
+    other.calibration = subject.calibration
+    return other
+
+
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(F, D, generator=generator)
@@ -147,7 +154,7 @@ def test_a_dictionary_of_another_width_is_refused(subject: Subject, tmp_path: Pa
     np.savez(tmp_path / "params.npz", **{k: v.numpy() for k, v in weights().items()})
     narrow = load_dictionary(str(tmp_path), CPU, torch.float32, hook=subject.hook)
     with pytest.raises(UserError, match="reads 12 numbers but"):
-        check(Subject("m", subject.model, subject.hook, narrow))
+        check(with_another(subject, narrow))
 
 
 def test_a_dictionary_of_another_layer_is_refused(subject: Subject) -> None:
@@ -159,7 +166,7 @@ def test_a_dictionary_whose_l0_is_off_is_refused(subject: Subject) -> None:
     shipped = subject.dictionary
     misstated = Dictionary(shipped.name, shipped.sae, shipped.hook, stated_l0=10 * (shipped.stated_l0 or 0))
     with pytest.raises(UserError, match="active latents a token"):
-        check(Subject("m", subject.model, subject.hook, misstated))
+        check(with_another(subject, misstated))
 
 
 def basis_dictionary(d: int, hook: str, scale: float) -> Dictionary:
@@ -175,14 +182,13 @@ def basis_dictionary(d: int, hook: str, scale: float) -> Dictionary:
 def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 300)
-    lossless = evaluate(
-        Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 1.0)), corpus, 600
-    )
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 60)
+    short = Corpus("short", tuple(Document(d.text[:120], d.source) for d in corpus.documents), "test")
+    lossless = evaluate(with_another(subject, basis_dictionary(576, subject.hook, 1.0)), short, 300)
     assert lossless.ev == pytest.approx(1.0, abs=1e-6)
     assert lossless.loss_recovered.against_zero == pytest.approx(1.0, abs=1e-4)
     assert lossless.loss_recovered.against_mean == pytest.approx(1.0, abs=1e-4)
-    empty = evaluate(Subject("m", subject.model, subject.hook, basis_dictionary(576, subject.hook, 0.0)), corpus, 600)
+    empty = evaluate(with_another(subject, basis_dictionary(576, subject.hook, 0.0)), short, 300)
     assert empty.loss_recovered.against_zero == pytest.approx(0.0, abs=1e-6)
     assert empty.ev < 0
 
@@ -190,9 +196,9 @@ def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
 def test_the_shipped_dictionary_beats_its_baselines(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 300)
-    found = evaluate(subject, corpus, 4000)
-    read = take_tokens(cut_windows(subject, ((i, d) for i, d in enumerate(corpus.documents) if d.held_out)), 4000)
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 150)
+    found = evaluate(subject, corpus, 2500)
+    read = take_tokens(cut_windows(subject, ((i, d) for i, d in enumerate(corpus.documents) if d.held_out)), 2500)
     assert found.tokens == sum(len(window.tokens) for window in read) - len(read), "every BOS is a sink"
     assert found.ev > found.ev_pca > found.ev_random
     assert found.loss_recovered.against_mean > found.loss_recovered_random.against_mean
@@ -208,7 +214,7 @@ def test_the_shipped_dictionary_beats_its_baselines(
 
 def test_without_its_threshold_the_shipped_dictionary_is_dense(subject: Subject) -> None:
     """BatchTopK is only sparse at inference through the threshold it is saved with (2412.06410)."""
-    residual = subject.residual(subject.calibration_tokens)
+    residual = subject.calibration
     rows = residual[~subject.sinks(residual)]
     kept = float((subject.dictionary.encode(rows) > 0).sum(-1).float().mean())
     sae = subject.dictionary.sae

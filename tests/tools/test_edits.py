@@ -14,6 +14,7 @@ from tools.workbench.edits import Edit
 from tools.workbench.subject import Subject
 
 TEXT = "The committee met in Paris on Tuesday, and nobody could agree on the minutes of the last meeting."
+NEW = 8  # tokens to write
 
 
 @pytest.fixture
@@ -162,27 +163,26 @@ def test_generating_with_the_cache_equals_running_the_whole_text(
         edit = {**edit, "direction": vector}
     changes = made(subject, directions, **edit)
     prompts = torch.cat([subject.to_tokens(text) for text in ("The weather today is", "My first dog was")])
-    written = subject.generate(prompts, 12, changes)
-    text = prompts
-    for _ in range(written.shape[1] - prompts.shape[1]):
-        logits = subject.logits(text, changes, prompt=prompts.shape[1])
-        text = torch.cat([text, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
-    assert torch.equal(written, text)
-    assert not torch.equal(written, subject.generate(prompts, 12)), "the edit changes what is written"
+    written = subject.generate(prompts, NEW, changes)
+    s = prompts.shape[1]
+    logits = subject.logits(written, changes, prompt=s)
+    assert torch.equal(written[:, s:], logits[:, s - 1 : -1].argmax(-1))
+    unedited = subject.logits(written)[:, s - 1 : -1].argmax(-1)
+    assert not torch.equal(written[:, s:], unedited), "the edit changes what is written"
 
 
 def test_generated_tokens_are_steered_too(subject: Subject, directions: Directions) -> None:
     """An edit of the generated tokens alone leaves the first of them, and changes a later one."""
     prompts = subject.to_tokens("The weather today is")
     changes = made(subject, directions, operation="add", latent=100, strength=200.0, positions="generated")
-    plain, steered = subject.generate(prompts, 12), subject.generate(prompts, 12, changes)
+    plain, steered = subject.generate(prompts, NEW), subject.generate(prompts, NEW, changes)
     assert torch.equal(plain[:, :6], steered[:, :6])
     assert not torch.equal(plain[:, : steered.shape[1]], steered[:, : plain.shape[1]])
 
 
 def test_sampling_depends_on_the_seed_alone(subject: Subject) -> None:
     prompts = subject.to_tokens("Once upon a time")
-    first, again, other = (subject.generate(prompts, 8, temperature=1.0, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (subject.generate(prompts, 4, temperature=1.0, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.workbench.causal import interval, stands_clear
+from tools.workbench.causal import interval, outweighs, stands_clear
 from tools.workbench.doses import Curve
 from tools.workbench.doses import fit as fit_curve
 from tools.workbench.effects import fit, targeted
@@ -104,6 +104,17 @@ def test_clear_means_larger_than_every_control_by_more_than_chance() -> None:
     assert not stands_clear(effect, [small, large]), "a control that moves as far the other way is as far"
     assert not stands_clear(small, [small * 0])
     assert not stands_clear(np.array([5.0]), [np.array([0.0])]), "one prompt is no evidence"
+
+
+def test_a_divergence_outweighs_others_prompt_by_prompt() -> None:
+    rng = np.random.default_rng(0)
+    prompts, noise = np.exp(rng.normal(0, 2, 20)), np.exp(rng.normal(0, 0.2, (3, 20)))
+    control = prompts * noise[0]
+    assert outweighs(2 * prompts * noise[1], [control, prompts * noise[2]])
+    assert not outweighs(prompts * noise[1], [control])
+    assert not outweighs(2 * prompts, [control, 4 * prompts]), "one control that does more is enough"
+    assert not outweighs(0 * prompts, [0 * prompts])
+    assert not outweighs(np.array([5.0]), [np.array([0.1])]), "one prompt is no evidence"
 
 
 def test_intervals_hold_the_mean_nineteen_times_in_twenty() -> None:

@@ -63,6 +63,14 @@ def test_a_right_explanation_scores_one(context: Context, monkeypatch: pytest.Mo
     assert "clear of chance" in output.verdict
 
 
+def test_one_that_does_not_clear_its_floor_is_said_not_to(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other explanation's texts fire the latent as well as its own do."""
+    llm = Writer(COLOURS, ANIMALS)
+    output = score(context, llm, monkeypatch, floor_text="colours")
+    assert (output.value, output.floor) == (1.0, 1.0)
+    assert "not clear of its floor" in output.verdict
+
+
 def test_one_that_is_too_broad_misfires(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     output = score(context, Writer(COLOURS, COLOURS), monkeypatch)
     assert (output.fires, output.misfires) == (1.0, 1.0)

@@ -20,8 +20,8 @@ from tools.workbench.corpus import Corpus, Document, open_corpus
 from tools.workbench.harvest import harvest
 from tools.workbench.subject import Subject
 
-TOKENS = 3000
-SHARD = 800
+TOKENS = 1800
+SHARD = 500
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ h.harvest(subject, open_corpus(sys.argv[1]), {tokens}, Path(sys.argv[2]))
 
 @pytest.mark.usefixtures("small_shards")
 def test_killed_and_resumed_equals_uninterrupted(subject: Subject, folder_of_text: Path, tmp_path: Path) -> None:
-    script = KILLED.format(shard=SHARD, tokens=4 * TOKENS)
+    script = KILLED.format(shard=SHARD, tokens=2 * TOKENS)
     folder = tmp_path / "h"
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(folder_of_text), str(folder)], stdout=subprocess.PIPE, text=True
@@ -121,9 +121,9 @@ def test_killed_and_resumed_equals_uninterrupted(subject: Subject, folder_of_tex
     assert process.wait() == -signal.SIGKILL, "it must have been killed before it finished"
     corpus = open_corpus(str(folder_of_text))
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("activations-0000[0]*")}
-    harvest(subject, corpus, 4 * TOKENS, folder)
+    harvest(subject, corpus, 2 * TOKENS, folder)
     assert all((folder / name).stat().st_mtime_ns == time_ns for name, time_ns in kept.items()), "done shards stay"
-    harvest(subject, corpus, 4 * TOKENS, tmp_path / "whole")
+    harvest(subject, corpus, 2 * TOKENS, tmp_path / "whole")
     names = sorted(p.name for p in (tmp_path / "whole").glob("*.parquet"))
     assert names
     for name in names:

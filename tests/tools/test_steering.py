@@ -11,6 +11,7 @@ import torch
 from store.ledger import Ledger
 from store.types import Experiment
 from tests.tools.world import FakeLLM
+from tools.dictionaries.load import load_subject
 from tools.organisms.refusal.texts import requests
 from tools.steering.orthogonalise_weights import without
 from tools.workbench import doses
@@ -35,7 +36,7 @@ SENTIMENT = {"kind": "logit_difference", "up": [" loved"], "down": [" hated"]}
 @pytest.fixture(scope="module")
 def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Context:
     folder = tmp_path_factory.mktemp("steering")
-    documents = tuple(Document(topics[key][:600], "topics") for key in sorted(topics)[:40])
+    documents = tuple(Document(topics[key][:300], "topics") for key in sorted(topics)[:40])
     stored = harvest(subject, Corpus("topics", documents, "topics"), 4096, folder / "harvest")
     return Context(subject, Ledger(folder / "store.duckdb"), stored, FakeLLM(reply="x"))  # type: ignore[arg-type]
 
@@ -63,7 +64,7 @@ def sentiment(context: Context) -> Any:
 @pytest.fixture(scope="module")
 def harm(context: Context) -> Any:
     """The mean difference between harmful and harmless requests at layer 19."""
-    showing, other = (requests(harmful, held=False)[:20] for harmful in (True, False))
+    showing, other = (requests(harmful, held=False)[:8] for harmful in (True, False))
     return call("find_direction", context, layer=19, positive=showing, negative=other, chat=True)
 
 
@@ -106,11 +107,20 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
 def test_orthogonalised_weights_equal_directional_ablation(context: Context, harm: Any) -> None:
     """F10."""
     prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
-    output = call("orthogonalise_weights", context, direction=harm.direction, prompts=prompts, metric=SENTIMENT)
+    more = {"direction": harm.direction, "prompts": prompts, "metric": SENTIMENT}
+    output = call("orthogonalise_weights", context, save=True, **more)
     assert output.tied
     assert output.from_ablation < 1e-3
     assert output.moved > 1
     assert output.controls.no_edit.effect == 0
+    folder = context.ledger.store.path.parent / output.saved
+    opened = load_subject(model=str(folder), dtype="float32")
+    edit = Edit(operation="ablate", direction=harm.direction, layers="all", include_sinks=True)
+    changes = prepare(context.subject, [edit], context.directions)
+    tokens = opened.to_tokens(prompts[0])
+    assert torch.equal(tokens, context.subject.to_tokens(prompts[0]))
+    torch.testing.assert_close(opened.logits(tokens), context.subject.logits(tokens, changes), rtol=0, atol=1e-3)
+    assert output.saved in output.verdict
 
 
 def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> None:
@@ -158,7 +168,7 @@ def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentimen
 
 
 def test_ablating_and_clamping_a_latent_move_its_own_activation(context: Context, latent: int) -> None:
-    prompts = [topics[key][:80] for key in sorted(topics)[:3]]
+    prompts = [topics[key][:60] for key in sorted(topics)[:2]]
     metric = {"kind": "latent", "latent": latent}
     gone = call("ablate", context, targets=[{"latent": latent}], prompts=prompts, metric=metric)
     held = call("clamp", context, targets=[{"latent": latent}], value=50, prompts=prompts, metric=metric)
@@ -198,8 +208,7 @@ def test_a_targeted_vector_is_built_and_saved(context: Context, latent: int) -> 
 
 def test_selection_grades_candidates_and_says_why_none_passed(context: Context) -> None:
     """The embedded model hardly refuses, and sentiment is no behaviour: the filters must say so, not fail."""
-    words = [*GOOD, *OTHER_GOOD], [*BAD, *OTHER_BAD]
-    showing, other = ([f"The film is {word}" for word in each] for each in words)
+    showing, other = ([f"The film is {word}" for word in words[:8]] for words in (GOOD, BAD))
     input = {"showing": showing, "other": other, "tokens": [" not"], "layers": [4, 28], "chat": False}
     output = call("select_direction", context, **input)
     assert output.direction is None
@@ -260,11 +269,35 @@ def test_a_strength_that_is_no_number_never_reaches_the_model(context: Context, 
         validate(get_tool("steer"), {"edits": edits, "prompts": ["a b"]})
 
 
-def test_steering_tools_say_how_long_they_take(context: Context, latent: int) -> None:
-    tool = get_tool("sae_ts_vector")
-    assert tool.estimate is not None
-    few, many = (tool.estimate(validate(tool, {"latent": latent, "vectors": n}), context) for n in (8, 800))
-    assert 10 < few < many / 20
+def test_the_greatest_strength_allowed_gives_finite_numbers_or_one_sentence(context: Context) -> None:
+    most = int(99 * context.subject.layer_norms[context.subject.layer_of(context.subject.hook)])
+    input = {"targets": [{"latent": 3}], "value": most, "prompts": ["A nice day", "An ugly day"]}
+    found = asyncio.run(run("clamp", input, context))
+    assert found.error or json.dumps(found.output, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("tool", "input", "field", "few", "many"),
+    [
+        ("sae_ts_vector", {"latent": 1}, "vectors", 8, 800),
+        ("steering_effects", {"target": {"latent": 1}}, "tokens", 8, 80),
+        ("steer", {"edits": [{"operation": "ablate", "latent": 1}], "prompts": ["a b"]}, "tokens", 4, 400),
+        ("ablate", {"targets": [{"latent": 1}]}, "prompts", ["a b"], ["a b " * n for n in range(1, 40)]),
+        ("find_direction", {"negative": ["a b"]}, "positive", ["a"] * 4, ["a " * n for n in range(1, 200)]),
+        ("select_direction", {"showing": ["a b"], "other": ["b c"], "tokens": ["I"]}, "layers", [1], list(range(30))),
+        ("dose_response", {"target": {"latent": 1}, "prompts": ["a b"], "metric": {}}, "costs", [0.1, 1], [0.1, 1] * 6),
+        ("score_intervention", {"latent": 1, "text": "it"}, "tokens", 8, 80),
+        ("task_vector", {}, "pairs", [["a", "b"]] * 20, [["a", "b"]] * 200),
+        ("orthogonalise_weights", {"direction": "abcd", "prompts": ["a b"]}, "save", False, True),
+    ],
+)
+def test_a_larger_run_is_said_to_take_longer(
+    context: Context, tool: str, input: dict[str, Any], field: str, few: Any, many: Any
+) -> None:
+    found = get_tool(tool)
+    assert found.estimate is not None
+    short, long = (found.estimate(validate(found, {**input, field: value}), context) for value in (few, many))
+    assert 0 < short < long / 1.5
 
 
 @pytest.mark.slow

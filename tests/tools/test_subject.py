@@ -41,7 +41,7 @@ def test_splicing_reconstruction_and_error_changes_no_logit(subject: Subject) ->
 
 
 def test_position_0_is_a_sink_fifty_times_the_median(subject: Subject) -> None:
-    residual = subject.residual(subject.calibration_tokens)
+    residual = subject.calibration
     norms = residual.norm(dim=-1)
     assert norms[:, 0].min() > 50 * norms.median()
     assert subject.sinks(residual)[:, 0].all()
@@ -49,7 +49,7 @@ def test_position_0_is_a_sink_fifty_times_the_median(subject: Subject) -> None:
 
 
 def test_a_sink_away_from_position_0_is_masked_too(subject: Subject) -> None:
-    residual = subject.residual(subject.calibration_tokens).clone()
+    residual = subject.calibration.clone()
     residual[2, 77] *= 200
     mask = subject.sinks(residual)
     assert mask[2, 77]
@@ -58,7 +58,7 @@ def test_a_sink_away_from_position_0_is_masked_too(subject: Subject) -> None:
 
 def test_the_check_reads_no_sink(subject: Subject) -> None:
     """Eight sinks in 2,048 tokens carry nearly all the variance, so a figure that read them would be about them."""
-    residual = subject.residual(subject.calibration_tokens)
+    residual = subject.calibration
     rows, kept = residual.flatten(0, 1), residual[~subject.sinks(residual)]
     assert (rows - rows.mean(0)).pow(2).sum() > 20 * (kept - kept.mean(0)).pow(2).sum()
     figures = [explained_variance(x, subject.dictionary.decode(subject.dictionary.encode(x))) for x in (rows, kept)]

@@ -6,12 +6,12 @@ in the metadata says that the configuration is of SAELens' present form; without
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sae_lens import __version__
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -51,7 +51,7 @@ def gemma_scope(path: str | Path, device: str = "cpu", cfg_overrides: dict[str, 
         "device": device,
         "dtype": "float32",
         "metadata": {
-            "sae_lens_version": __version__,
+            "sae_lens_version": version("sae-lens"),
             "hook_name": f"blocks.{layer.group(1)}.{site}" if layer else None,
             "l0": float(l0.group(1)) if l0 else None,
         },
@@ -88,6 +88,6 @@ def sparsify(path: str | Path, device: str = "cpu", cfg_overrides: dict[str, Any
         "rescale_acts_by_decoder_norm": False,
         "device": device,
         "dtype": "float32",
-        "metadata": {"sae_lens_version": __version__, "hook_name": hook},
+        "metadata": {"sae_lens_version": version("sae-lens"), "hook_name": hook},
     }
     return cfg | (cfg_overrides or {}), state

@@ -6,8 +6,6 @@ from time import perf_counter
 from zipfile import BadZipFile
 
 import torch
-from sae_lens import SAE
-from sae_lens.loading.pretrained_sae_loaders import sae_lens_disk_loader
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -21,7 +19,6 @@ from tools.workbench.subject import Subject, boot
 EMBEDDED_DICTIONARY = "l15-4608"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_DICTIONARY
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, BadZipFile, SafetensorError)
-LOADERS = {SAELENS: sae_lens_disk_loader, SPARSIFY: sparsify, GEMMA_SCOPE: gemma_scope}
 
 
 def load_subject(
@@ -58,15 +55,19 @@ def load_subject(
 
 def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: str | None = None) -> Dictionary:
     """The dictionary called `name` (see `load_subject`), decoder rows folded to norm 1 where that can be done."""
+    from sae_lens import SAE
+    from sae_lens.loading.pretrained_sae_loaders import sae_lens_disk_loader
+
+    loaders = {SAELENS: sae_lens_disk_loader, SPARSIFY: sparsify, GEMMA_SCOPE: gemma_scope}
     precision = str(dtype).removeprefix("torch.")
     folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else Path(name).expanduser()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             if folder.is_dir():
-                loader = next((load for file, load in LOADERS.items() if (folder / file).exists()), None)
+                loader = next((load for file, load in loaders.items() if (folder / file).exists()), None)
                 if loader is None:
-                    raise UserError(f"{folder} holds no dictionary: it must have one of {', '.join(LOADERS)}.")
+                    raise UserError(f"{folder} holds no dictionary: it must have one of {', '.join(loaders)}.")
                 sae = SAE.load_from_disk(folder, device=str(device), dtype="float32", converter=loader)
             elif ":" in name:
                 release, sae_id = name.split(":", 1)
@@ -108,7 +109,7 @@ def check(subject: Subject) -> tuple[float, float]:
     """
     dictionary = subject.dictionary
     place = f"{subject.hook} of {subject.name}"
-    residual = subject.residual(subject.calibration_tokens)
+    residual = subject.calibration
     if residual.shape[-1] != dictionary.d_model:
         raise UserError(
             f"The dictionary {dictionary.name!r} reads {dictionary.d_model} numbers but {place} gives "

@@ -1,19 +1,22 @@
 """Explains a latent by what it writes: tokens it promotes directly, and those that steering with it makes likelier."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from prompts.errors import NoAnswer
 from prompts.providers import Role
-from tools.workbench.causal import along_random, still
+from tools.workbench.causal import along_random, interval, outweighs, said, still, told
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.examples import need_firings
+from tools.workbench.metrics import divergence
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.results import ExplanationOutput, llm_failed, one_line
@@ -21,6 +24,7 @@ from tools.workbench.unembed import direct_effect
 
 PROMPT = 24  # tokens of a prompt, BOS included
 SMALL_REPLY = 64  # tokens
+RANDOMS = 9  # random directions: one more like them would do more than all of them once in ten times
 
 
 class Input(ToolInput):
@@ -43,17 +47,19 @@ class Steered(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """The same prompts without an edit, with a random direction and with another, active latent, of equal norm."""
+    """The same prompts without an edit, with random directions and with another, active latent, of equal norm.
+    random_direction: the one that does most; randoms: the KL of each."""
 
     no_edit: Steered
     random_direction: Steered
+    randoms: tuple[float, ...]
     random_latent: Steered
     random_latent_index: int
 
 
 class Output(ExplanationOutput):
     """The explanation, the tokens it rests on, and the controls. `above_controls`: steering changed the next token more
-    than both other directions did, without which the explanation says little."""
+    than every other direction did, by more than chance over prompts, without which the explanation says little."""
 
     direct_promoted: tuple[str, ...]
     direct_suppressed: tuple[str, ...]
@@ -61,9 +67,10 @@ class Output(ExplanationOutput):
     controls: Controls
     above_controls: bool
     call: str = Field(description="id of the LLM call")
+    verdict: str
 
 
-@tool(version=2, asks=(Role.EXPLAINER,))
+@tool(version=3, asks=(Role.EXPLAINER,))
 async def explain_by_output(input: Input, context: Context) -> Output:
     """Asks an LLM what kind of text a latent promotes, from its direct logit effect and from steering with it.
 
@@ -72,10 +79,10 @@ async def explain_by_output(input: Input, context: Context) -> Output:
     latent = context.subject.latent(input.latent)
     llm = context.need_llm()
     explainer = llm.endpoints[Role.EXPLAINER]
-    direct, steered, controls = await alone(measured, input, context)
+    found = await alone(measured, input, context)
     values = {
-        "promoted": _interleaved(direct["promoted"], steered.promoted, input.tokens),
-        "suppressed": _interleaved(direct["suppressed"], steered.suppressed, input.tokens),
+        "promoted": _interleaved(found.promoted, found.steered.promoted, input.tokens),
+        "suppressed": _interleaved(found.suppressed, found.steered.suppressed, input.tokens),
     }
     try:
         answer = await llm.ask(
@@ -87,16 +94,28 @@ async def explain_by_output(input: Input, context: Context) -> Output:
         latent=str(latent),
         text=one_line(answer, explainer.model),
         explainer=explainer.model,
-        direct_promoted=direct["promoted"],
-        direct_suppressed=direct["suppressed"],
-        steered=steered,
-        controls=controls,
-        above_controls=steered.kl > max(controls.random_direction.kl, controls.random_latent.kl),
+        direct_promoted=found.promoted,
+        direct_suppressed=found.suppressed,
+        steered=found.steered,
+        controls=found.controls,
+        above_controls=found.clear,
         call=answer.call_id,
+        verdict=found.verdict,
     )
 
 
-def measured(input: Input, context: Context) -> tuple[dict[str, tuple[str, ...]], Steered, Controls]:
+class Measured(NamedTuple):
+    """Tokens by the direct effect; the steered change, its controls, and whether it stands clear of them."""
+
+    promoted: tuple[str, ...]
+    suppressed: tuple[str, ...]
+    steered: Steered
+    controls: Controls
+    clear: bool
+    verdict: str
+
+
+def measured(input: Input, context: Context) -> Measured:
     """The direct effect's tokens, the steered change, and its controls, all on the same prompts."""
     subject, harvest = context.subject, context.need_harvest()
     need_firings(harvest, input.latent)
@@ -115,22 +134,35 @@ def measured(input: Input, context: Context) -> tuple[dict[str, tuple[str, ...]]
     rival = subject.dictionary.decoder[other].float()
     before = _next(context, tokens, [])
 
-    def steer(changes: list[Change]) -> Steered:
+    def steer(changes: list[Change]) -> tuple[Steered, np.ndarray]:
         norm = changes[0].strength * changes[0].length
         return _change(context, before, _next(context, tokens, changes), norm, input.tokens)
 
+    steered, kl = steer(push)
+    randoms = [steer(along_random(context, push, rng)) for _ in range(RANDOMS)]
+    beside, rival_kl = steer([change.along(rival / rival.norm() * change.length) for change in push])
+    strongest, _ = max(randoms, key=lambda each: each[0].kl)
     controls = Controls(
-        no_edit=steer(still(push)),
-        random_direction=steer(along_random(context, push, rng)),
-        random_latent=steer([change.along(rival / rival.norm() * change.length) for change in push]),
+        no_edit=steer(still(push))[0],
+        random_direction=strongest,
+        randoms=tuple(each.kl for each, _ in randoms),
+        random_latent=beside,
         random_latent_index=other,
     )
+    clear = outweighs(kl, [rival_kl, *(each for _, each in randoms)])
+    verdict = (
+        f"steering shifts the next token by a KL of {told(steered.kl, *interval(kl), '')} nats; {RANDOMS} random "
+        f"directions by at most {strongest.kl:.3g}, latent {other} by {beside.kl:.3g}: {said(clear, len(chosen))}"
+    )
     effect = direct_effect(subject, subject.dictionary.decoder[input.latent])
-    direct = {
-        "promoted": _strings(context, effect.topk(input.tokens).indices),
-        "suppressed": _strings(context, (-effect).topk(input.tokens).indices),
-    }
-    return direct, steer(push), controls
+    return Measured(
+        promoted=_strings(context, effect.topk(input.tokens).indices),
+        suppressed=_strings(context, (-effect).topk(input.tokens).indices),
+        steered=steered,
+        controls=controls,
+        clear=clear,
+        verdict=verdict,
+    )
 
 
 def _next(context: Context, tokens: Tensor, changes: list[Change]) -> Tensor:
@@ -138,15 +170,18 @@ def _next(context: Context, tokens: Tensor, changes: list[Change]) -> Tensor:
     return context.subject.logits(tokens, changes)[:, -1].double().log_softmax(dim=-1)
 
 
-def _change(context: Context, before: Tensor, after: Tensor, norm: float, n: int) -> Steered:
+def _change(context: Context, before: Tensor, after: Tensor, norm: float, n: int) -> tuple[Steered, np.ndarray]:
+    """What changed, and the KL on each prompt, float64[b]."""
     gained = (after.exp() - before.exp()).mean(dim=0)
     up, down = gained.topk(n), (-gained).topk(n)
-    return Steered(
+    kl = divergence(before.cpu(), after.cpu())
+    steered = Steered(
         norm=norm,
-        kl=float((before.exp() * (before - after)).sum(dim=-1).mean()),
+        kl=float(kl.mean()),
         promoted=_strings(context, up.indices[up.values > 0]),
         suppressed=_strings(context, down.indices[down.values > 0]),
     )
+    return steered, kl
 
 
 def _strings(context: Context, ids: Tensor) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import asyncio
 
 from prompts.providers import Role
 from tools.workbench.context import Context
-from tools.workbench.judging import Item, JudgeInput, JudgeOutput, judged, scored_windows
+from tools.workbench.judging import Item, JudgeInput, JudgeOutput, calls, judged, scored_windows
 from tools.workbench.registry import tool
 from tools.workbench.texts import pieces
 
@@ -21,7 +21,7 @@ class Output(JudgeOutput):
     """
 
 
-@tool(version=2, asks=(Role.JUDGE,))
+@tool(version=2, asks=(Role.JUDGE,), calls=calls)
 async def score_detection(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell where the latent fires (AUROC, chance 0.5).
 

@@ -7,7 +7,7 @@ import numpy as np
 from prompts.providers import Role
 from tools.workbench.context import Context
 from tools.workbench.examples import Snippet
-from tools.workbench.judging import Item, JudgeInput, JudgeOutput, how_many, judged, scored_windows
+from tools.workbench.judging import Item, JudgeInput, JudgeOutput, calls, how_many, judged, scored_windows
 from tools.workbench.registry import tool
 from tools.workbench.texts import mark, pieces
 
@@ -24,7 +24,7 @@ class Output(JudgeOutput):
     """
 
 
-@tool(version=2, asks=(Role.JUDGE,))
+@tool(version=2, asks=(Role.JUDGE,), calls=calls)
 async def score_fuzzing(input: Input, context: Context) -> Output:
     """Scores an explanation by whether a judge who knows only it can tell right marks from wrong (AUROC, chance 0.5).
 

@@ -69,7 +69,7 @@ class Texts(BaseModel):
     texts: list[Annotated[str, Field(min_length=1)]]
 
 
-@tool(version=1, asks=(Role.EXPLAINER,))
+@tool(version=2, asks=(Role.EXPLAINER,))
 async def score_generation(input: Input, context: Context) -> Output:
     """Scores an explanation by asking the model: an LLM writes texts that should fire the latent, and near misses.
 
@@ -117,16 +117,19 @@ async def score_generation(input: Input, context: Context) -> Output:
             for i, text in enumerate((*firing, *near))
         ),
         controls=controls,
-        verdict=_verdict(interval, fires, misfires, controls),
+        verdict=_verdict(interval, floor, fires, misfires, controls),
     )
 
 
-def _verdict(value: Interval, fires: Interval, misfires: Interval, controls: Controls) -> str:
-    clear = "clear" if value.low > max(CHANCE, controls.auroc) else "not clear"
+def _verdict(value: Interval, floor: float | None, fires: Interval, misfires: Interval, controls: Controls) -> str:
+    bars = {"chance": CHANCE, "its control": controls.auroc} | ({} if floor is None else {"its floor": floor})
+    missed = [name for name, bar in bars.items() if value.low <= bar]
     return (
         f"fires on {fires.value:.0%} of the texts written to fire it and on {misfires.value:.0%} of the near misses: "
         f"AUROC {value.value:.2f} [{value.low:.2f}, {value.high:.2f}]; latent {controls.random_latent} on the same "
-        f"texts {controls.auroc:.2f}: {clear} of chance and control"
+        f"texts {controls.auroc:.2f}"
+        + ("" if floor is None else f", texts written from another explanation {floor:.2f}")
+        + f": {'not ' if missed else ''}clear of {' and '.join(missed or bars)}"
     )
 
 

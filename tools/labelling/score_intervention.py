@@ -7,17 +7,17 @@ from prompts.providers import Role
 from tools.workbench.causal import along_random, peer
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.doses import at_cost
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.examples import need_firings
-from tools.workbench.judging import Item, JudgeInput, JudgeOutput, how_many, judged
+from tools.workbench.judging import Item, JudgeInput, JudgeOutput, calls, how_many, judged
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.stats import auroc
 
 PROMPT = 12  # tokens of a prompt, BOS included
-SEARCH_SECONDS, TOKEN_SECONDS = 12.0, 0.3  # of the strength, and of a token of all texts, on two CPU cores
 
 
 class Input(JudgeInput):
@@ -48,10 +48,12 @@ class Output(JudgeOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds until the judge is asked."""
-    return SEARCH_SECONDS + 4 * TOKEN_SECONDS * input.tokens
+    now = pace(context.subject)
+    n, _ = how_many(context, input)
+    return now.search + now.writing(n, PROMPT, input.tokens) + 3 * now.writing(-(-n // 3), PROMPT, input.tokens)
 
 
-@tool(version=1, estimate=estimate, asks=(Role.JUDGE,))
+@tool(version=1, estimate=estimate, asks=(Role.JUDGE,), calls=calls)
 async def score_intervention(input: Input, context: Context) -> Output:
     """Scores an explanation of what a latent writes: a judge who knows only it tells steered from other continuations.
 

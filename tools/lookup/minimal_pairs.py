@@ -13,7 +13,7 @@ from tools.workbench.reading import read_text
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import wilson
 
-CHANGED = 0.5  # of a text's words: more of them changed is no minimal pair
+CHANGED = 0.5  # of a text's characters: more of them changed is no minimal pair
 CLEAR = 0.1  # of the latent's maximum over the harvest: what counts as firing, and as a difference
 CONTROLS = 20  # other active latents, read on the same pairs
 
@@ -31,7 +31,7 @@ class Pair(ToolInput):
             raise ValueError(f"the cause {self.cause!r} does not occur in its text: copy it from there")
         if self.cause.strip() == self.instead.strip():
             raise ValueError("cause and instead are the same: write other words for the supposed cause")
-        if len(self.cause.split()) > CHANGED * len(self.text.split()):
+        if len(self.cause) > CHANGED * len(self.text):
             raise ValueError("the cause is more than half of its text: write a longer text around it")
         return self
 
@@ -51,10 +51,10 @@ class Input(ToolInput):
 
 
 class PairReading(ToolOutput):
-    """The other text, the highest activation on both (dictionary units), and the token of the first that has it."""
+    """Both texts, the highest activation on each (dictionary units), and the token of the first that has it."""
 
+    text: str
     other: str
-
     with_cause: float
     without_cause: float
     token: str | None = Field(description="None when the latent does not fire on the first text")
@@ -86,7 +86,7 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+@tool(version=2)
 def minimal_pairs(input: Input, context: Context) -> Output:
     """Tests what makes a latent fire: reads pairs of texts that differ in the supposed cause alone.
 
@@ -103,27 +103,38 @@ def minimal_pairs(input: Input, context: Context) -> Output:
     for pair, (peaks, tokens), (without, _) in zip(input.pairs, first, second, strict=True):
         a, b = float(peaks[input.latent]), float(without[input.latent])
         token = tokens[input.latent] if a > 0 else None
-        reading = PairReading(other=pair.other, with_cause=a, without_cause=b, token=token, separated=a - b >= clear)
-        readings.append(reading)
+        split = a - b >= clear
+        texts = {"text": pair.text, "other": pair.other}
+        readings.append(PairReading(**texts, with_cause=a, without_cause=b, token=token, separated=split))
     n, split = len(readings), sum(reading.separated for reading in readings)
     share = wilson(split, n)
     fires_with = sum(reading.with_cause >= clear for reading in readings)
     fires_without = sum(reading.without_cause >= clear for reading in readings)
+    contrast = fmean(r.with_cause - r.without_cause for r in readings) / float(maxima[input.latent])
     controls = _controls(input, context, maxima, [p for p, _ in first], [p for p, _ in second])
     return Output(
         latent=str(latent),
         separated=share.value,
         low=share.low,
         high=share.high,
-        contrast=fmean(r.with_cause - r.without_cause for r in readings) / float(maxima[input.latent]),
+        contrast=contrast,
         fires_with=fires_with / n,
         fires_without=fires_without / n,
         pairs=tuple(readings),
         harvest_max=float(maxima[input.latent]),
         controls=controls,
         verdict=f"separates {split} of {n} pairs [{share.low:.2f}, {share.high:.2f}]: it fires on {fires_with} texts "
-        f"with the cause and {fires_without} without; other latents active there separate {controls.separated:.2f}",
+        f"with the cause{_without(fires_without, contrast)}; other latents active there separate "
+        f"{controls.separated:.2f}",
     )
+
+
+def _without(fires: int, contrast: float) -> str:
+    """What became of the latent without the supposed cause; that it fires there too is not hidden."""
+    if not fires:
+        return " and on none without"
+    how = "less" if contrast > 0 else "more"
+    return f", and on {fires} without it too, there by {abs(contrast):.0%} of its maximum {how}"
 
 
 def _peaks(context: Context, text: str) -> tuple[np.ndarray, dict[int, str]]:

@@ -10,7 +10,7 @@ from tools.organisms.planted.latents import planted
 from tools.organisms.planted.noun import Kind
 from tools.organisms.planted.subject import PlantedSubject
 from tools.workbench.context import Context
-from tools.workbench.judging import MIN_NEGATIVES, MIN_POSITIVES, JudgeInput, JudgeOutput, how_many, judged
+from tools.workbench.judging import MIN_NEGATIVES, MIN_POSITIVES, JudgeInput, JudgeOutput, calls, how_many, judged
 from tools.workbench.registry import ToolError, tool
 from tools.workbench.stats import balanced_accuracy
 
@@ -37,7 +37,7 @@ class Output(JudgeOutput):
     passed: bool = Field(description="the AUROC's interval lies above both chance and floor")
 
 
-@tool(version=2, asks=(Role.JUDGE,))
+@tool(version=2, asks=(Role.JUDGE,), calls=calls)
 async def grade_planted(input: Input, context: Context) -> Output:
     """Grades a label of a latent whose meaning was planted: a judge who reads only the label predicts which texts fire.
 

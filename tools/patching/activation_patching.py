@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, stands_clear
 from tools.workbench.context import Context
-from tools.workbench.pairs import Aligned, Contrast, Dropped, Measured, Pairs, aligned, batch, measure
+from tools.workbench.pairs import Contrast, Dropped, Measured, Pairs, aligned, batch, measure
 from tools.workbench.patching import (
     LICENCE,
     PROBABILITY,
@@ -19,15 +19,15 @@ from tools.workbench.patching import (
     Patcher,
     Progress,
     Replacement,
-    Share,
     share,
 )
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sitemap import MapRow, SiteEffect, labels, mapped, said_of, site_effect, size
 from tools.workbench.sites import KINDS, PLACES, Kind, named, sweep
 from tools.workbench.subject import Subject
 
 TOP = 12  # sites that are told one by one
-MAPPED = 10_000  # sites of a map
+ACTIVE = 64  # latents of a token, where the dictionary does not say
 RANDOMS = 5  # other sites that the strongest is compared with
 CPU, GPU = 1.5e10, 5e12  # operations a second that an estimate counts on
 
@@ -56,28 +56,6 @@ class Input(Contrast):
         if () in (self.layers, self.positions, self.indices):
             raise ValueError("an empty list of layers, positions or indices patches nothing: leave it out")
         return self
-
-
-class SiteEffect(ToolOutput):
-    """A site (the first layer of a window) and what its patch does: the change of the metric, and that as a share of
-    the way from the patched run (0) to the other (1) with a 95 % interval over pairs."""
-
-    site: str
-    layer: int
-    position: int | None
-    token: str | None
-    index: int | None
-    change: float
-    effect: float | None
-    low: float | None
-    high: float | None
-
-
-class MapRow(ToolOutput):
-    """One layer: the effect at each column, or the change of the metric where effects are undefined."""
-
-    layer: int
-    values: tuple[float, ...]
 
 
 class Controls(ToolOutput):
@@ -118,15 +96,20 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: half of the layers, for each site and pair."""
+    """Seconds: half of the layers, for each site and pair; 0 for what will be refused. The model is not run."""
     subject = context.subject
-    kind, layers = _where(subject, input)
-    pairs = _pairs(context, input, kind)
-    n = len(_patches(context, input, kind, layers, pairs))
-    weights = sum(parameter.numel() for parameter in subject.model.original_model.parameters())
-    tokens = sum(len(pair.clean) - pair.places[0] for pair in pairs.kept)
-    seconds: float = n * tokens * weights / (GPU if subject.device.type == "cuda" else CPU)
-    return seconds
+    try:
+        kind, layers = _where(subject, input)
+        pairs = _pairs(context, input, kind)
+        tokens = [len(pair.clean) - pair.places[0] for pair in pairs.kept]
+        if kind == "latent" and input.indices is None:
+            n = 2 * int(subject.dictionary.stated_l0 or ACTIVE) * max(tokens)
+        else:
+            n = len(_patches(context, input, kind, layers, pairs))
+    except ToolError:
+        return 0.0
+    weights: int = sum(parameter.numel() for parameter in subject.model.original_model.parameters())
+    return n * sum(tokens) * weights / (GPU if subject.device.type == "cuda" else CPU)
 
 
 @tool(version=1, estimate=estimate)
@@ -154,12 +137,12 @@ def activation_patching(input: Input, context: Context) -> Output:
     changes = _run(patchers, patches, context.progress)
     shares = [share(change, theirs - own) for change in changes]
     undefined = shares[0].effect is None
-    sizes = np.array([_size(change, each) for change, each in zip(changes, shares, strict=True)])
+    sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])
     order = np.argsort(-np.abs(sizes), kind="stable")
     first = patches[order[0]]
     checked = [Patch(first.sites, "own"), Patch(first.sites, "random"), _whole(subject, first)]
     checks = _run(patchers, checked, lambda done, total: None)
-    still, random, whole = (_size(change, share(change, theirs - own)) for change in checks)
+    still, random, whole = (size(change, share(change, theirs - own)) for change in checks)
     others = context.rng("activation_patching", input.model_dump_json()).permutation(order[1:])[:RANDOMS]
     controls = Controls(
         own_values=still,
@@ -167,19 +150,19 @@ def activation_patching(input: Input, context: Context) -> Output:
         random_direction=random,
         random_sites=float(np.abs(sizes[others]).mean()) if len(others) else None,
     )
-    tokens = _labels(subject, pairs.kept[0])
-    told_sites = [_site(patches[i], changes[i], shares[i], tokens) for i in order[:TOP]]
+    tokens = labels(subject, pairs.kept[0])
+    told_sites = [site_effect(patches[i], changes[i], shares[i], tokens) for i in order[:TOP]]
     clear = stands_clear(changes[order[0]], [checks[1], *changes[others[:1]]])
     warnings = _warnings(input, pairs, patchers, undefined)
     clean, corrupted = (theirs, own) if input.mode == "denoising" else (own, theirs)
     metric = measure(subject, pairs.kept, input.metric, input.latent)
-    columns, rows = _map(patches, sizes, tokens)
+    columns, rows = mapped(patches, sizes, tokens)
     best = told_sites[0]
     unit = "of the gap" if best.effect is not None else "in the metric's own unit"
     verdict = (
         f"{input.mode} of {PLACES[kind].words} at {len(patches)} sites on {len(own)} pairs, {metric.words} "
-        f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted: strongest is {_said(best)} {unit}"
-        + "".join(f", then {_said(each)}" for each in told_sites[1:3])
+        f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted: strongest is {said_of(best)} {unit}"
+        + "".join(f", then {said_of(each)}" for each in told_sites[1:3])
         + f"; patched with its own values {controls.own_values:+.2f}, in a random direction "
         f"{controls.random_direction:+.2f}: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warnings)
@@ -280,57 +263,6 @@ def _run(patchers: Sequence[Patcher], patches: Sequence[Patch], progress: Progre
 
 def _told(progress: Progress, before: int, own: int, total: int, done: int, of: int) -> None:
     progress(before + own * done // of, total)
-
-
-def _site(patch: Patch, change: np.ndarray, found: Share, tokens: Sequence[str]) -> SiteEffect:
-    site, *more = patch.sites
-    return SiteEffect(
-        site=f"{site} to L{more[-1].layer}" if more else str(site),
-        layer=site.layer,
-        position=site.position,
-        token=None if site.position is None else tokens[site.position],
-        index=site.index,
-        change=float(change.mean()),
-        **found._asdict(),
-    )
-
-
-def _size(change: np.ndarray, found: Share) -> float:
-    """The effect, or the change of the metric where it is undefined."""
-    return float(change.mean()) if found.effect is None else found.effect
-
-
-def _said(each: SiteEffect) -> str:
-    at = "" if each.token is None else f" ({each.token})"
-    return f"{each.site}{at} {told(each.change if each.effect is None else each.effect, each.low, each.high)}"
-
-
-def _labels(subject: Subject, pair: Aligned) -> list[str]:
-    """The first pair's tokens, as it calls them: what both prompts hold, its role."""
-    roles = {position: role for role, position in pair.roles}
-    both = zip(*(subject.token_strings(tokens) for tokens in (pair.clean, pair.corrupted)), strict=True)
-    return [
-        (a if a == b else f"{a}/{b}") + (f" {roles[position]}" if position in roles else "")
-        for position, (a, b) in enumerate(both)
-    ]
-
-
-def _map(
-    patches: Sequence[Patch], sizes: np.ndarray, tokens: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[MapRow, ...]]:
-    """The columns and a row for each layer; nothing where there are too many sites to look at."""
-    if len(patches) > MAPPED:
-        return (), ()
-    firsts = [patch.sites[0] for patch in patches]
-    columns = list(dict.fromkeys((site.position, site.index) for site in firsts))
-    rows: dict[int, list[float]] = {}
-    for site, size in zip(firsts, sizes, strict=True):
-        rows.setdefault(site.layer, []).append(float(size))
-    names = [
-        " ".join([*([] if index is None else [str(index)]), *([] if position is None else [tokens[position]])])
-        for position, index in columns
-    ]
-    return tuple(names), tuple(MapRow(layer=layer, values=tuple(row)) for layer, row in rows.items())
 
 
 def _agreement(changes: np.ndarray) -> float | None:

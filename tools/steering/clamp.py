@@ -6,6 +6,7 @@ from pydantic import Field, FiniteFloat
 
 from tools.workbench.causal import CausalOutput, measured
 from tools.workbench.context import Context
+from tools.workbench.costs import causal
 from tools.workbench.edits import Edit, Target
 from tools.workbench.metrics import Metric, Texts, encode
 from tools.workbench.registry import ToolInput, tool
@@ -26,7 +27,14 @@ class Output(CausalOutput):
     """See `CausalOutput`."""
 
 
-@tool(version=1)
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: the prompts are read under each condition."""
+    directions = any(target.kind == "direction" for target in input.targets)
+    everywhere = any(target.layers == "all" for target in input.targets)
+    return causal(context.subject, input.prompts, input.chat, directions, everywhere)
+
+
+@tool(version=2, estimate=estimate)
 def clamp(input: Input, context: Context) -> Output:
     """Sets latents, neurons or projections to a value while the model reads prompts, and measures what changes.
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tools.workbench.causal import Effect, along_random, effect_of, peer, said, stands_clear, still, told
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.doses import cross_entropy, doses, fit
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit, Target
@@ -16,7 +17,6 @@ from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.stats import CONFIDENCE
 
 RESAMPLES = 200
-PASS_SECONDS = 1.0  # of the calibration text or thirty short prompts, on two CPU cores
 
 
 class Input(ToolInput):
@@ -75,7 +75,9 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: the search for strengths, then three conditions at each."""
-    return PASS_SECONDS * (12 + len(input.costs) * (6 + 3 * (1 + len(input.prompts) / 30)))
+    now = pace(context.subject)
+    n = len(input.costs)
+    return now.plain * (6 + 6 * n) + (3 * n + 3) * now.reading(context.subject, input.prompts, input.chat)
 
 
 @tool(version=1, estimate=estimate)

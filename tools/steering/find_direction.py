@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.metrics import Texts, alike, encode
 from tools.workbench.probes import Method, fit, held_out
@@ -15,6 +16,7 @@ from tools.workbench.stats import auroc
 
 HELD_OUT = 0.3  # of each class
 LEAST = 4  # texts of each class
+FITS = 0.5  # seconds of the fits and their baselines
 
 
 class Input(ToolInput):
@@ -58,7 +60,12 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: every text is read once, then the fits and their baselines."""
+    return FITS + pace(context.subject).reading(context.subject, [*input.positive, *input.negative], input.chat)
+
+
+@tool(version=1, estimate=estimate)
 def find_direction(input: Input, context: Context) -> Output:
     """Finds and saves the direction that tells two kinds of text apart: mean difference, logistic, PCA or k-means.
 

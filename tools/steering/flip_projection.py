@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tools.workbench.causal import CausalOutput, measured, said, told
 from tools.workbench.context import Context
+from tools.workbench.costs import causal
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
 from tools.workbench.metrics import Metric, Texts, alike, encode
@@ -37,7 +38,12 @@ class Output(CausalOutput):
     reversed: bool
 
 
-@tool(version=1)
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: the prompts of both classes are read under each condition."""
+    return causal(context.subject, [*input.positive, *input.negative], input.chat, directions=True)
+
+
+@tool(version=2, estimate=estimate)
 def flip_projection(input: Input, context: Context) -> Output:
     """Mirrors the projection on a direction about its midpoint on prompts of two classes: does the class gap turn over?
 

@@ -7,16 +7,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from store.ids import content_hash
 from tools.workbench.causal import Controls, Effect, active_latents, effect_of, said, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
 from tools.workbench.metrics import Metric, Texts, alike, encode, observe
-from tools.workbench.orthogonal import orthogonalised
+from tools.workbench.orthogonal import keep, orthogonalised, tied
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 
 SAME = 1e-3  # logits
+READINGS = 8.5  # of the prompts
+COPIES, SAVING = 2e-8, 4e-8  # seconds a parameter
+MODELS = "models"  # the workspace's folder of copies
 
 
 class Input(ToolInput):
@@ -26,6 +31,7 @@ class Input(ToolInput):
     prompts: Texts
     metric: Metric = Metric()
     chat: bool = False
+    save: bool = Field(False, description="keep the copy in the workspace, as a folder that --model opens")
 
 
 class Output(ToolOutput):
@@ -33,6 +39,7 @@ class Output(ToolOutput):
 
     from_ablation: largest difference of any logit from the original with the direction ablated wherever it is read;
     moved: the same from the original as it is. tied: the embedding was the unembedding's matrix and was untied.
+    saved: the copy's folder within the workspace.
     """
 
     metric: str
@@ -41,22 +48,26 @@ class Output(ToolOutput):
     from_ablation: float
     moved: float
     tied: bool
+    saved: str | None
     controls: Controls
     clear: bool
     verdict: str
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: three copies of the model and seven readings of the prompts."""
-    return 10 + 0.4 * len(input.prompts)
+    """Seconds: three copies of the model, readings of the prompts, and one copy written."""
+    parameters: int = sum(weight.numel() for weight in context.subject.model.original_model.parameters())
+    reading = pace(context.subject).reading(context.subject, input.prompts, input.chat)
+    return (COPIES + SAVING * input.save) * parameters + READINGS * reading
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def orthogonalise_weights(input: Input, context: Context) -> Output:
     """Makes a copy of the model that cannot write along a direction, and measures it: ablation made permanent.
 
     Embeddings that are tied to the unembedding are untied first. The copy must equal directional ablation; how far it
-    is from that is in the answer. The subject itself stays as it is. Source: Arditi et al. 2406.11717.
+    is from that is in the answer. The subject itself stays as it is; the copy can be saved.
+    Source: Arditi et al. 2406.11717.
     """
     subject = context.subject
     prompts = encode(subject, input.prompts, input.chat)
@@ -76,6 +87,7 @@ def orthogonalise_weights(input: Input, context: Context) -> Output:
         from_ablation = max(from_ablation, float((logits - subject.logits(tokens, changes)).abs().max()))
         moved = max(moved, float((logits - subject.logits(tokens)).abs().max()))
     after = observe(replace(context, subject=copied), prompts, input.metric)
+    saved = _saved(context, copied, input.direction) if input.save else None
     del copied
     at_random, other = (
         observe(replace(context, subject=without(subject, vector)), prompts, input.metric)
@@ -99,17 +111,28 @@ def orthogonalise_weights(input: Input, context: Context) -> Output:
         f"random direction by {controls.random_direction.effect:+.3g}, without {controls.other}'s by "
         f"{controls.random_active.effect:+.3g}: {said(clear, len(prompts))}"
     )
+    if saved is not None:
+        verdict += f". The copy is in the workspace's folder {saved}"
     return Output(
         metric=input.metric.words,
         prompts=len(prompts),
         effect=effect,
         from_ablation=from_ablation,
         moved=moved,
-        tied=tied(subject),
+        tied=tied(subject.model),
+        saved=saved,
         controls=controls,
         clear=clear,
         verdict=verdict,
     )
+
+
+def _saved(context: Context, copied: Subject, direction: str) -> str:
+    """Keeps the copy's model, unless it was kept before: the name is the original's, and a hash that tells both."""
+    named = content_hash([context.subject.fingerprint, context.directions.load(direction).name])
+    folder = f"{MODELS}/{copied.name}-without-{named[:12]}"
+    keep(copied.model, context.ledger.store.path.parent / folder)
+    return folder
 
 
 def without(subject: Subject, direction: Tensor) -> Subject:
@@ -117,10 +140,3 @@ def without(subject: Subject, direction: Tensor) -> Subject:
     other = copy(subject)
     other.model = orthogonalised(subject.model, direction)
     return other
-
-
-def tied(subject: Subject) -> bool:
-    """Whether the unembedding is the embedding's own matrix."""
-    weight = subject.model.original_model.get_output_embeddings().weight
-    own: bool = weight.data_ptr() == subject.model.original_model.get_input_embeddings().weight.data_ptr()
-    return own

@@ -4,19 +4,19 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.workbench.causal import along_random
+from tools.workbench.causal import along_random, interval, stands_clear
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.doses import at_cost
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
-from tools.workbench.effects import fit, starts, targeted, written_latents
+from tools.workbench.effects import PROMPT, fit, starts, targeted, written_latents
 from tools.workbench.examples import need_firings
 from tools.workbench.negatives import decoder_cosines
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 
 NEIGHBOURS = 0.25  # share of the vectors that are the nearest latents' directions; the others are random latents'
-SEARCH_SECONDS, TOKEN_SECONDS = 5.0, 0.02
 
 
 class Input(ToolInput):
@@ -66,10 +66,11 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: for every vector the search for its strength and one sample."""
-    return (input.vectors + 5) * (SEARCH_SECONDS + TOKEN_SECONDS * input.tokens * input.prompts)
+    now = pace(context.subject)
+    return (input.vectors + 6) * (now.search + now.sampling(input.prompts, PROMPT, input.tokens))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def sae_ts_vector(input: Input, context: Context) -> Output:
     """Learns what steering does to a text's latents, and solves for a vector that raises this one and few others.
 
@@ -103,7 +104,8 @@ def sae_ts_vector(input: Input, context: Context) -> Output:
     fresh = starts(context, input.prompts, rng)
     plain = written_latents(context, fresh, [], input.tokens, seed + 1)
 
-    def outcome(edit: Edit | None, random: bool = False) -> Outcome:
+    def outcome(edit: Edit | None, random: bool = False) -> tuple[Outcome, np.ndarray]:
+        """What the edit does, and each prompt's part in its ratio [prompts], whose mean the ratio is."""
         strength = 0.0
         changes = []
         if edit is not None:
@@ -112,25 +114,31 @@ def sae_ts_vector(input: Input, context: Context) -> Output:
             change, _ = at_cost(subject, changes[0], input.cost)
             changes, strength = [change], change.strength
         after = written_latents(context, fresh, changes, input.tokens, seed + (2 if edit is None else 1))
-        moved = (after - plain).mean(0)
-        target = float(moved[input.latent])
-        others = float(np.linalg.norm(np.delete(moved, input.latent)))
-        return Outcome(strength=strength, target=target, others=others, ratio=target / others if others else 0.0)
+        moved = after - plain
+        own = moved[:, input.latent]
+        others = float(np.linalg.norm(np.delete(moved.mean(0), input.latent)))
+        ratios = own / others if others else np.zeros(len(own))
+        return Outcome(strength=strength, target=float(own.mean()), others=others, ratio=float(ratios.mean())), ratios
 
     own = Edit(operation="add", latent=input.latent, strength=0.0)
     other = rows[-1]
-    found = outcome(Edit(operation="add", direction=name, strength=0.0))
+    found, ratios = outcome(Edit(operation="add", direction=name, strength=0.0))
+    by_decoder, decoder_ratios = outcome(own)
+    at_random, random_ratios = outcome(own, random=True)
+    beside, other_ratios = outcome(Edit(operation="add", latent=other, strength=0.0))
+    nothing, idle_ratios = outcome(None)
     controls = Controls(
-        decoder=outcome(own),
-        random_direction=outcome(own, random=True),
-        random_active=outcome(Edit(operation="add", latent=other, strength=0.0)),
+        decoder=by_decoder,
+        random_direction=at_random,
+        random_active=beside,
         other=f"latent {other}",
-        no_edit=outcome(None),
+        no_edit=nothing,
         shuffled_r2=shuffled,
     )
-    idle = max(o.ratio for o in (controls.random_direction, controls.random_active, controls.no_edit))
-    clear = found.ratio > idle and found.target > 0
-    better = "better than" if found.ratio > controls.decoder.ratio else "no better than"
+    idle = max(each.ratio for each in (at_random, beside, nothing))
+    clear = found.target > 0 and stands_clear(ratios, [random_ratios, other_ratios, idle_ratios])
+    gain = interval(ratios - decoder_ratios)[0]
+    better = "better than" if gain is not None and gain > 0 else "not clearly better than"
     verdict = (
         f"raises the latent by {found.target:+.3g} for {found.others:.3g} of change in all others, ratio "
         f"{found.ratio:.3g}, {better} its decoder direction's {controls.decoder.ratio:.3g}; controls at most "

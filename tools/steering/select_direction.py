@@ -1,14 +1,15 @@
 """Selects the direction that mediates a behaviour, such as refusing, among those of many layers and positions."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import active_latents
+from tools.workbench.causal import active_latents, interval, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.costs import EVERYWHERE, pace
 from tools.workbench.directions import Direction
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
@@ -18,7 +19,6 @@ from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 VALIDATION = 0.3  # of the prompts of each kind: graded on; the others make the means
 LEAST = 8  # prompts of each kind
 RANDOMS = 3
-PASS_SECONDS = 0.05  # for each prompt of a forward pass, on two CPU cores
 
 
 class Input(ToolInput):
@@ -72,7 +72,8 @@ class Controls(ToolOutput):
 
 class Output(ToolOutput):
     """The selected direction's saved name, or None and the reason. best_ablated and best_added: the saved candidates
-    that move the log-odds most, whether or not they pass."""
+    that move the log-odds most, whether or not they pass. clear: both move it by more than their controls and chance
+    over prompts; that they are the best of many candidates is not allowed for."""
 
     direction: str | None
     reason: str
@@ -86,13 +87,31 @@ class Output(ToolOutput):
     verdict: str
 
 
+class Graded(NamedTuple):
+    """A candidate, its direction, and the changes of the log-odds that ablating it makes on each held-out showing
+    prompt, and adding it on each of the others."""
+
+    candidate: Candidate
+    direction: Direction
+    lost: np.ndarray
+    gained: np.ndarray
+
+
 def estimate(input: Input, context: Context) -> float:
     """Seconds: two conditions on the others and one on the showing prompts for every candidate."""
-    n = len(input.layers or range(context.subject.n_layers)) * len(input.positions) + 4
-    return PASS_SECONDS * (n * VALIDATION * (len(input.showing) + 2 * len(input.other)) + 2 * len(input.showing))
+    now = pace(context.subject)
+
+    def reading(texts: Texts, share: float) -> float:
+        some = texts[: max(2, round(share * len(texts)))]
+        return now.reading(context.subject, some, input.chat)
+
+    n = len(input.layers or range(context.subject.n_layers)) * len(input.positions) + RANDOMS + 1
+    showing, other = (reading(texts, VALIDATION) for texts in (input.showing, input.other))
+    whole = reading(input.showing, 1) + reading(input.other, 1)
+    return whole + n * (EVERYWHERE * (showing + other) + other)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def select_direction(input: Input, context: Context) -> Output:
     """Finds the single direction that mediates a behaviour: ablating it bypasses the behaviour, adding it induces it.
 
@@ -108,9 +127,8 @@ def select_direction(input: Input, context: Context) -> Output:
     showing, showing_held = _split(encode(subject, input.showing, input.chat), rng)
     other, other_held = _split(encode(subject, input.other, input.chat), rng)
     metric = Metric(kind="log_odds", up=input.tokens)
-    plain_showing = float(observe(context, showing_held, metric).values.mean())
+    plain_showing = observe(context, showing_held, metric).values
     plain = observe(context, other_held, metric)
-    plain_other = float(plain.values.mean())
 
     everywhere = tuple(range(subject.n_layers))
     neutral = _means(context, other, everywhere, input.positions)  # [n_layers, positions, d_model]
@@ -125,10 +143,10 @@ def select_direction(input: Input, context: Context) -> Output:
         edits = [edit.model_copy(update={"layers": (k,), "centre": centres[k]}) for k in everywhere[first:]]
         return prepare(subject, edits, context.directions)
 
-    def ablated(vector: Tensor, first: int, column: int) -> float:
-        return float(observe(context, showing_held, metric, ablation(vector, first, column)).values.mean())
+    def ablated(vector: Tensor, first: int, column: int) -> np.ndarray:
+        return observe(context, showing_held, metric, ablation(vector, first, column)).values
 
-    def added(vector: Tensor, layer: int) -> float:
+    def added(vector: Tensor, layer: int) -> np.ndarray:
         edit = Edit(
             operation="add",
             direction=tuple(vector.tolist()),
@@ -137,9 +155,9 @@ def select_direction(input: Input, context: Context) -> Output:
             include_sinks=input.include_sinks,
         )
         changes = prepare(subject, [edit], context.directions)
-        return float(observe(context, other_held, metric, changes).values.mean())
+        return observe(context, other_held, metric, changes).values
 
-    graded: list[tuple[Candidate, Direction]] = []
+    graded: list[Graded] = []
     differences = _means(context, showing, layers, input.positions) - neutral[list(layers)]
     for layer, row in zip(layers, differences.float(), strict=True):
         for column, (position, vector) in enumerate(zip(input.positions, row, strict=True)):
@@ -148,7 +166,8 @@ def select_direction(input: Input, context: Context) -> Output:
                 continue
             disturbed = observe(context, other_held, metric, ablation(vector, layer, column)).log_probabilities
             kl = float(divergence(plain.log_probabilities, disturbed).mean())
-            induced = added(vector, layer)
+            lost, gained = ablated(vector, layer, column) - plain_showing, added(vector, layer) - plain.values
+            induced = float((plain.values + gained).mean())
             failed = [
                 name
                 for name, fails in (
@@ -162,49 +181,53 @@ def select_direction(input: Input, context: Context) -> Output:
                 layer=layer,
                 position=position,
                 norm=norm,
-                bypassed=ablated(vector, layer, column),
+                bypassed=float((plain_showing + lost).mean()),
                 induced=induced,
                 kl=kl,
                 failed=tuple(failed),
             )
             hook = f"blocks.{layer}.hook_resid_pre"
-            graded.append((candidate, Direction(vector / norm, subject.name, hook, "select_direction", norm)))
+            direction = Direction(vector / norm, subject.name, hook, "select_direction", norm)
+            graded.append(Graded(candidate, direction, lost, gained))
     if not graded:
         raise ToolError("The two kinds of prompts do not differ at those positions: name others.")
-    chosen = min((g for g in graded if not g[0].failed), key=lambda g: g[0].bypassed, default=None)
-    bypass = min(graded, key=lambda g: g[0].bypassed)
-    induce = max(graded, key=lambda g: g[0].induced)
-    norm, layer = induce[0].norm, induce[0].layer
+    chosen = min((g for g in graded if not g.candidate.failed), key=lambda g: g.candidate.bypassed, default=None)
+    bypass = min(graded, key=lambda g: g.candidate.bypassed)
+    induce = max(graded, key=lambda g: g.candidate.induced)
+    norm, layer = induce.candidate.norm, induce.candidate.layer
+    site = bypass.candidate.layer, input.positions.index(bypass.candidate.position)
     randoms = [_unit(torch.tensor(rng.normal(size=subject.d_model), dtype=torch.float32)) for _ in range(RANDOMS)]
     active = active_latents(context, other_held)
     index = int(active[int(rng.integers(len(active)))])
-    peer = _unit(subject.dictionary.decoder[index].float().cpu())
-    site = bypass[0].layer, input.positions.index(bypass[0].position)
+    vectors = [*randoms, _unit(subject.dictionary.decoder[index].float().cpu())]
+    idle_lost = [ablated(vector, *site) - plain_showing for vector in vectors]
+    idle_gained = [added(vector * norm, layer) - plain.values for vector in vectors]
+    *random_ablated, active_ablated = (float((plain_showing + lost).mean()) for lost in idle_lost)
+    *random_added, active_added = (float((plain.values + gained).mean()) for gained in idle_gained)
     controls = Controls(
-        no_edit_showing=plain_showing,
-        no_edit_other=plain_other,
-        random_ablated=tuple(ablated(vector, *site) for vector in randoms),
-        random_added=tuple(added(vector * norm, layer) for vector in randoms),
-        active_ablated=ablated(peer, *site),
-        active_added=added(peer * norm, layer),
+        no_edit_showing=float(plain_showing.mean()),
+        no_edit_other=float(plain.values.mean()),
+        random_ablated=tuple(random_ablated),
+        random_added=tuple(random_added),
+        active_ablated=active_ablated,
+        active_added=active_added,
         active=f"latent {index}",
     )
-    lost, gained = bypass[0].bypassed - plain_showing, induce[0].induced - plain_other
-    idle_lost = max(abs(value - plain_showing) for value in (*controls.random_ablated, controls.active_ablated))
-    idle_gained = max(abs(value - plain_other) for value in (*controls.random_added, controls.active_added))
-    clear = -lost > idle_lost and gained > idle_gained
-    reason = _reason([candidate for candidate, _ in graded], chosen[0] if chosen else None)
+    lost, gained = float(bypass.lost.mean()), float(induce.gained.mean())
+    clear = lost < 0 < gained and stands_clear(bypass.lost, idle_lost) and stands_clear(induce.gained, idle_gained)
+    reason = _reason([each.candidate for each in graded], chosen.candidate if chosen else None)
     verdict = (
-        f"{reason}. Ablating layer {bypass[0].layer}'s direction changes the log-odds on showing prompts by "
-        f"{lost:+.3g} (controls at most {idle_lost:.3g}), adding layer {layer}'s those on the others by "
-        f"{gained:+.3g} (controls at most {idle_gained:.3g}): {'clear' if clear else 'not clear'} of the controls"
+        f"{reason}. Ablating layer {bypass.candidate.layer}'s direction changes the log-odds on showing prompts by "
+        f"{told(lost, *interval(bypass.lost))} (controls at most {_most(idle_lost):.3g}), adding layer {layer}'s those "
+        f"on the others by {told(gained, *interval(induce.gained))} (controls at most {_most(idle_gained):.3g}): "
+        f"{'clear' if clear else 'not clear'} of the controls"
     )
     return Output(
-        direction=context.directions.save(chosen[1]) if chosen else None,
+        direction=context.directions.save(chosen.direction) if chosen else None,
         reason=reason,
-        candidates=tuple(candidate for candidate, _ in graded),
-        best_ablated=context.directions.save(bypass[1]),
-        best_added=context.directions.save(induce[1]),
+        candidates=tuple(each.candidate for each in graded),
+        best_ablated=context.directions.save(bypass.direction),
+        best_added=context.directions.save(induce.direction),
         ablated=lost,
         added=gained,
         controls=controls,
@@ -224,6 +247,10 @@ def _reason(candidates: list[Candidate], chosen: Candidate | None) -> str:
     }
     faults = ", ".join(f"{n} {told[name]}" for name, n in counts.items() if n)
     return f"none of the {len(candidates)} candidates passed, because {faults}"
+
+
+def _most(changes: list[np.ndarray]) -> float:
+    return max(abs(float(change.mean())) for change in changes)
 
 
 def _split(prompts: list[list[int]], rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:

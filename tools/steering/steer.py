@@ -1,19 +1,20 @@
 """Writes text with the model while it is edited, beside what it writes without the edit and under its controls."""
 
+from collections import Counter
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import along_random, interval, peer, said, stands_clear, told
+from tools.workbench.causal import along_random, interval, outweighs, peer, said, told
 from tools.workbench.context import Context
+from tools.workbench.costs import CHAT, pace
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.metrics import alike, encode
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 
-SECONDS = 0.06  # a token of one batch on two CPU cores
 CONDITIONS = 4
 
 
@@ -67,10 +68,16 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: each prompt is continued under each condition, then read twice."""
-    return CONDITIONS * len(input.prompts) * (input.tokens + 3) * SECONDS
+    now = pace(context.subject)
+    lengths = Counter(1 + len(ids) + CHAT * input.chat for ids in context.subject.tokenize(input.prompts))
+    seconds = 0.0
+    for length, count in lengths.items():
+        seconds += now.writing(count, length, input.tokens)
+        seconds += 2 * count * (now.start + now.token * (length + input.tokens))
+    return CONDITIONS * seconds
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def steer(input: Input, context: Context) -> Output:
     """Continues prompts with the model while latents, directions, neurons or heads are edited in every token.
 
@@ -104,7 +111,7 @@ def steer(input: Input, context: Context) -> Output:
     at_random, random_kl = written(random)
     other, other_kl = written([group for group, _ in peers])
     names = ", ".join(name for _, name in peers)
-    clear = stands_clear(kl, [random_kl, other_kl])
+    clear = outweighs(kl, [random_kl, other_kl])
     verdict = (
         f"shifts the next token by a KL of {told(steered.kl, steered.low, steered.high, '')} nats; a random direction "
         f"by {at_random.kl:.3g}, {names} by {other.kl:.3g}: {said(clear, len(prompts))}. Perplexity of the text under "

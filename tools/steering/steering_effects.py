@@ -5,13 +5,12 @@ from pydantic import Field
 
 from tools.workbench.causal import along_random, interval, peer, said, stands_clear, told
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.doses import at_cost
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit, Target
-from tools.workbench.effects import starts, written_latents
+from tools.workbench.effects import PROMPT, starts, written_latents
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
-
-SEARCH_SECONDS, TOKEN_SECONDS = 12.0, 0.02
 
 
 class Input(ToolInput):
@@ -64,7 +63,8 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: the search for the strength, then five samples."""
-    return SEARCH_SECONDS + 5 * TOKEN_SECONDS * input.tokens * input.prompts
+    now = pace(context.subject)
+    return now.search + 5 * now.sampling(input.prompts, PROMPT, input.tokens)
 
 
 @tool(version=1, estimate=estimate)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from tools.workbench.context import Context
@@ -25,6 +25,7 @@ from tools.workbench.registry import ToolOutput
 from tools.workbench.stats import CONFIDENCE
 
 RANDOMS = 3  # random directions that are tried
+LEAST_KL = 1e-9  # nats: less is rounding
 
 
 class Effect(ToolOutput):
@@ -67,7 +68,7 @@ def interval(values: np.ndarray) -> tuple[float | None, float | None]:
     """The 95 % interval of the mean of values [n] (Student's t); (None, None) for one value."""
     if len(values) < 2:
         return None, None
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()) - half, float(values.mean()) + half
 
 
@@ -90,6 +91,17 @@ def stands_clear(change: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
     sign = np.sign(change.mean())
     lows = [interval(sign * change)[0]]
     lows += [interval(sign * change - np.sign(control.mean()) * control)[0] for control in controls]
+    return all(low is not None and low > 0 for low in lows)
+
+
+def outweighs(kl: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
+    """Whether divergences kl [n] are larger than those of every control [n], prompt by prompt, by more than chance.
+
+    Their logarithms are compared: what steering does to a prompt goes by factors, and a few prompts that any push
+    throws over would drown the rest.
+    """
+    logs = [np.log(np.maximum(each, LEAST_KL)) for each in (kl, *controls)]
+    lows = [interval(logs[0] - control)[0] for control in logs[1:]]
     return all(low is not None and low > 0 for low in lows)
 
 
@@ -134,7 +146,7 @@ def measured(
     peers = [peer(context, edit, group, prompts, rng) for edit, group in zip(edits, groups, strict=True)]
     other = seen([group for group, _ in peers])
     change = after.values - before.values
-    clear = stands_clear(change, [random.values - before.values, other.values - before.values])
+    clear = stands_clear(change, [control.values - before.values for control in (*drawn, other)])
     effect = effect_of(before, after)
     controls = Controls(
         no_edit=effect_of(before, nothing),

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import torch
-from sae_lens import SAE
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 
 @dataclass
@@ -19,7 +22,7 @@ class Dictionary:
     """
 
     name: str
-    sae: SAE
+    sae: "SAE"
     hook: str
     stated_l0: float | None = None
     trained_on: str | None = None  # the model it was trained on, as its authors spell it

@@ -143,8 +143,9 @@ def _changes(subject: Subject, edit: Edit, directions: Directions) -> list[Chang
             read = write = _one_hot(width, index, subject.device)
     strength = 0.0 if edit.strength is None else float(edit.strength)
     changes = []
+    points = subject.model.hook_dict  # made anew each time it is asked for
     for hook in places:
-        if hook not in subject.model.hook_dict:
+        if hook not in points:
             raise ToolError(f"{subject.name} has no hook point {hook}: edit another place.")
         layer = subject.layer_of(hook)
         _check_strength(subject, edit, layer)

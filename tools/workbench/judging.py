@@ -82,6 +82,11 @@ def how_many(context: Context, input: JudgeInput) -> tuple[int, int]:
     return positives, input.negatives or positives
 
 
+def calls(input: JudgeInput, context: Context) -> int:
+    """How many questions the judge is asked at most."""
+    return sum(how_many(context, input)) * (1 if input.floor_text is None else 2)
+
+
 def scored_windows(context: Context, input: JudgeInput) -> tuple[list[Snippet], list[tuple[str, Snippet]]]:
     """Snippets of the scoring half: where the latent fires, of every strength, and (kind, snippet) where it does not.
 

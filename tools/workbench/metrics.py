@@ -27,7 +27,7 @@ class Metric(Noun):
 
     logit_difference: mean logit of the tokens `up` minus that of `down`, after the last token. probability: of the
     tokens `up` together. log_odds: of that probability. answer: log-probability, nats, of the first token of each
-    prompt's own answer. answer_difference: its logit minus that of each prompt's own other answer. answer_probability:
+    prompt's own answer. answer_difference: its logit minus that of the prompt's own word of `down`. answer_probability:
     of its own answer. kl: of the next token from what it is without an edit, nats. loss: cross-entropy of the prompt's
     own tokens, nats a token.
     latent: mean activation of `latent` over the tokens. classifier: log-odds that the saved `direction` gives the last
@@ -49,7 +49,6 @@ class Metric(Noun):
     up: Words = Field(default=(), description="words that are one token each, such as ' good' (mind the leading space)")
     down: Words = ()
     answers: Words = Field(default=(), description="one for each prompt, with its leading space")
-    others: Words = Field(default=(), description="the answer that each prompt does not call for")
     latent: Annotated[int, Field(ge=0)] | None = None
     direction: str | None = None
 
@@ -60,16 +59,16 @@ class Metric(Noun):
             "probability": ("up",),
             "log_odds": ("up",),
             "answer": ("answers",),
-            "answer_difference": ("answers", "others"),
+            "answer_difference": ("answers", "down"),
             "answer_probability": ("answers",),
             "kl": (),
             "loss": (),
             "latent": ("latent",),
             "classifier": ("direction",),
         }[self.kind]
-        names = ("up", "down", "answers", "others", "latent", "direction")
+        names = ("up", "down", "answers", "latent", "direction")
         given = tuple(name for name in names if getattr(self, name) not in ((), None))
-        if given != needs:
+        if set(given) != set(needs):
             raise ValueError(f"{self.kind} takes {' and '.join(needs) or 'nothing else'}")
         return self
 
@@ -164,12 +163,13 @@ def observe(
     splice: for the prompts with these indices, a hook point and what is done to the value there.
     """
     subject = context.subject
-    for words in (metric.answers, metric.others):
+    for words in (metric.answers, metric.down if metric.answers else ()):
         if words and len(words) != len(prompts):
             raise ToolError(f"There are {len(words)} answers to {len(prompts)} prompts: give one for each.")
     reader = Reader(context, metric)
     if metric.kind == "kl":
-        reader.reference = observe(context, prompts, Metric(kind="kl")).log_probabilities if changes else None
+        edited = bool(changes) or splice is not None
+        reader.reference = observe(context, prompts, metric).log_probabilities if edited else None
     values = np.zeros(len(prompts))
     after = torch.zeros(len(prompts), int(subject.model.cfg.d_vocab))
     norms = Norms()
@@ -196,10 +196,11 @@ class Reader:
         self, context: Context, metric: Metric, answers: Tensor | None = None, others: Tensor | None = None
     ) -> None:
         self.subject, self.metric = context.subject, metric
-        self.up, self.down = (single_tokens(self.subject, words) for words in (metric.up, metric.down))
+        self.up = single_tokens(self.subject, metric.up)
+        self.down = [] if metric.answers else single_tokens(self.subject, metric.down)
         self.direction = context.directions.load(metric.direction) if metric.direction else None
         self.answers = self._first(metric.answers) if answers is None else answers
-        self.others = self._first(metric.others) if others is None else others
+        self.others = self._first(metric.down if metric.answers else ()) if others is None else others
         self.reference: Tensor | None = None
         if metric.latent is not None:
             self.subject.check_latent(metric.latent)

@@ -1,15 +1,21 @@
-"""A copy of the model that can no longer write along a direction."""
+"""A copy of the model that can no longer write along a direction, and its folder on disk."""
 
+import shutil
 from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 
+from store.disk import full_disk_explained
 from tools.workbench.registry import ToolError
 
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
-def orthogonalised(model: TransformerBridge, direction: Tensor, untie: bool = True) -> TransformerBridge:
+
+def orthogonalised(model: "TransformerBridge", direction: Tensor, untie: bool = True) -> "TransformerBridge":
     """A copy whose embedding, attention outputs and MLP outputs have no part along `direction` [d_model].
 
     W <- W - r r' W for each matrix that writes to the residual stream (Arditi et al. 2406.11717). Where
@@ -33,6 +39,38 @@ def orthogonalised(model: TransformerBridge, direction: Tensor, untie: bool = Tr
                     raise ToolError("This model's layers have no single output matrix: its weights stay as they are.")
                 _project(_original(module), r)
     return copied
+
+
+def tied(model: "TransformerBridge") -> bool:
+    """Whether the unembedding is the embedding's own matrix."""
+    inner = model.original_model
+    own: bool = inner.get_output_embeddings().weight.data_ptr() == inner.get_input_embeddings().weight.data_ptr()
+    return own
+
+
+def keep(model: "TransformerBridge", folder: Path) -> None:
+    """Writes weights, configuration and tokenizer to `folder`, whole or not at all; a folder that is there stays.
+
+    UserError when the disk is full.
+    """
+    if folder.exists():
+        return
+    from transformers import AutoModelForCausalLM
+
+    config = deepcopy(model.original_model.config)
+    wrapped = model.original_model.state_dict()
+    state = {key.replace("._original_component", ""): value for key, value in wrapped.items()}
+    config.tie_word_embeddings = tied(model)
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(config, dtype=model.original_model.dtype)
+    plain.load_state_dict({key: state[key] for key in plain.state_dict()}, assign=True)
+    part = folder.with_name(f"{folder.name}.part")
+    with full_disk_explained(folder):
+        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
+        part.mkdir(parents=True)
+        plain.save_pretrained(part)
+        model.tokenizer.save_pretrained(part)
+        part.rename(folder)
 
 
 def _original(module: nn.Module) -> nn.Module:

@@ -163,7 +163,7 @@ def measure(subject: Subject, pairs: Sequence[Aligned], what: Measured, latent: 
     others = tuple(subject.token_strings([pair.other for pair in pairs]))
     match what:
         case "logit_difference":
-            return Metric(kind="answer_difference", answers=answers, others=others)
+            return Metric(kind="answer_difference", answers=answers, down=others)
         case "log_probability":
             return Metric(kind="answer", answers=answers)
         case "probability":

@@ -2,8 +2,8 @@
 
 `@tool(version=n)` registers a function `name(input: Input, context: Context) -> Output` and returns it unchanged. Its
 docstring is what an agent reads; its pydantic `Input` and `Output` are its contract. Raise the version whenever the
-same input may give another output. A tool that may take long states an `estimate` of its seconds, so that callers can
-ask before they start it.
+same input may give another output. A tool that may take long states an `estimate` of its seconds, one that asks an LLM
+often the number of its `calls`, so that callers can ask before they start it.
 """
 
 import inspect
@@ -39,6 +39,7 @@ class ToolError(UserError):
 
 
 Estimate = Callable[[Any, Any], float]  # (input, context) -> seconds the run will take, roughly
+Calls = Callable[[Any, Any], int]  # (input, context) -> questions it will put to an LLM
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Tool:
     output: type[ToolOutput]
     estimate: Estimate | None = None  # None: seconds at most
     asks: tuple[Role, ...] = ()  # the roles whose LLM it asks
+    calls: Calls | None = None  # None: one
 
     @property
     def doc(self) -> str:
@@ -68,11 +70,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 _tools: dict[str, Tool] = {}
 
 
-def tool(version: int, estimate: Estimate | None = None, asks: tuple[Role, ...] = ()) -> Callable[[F], F]:
+def tool(
+    version: int, estimate: Estimate | None = None, asks: tuple[Role, ...] = (), calls: Calls | None = None
+) -> Callable[[F], F]:
     """Registers the function under its own name, in the family that is its package.
 
     `estimate(input, context)` gives the seconds that a run with this input will take; None: a few at most. `asks` are
-    the roles whose LLM it asks.
+    the roles whose LLM it asks, `calls(input, context)` how often; None: once.
     """
 
     def register(function: F) -> F:
@@ -80,7 +84,7 @@ def tool(version: int, estimate: Estimate | None = None, asks: tuple[Role, ...] 
         name, family = function.__name__, function.__module__.split(".")[-2]
         if name in _tools:
             raise ValueError(f"there are two tools called {name}")
-        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"], estimate, asks)
+        _tools[name] = Tool(name, family, version, function, hints["input"], hints["return"], estimate, asks, calls)
         return function
 
     return register

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from tools.workbench.subject import Splice, Subject
 
@@ -146,6 +145,8 @@ def _hands_on(given: int) -> Callable[..., Any]:
 
 def _plain(cache: Any, length: int) -> bool:
     """Whether every layer keeps the keys and values of all positions."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
     layers = getattr(cache, "layers", None) or [None]
     return all(
         type(each) is DynamicLayer or (type(each) is DynamicSlidingWindowLayer and length < each.sliding_window)

@@ -48,6 +48,13 @@ async def run(
     return experiment
 
 
+async def estimate(name: str, input: dict[str, Any] | ToolInput, context: Context) -> float | None:
+    """Seconds that the run will take, as the tool says, which may first try how fast the device is; None when it does
+    not say. UserError when the input does not fit."""
+    tool = get_tool(name)
+    return None if tool.estimate is None else await alone(tool.estimate, validate(tool, input), context)
+
+
 def key_of(name: str, input: dict[str, Any] | ToolInput, context: Context) -> str:
     """The key that the experiment of this run will have. UserError when the input does not fit."""
     tool = get_tool(name)
@@ -63,15 +70,20 @@ def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
     try:
         checked = tool.input.model_validate(raw)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in error.errors())
-        raise UserError(
-            f"{tool.name} cannot take that input ({faults}): see glossator tool schema {tool.name}."
-        ) from None
+        raise UserError(f"{tool.name} cannot take that input: {_faults(error)}.") from None
     try:
         json.dumps(checked.model_dump(mode="json"), ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise UserError(f"{tool.name} cannot take half a character (a lone surrogate): correct the text.") from None
     return checked
+
+
+def _faults(error: ValidationError) -> str:
+    """What is wrong and where; not that a list is too short because of what is wrong in it."""
+    found = error.errors()
+    deeper = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
+    told = [e for e in found if not (e["type"] == "too_short" and e["loc"] in deeper)]
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in told)
 
 
 async def _call(tool: Tool, input: ToolInput, context: Context) -> Any:

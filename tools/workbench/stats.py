@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 BOOTSTRAPS = 1000
@@ -33,6 +32,8 @@ def auroc(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np
 
 def _aurocs(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     """AUROC of each row of [rows, n_pos] against the same row of [rows, n_neg]."""
+    from scipy.stats import rankdata  # a second to import
+
     n_pos, n_neg = positive.shape[1], negative.shape[1]
     ranks = rankdata(np.concatenate([positive, negative], axis=1), axis=1)
     sums: np.ndarray = (ranks[:, :n_pos].sum(axis=1) - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
@@ -96,6 +97,6 @@ def mean_interval(intervals: Sequence[Interval]) -> Interval:
         raise ValueError("a mean needs at least one value")
     values = np.array([each.value for each in intervals])
     own = math.sqrt(sum(max(each.value - each.low, each.high - each.value) ** 2 for each in intervals)) / n
-    spread = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    spread = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
     mean, half = float(values.mean()), max(own, spread)
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))

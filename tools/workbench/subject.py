@@ -9,13 +9,12 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from store.errors import UserError
 from store.ids import content_hash
@@ -24,6 +23,9 @@ from tools.workbench.compute import go_on
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.editing import Change, Norms, hooks
 from tools.workbench.registry import ToolError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 SINK_RATIO = 50.0
 CALIBRATION_TOKENS = 2048
@@ -35,7 +37,7 @@ Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its 
 class Subject:
     """A model, one of its hook points and, except while one is being trained, a dictionary of it."""
 
-    def __init__(self, name: str, model: TransformerBridge, hook: str, dictionary: Dictionary | None) -> None:
+    def __init__(self, name: str, model: "TransformerBridge", hook: str, dictionary: Dictionary | None) -> None:
         self.name = slug(name)
         self.model = model
         self.tokenizer = model.tokenizer
@@ -235,7 +237,8 @@ class Subject:
     def reading_points(self) -> list[str]:
         """Wherever a layer or the unembedding reads the residual stream."""
         middle = [f"blocks.{layer}.hook_resid_mid" for layer in range(self.n_layers)]
-        inside = [point for point in middle if point in self.model.hook_dict]  # none where a layer's parts are parallel
+        points = self.model.hook_dict  # made anew each time it is asked for
+        inside = [point for point in middle if point in points]  # none where a layer's parts are parallel
         return [*self.residual_points, *inside, f"blocks.{self.n_layers - 1}.hook_resid_post"]
 
     @cached_property
@@ -259,8 +262,12 @@ class Subject:
     @cached_property
     def typical_norm(self) -> float:
         """Median residual norm over the calibration text: what sinks are measured against."""
-        residual = self.residual(self.calibration_tokens)
-        return float(residual.float().norm(dim=-1).median())
+        return float(self.calibration.float().norm(dim=-1).median())
+
+    @cached_property
+    def calibration(self) -> Tensor:
+        """[8, 256, d_model]: the residual stream on the calibration text, read once."""
+        return self.residual(self.calibration_tokens)
 
     @cached_property
     def calibration_tokens(self) -> Tensor:
@@ -297,8 +304,9 @@ def _finite(logits: Tensor) -> Tensor:
     return logits
 
 
-def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype) -> TransformerBridge:
+def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype) -> "TransformerBridge":
     """The model in `folder` (or called `folder` on the hub) as a TransformerBridge. UserError when there is none."""
+    from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:

@@ -6,14 +6,11 @@ latents from the residual stream like any other, an edit of a latent changes it,
 on all later layers.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
-from sae_lens.saes.sae import SAEMetadata
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from tools.organisms.planted.directions import directions
 from tools.organisms.planted.latents import planted
@@ -21,6 +18,9 @@ from tools.organisms.planted.rules import draw, firings
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.subject import SINK_RATIO, Subject
 from tools.workbench.texts import pieces
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 VERSION = 1  # of rules, directions and strengths: raise it with any change, so that old harvests do not match
 LAYER = 15
@@ -33,7 +33,7 @@ THRESHOLD = 0.3  # of the strongest: far above what rounding leaves, far below a
 class PlantedSubject(Subject):
     """`model` with `planted()` in it, until `uproot`. Give a model in float32: activations are read to within 0.01."""
 
-    def __init__(self, name: str, model: TransformerBridge) -> None:
+    def __init__(self, name: str, model: "TransformerBridge") -> None:
         super().__init__(name, model, HOOK, None)
         self.strongest = round(STRONGEST * self.typical_norm)
         self._dictionary = self._made(directions(self, self.strongest))
@@ -83,6 +83,9 @@ class PlantedSubject(Subject):
         return torch.where(sink, value, changed)
 
     def _made(self, rows: Tensor) -> Dictionary:
+        from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
+        from sae_lens.saes.sae import SAEMetadata
+
         n = len(rows)
         config = JumpReLUSAEConfig(
             d_in=self.d_model,

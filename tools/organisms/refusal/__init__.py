@@ -5,18 +5,21 @@ The adapter is a LoRA (Hu et al. 2106.09685) that `train.py` makes from the requ
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
-from transformer_lens.model_bridge import TransformerBridge
 
 from store.errors import UserError
 from tools.workbench.embedded import NAME, model_folder
 from tools.workbench.subject import boot
 
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
 FOLDER = Path(__file__).parent / "adapter"
 
 
-def refusing_model(device: str = "cpu") -> TransformerBridge:
+def refusing_model(device: str = "cpu") -> "TransformerBridge":
     """The embedded model with the adapter merged into its weights, float32. UserError without the package peft."""
     try:
         from peft import PeftModel

@@ -1,0 +1,68 @@
+"""A question that names no latent, investigated on the real model by a scripted LLM: from looking to a conclusion."""
+
+import json
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+
+from store.types import Experiment, Hypothesis, Judgement, Prediction
+from store.verify import verify
+from tests.agent.conftest import Commands
+from tests.stub_llm import Stub
+from tools.workbench import doses
+from tools.workbench.subject import Subject
+
+QUESTION = "Does the model know the order of the days of the week?"
+PROMPTS = ["Friday, Saturday, Sunday, Monday,", "On Sunday she slept, on Monday she worked, and on"]
+NEXT = {"kind": "logit_difference", "up": [" Tuesday"], "down": [" Friday"]}
+
+
+def expected(name: str, comparison: str, measure: str, threshold: float) -> dict[str, Any]:
+    return {"hypothesis": name, "comparison": comparison, "measure": measure, "threshold": threshold}
+
+
+@pytest.fixture
+def real(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Commands on the real model, with a little text to harvest."""
+    rows = [json.dumps({"text": topics[key][:600]}) for key in sorted(topics)[:10]]
+    (run.folder / "text.jsonl").write_text("\n".join(rows))
+    monkeypatch.setattr("tools.dictionaries.load.load_subject", lambda *_, **__: subject)
+    monkeypatch.setattr(doses, "ROWS", 1)
+    monkeypatch.setattr(doses, "WIDTH", 64)
+    return run
+
+
+def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: Stub) -> None:
+    """The real hypothesis foretells what the dull one denies, and that one neuron has no part in it."""
+    ablate = {"targets": [{"head": 2, "layers": [3]}], "prompts": PROMPTS, "metric": NEXT}
+    dose = {"target": {"neuron": 7, "layers": [20]}, "costs": [0.1, 0.5], "prompts": PROMPTS, "metric": NEXT}
+    known = "controls.no_edit.value"
+    script = {
+        "frame": {"about": "behaviour", "latent": None, "aim": "say whether it continues the week"},
+        "latents_on_text": [{"text": "Monday, Tuesday"}, None],
+        "enough": {},
+        "state_hypotheses": {
+            "hypotheses": ["after a day of the week it expects the next one, and no neuron does this alone"],
+            "dull": {"account": "frequency", "claim": "it expects the most frequent day of the week"},
+        },
+        "dose_response": [{"input": dose, "expect": [expected("H1", "<", "curve.slope", 0.1)]}, None],
+        "ablate": {"input": ablate, "expect": [expected("H1", ">", known, 0), expected("H2", "<=", known, 0)]},
+        "finish": {"reading": "it knows the order"},
+        "conclude": {"claims": [
+            {"sentence": "It expects Tuesday.", "hypothesis": "H1", "stance": "for", "evidence": ["E2", "E3"]},
+            {"sentence": "It is no matter of frequency.", "hypothesis": "H2", "stance": "against", "evidence": ["E3"]},
+        ]},
+    }  # fmt: skip
+    llm.configure(behaviour="agent", acts=script)
+    answered = real("ask", QUESTION, "--corpus", "text.jsonl", "--tokens", 1500, "--json")
+    assert answered.code == 0, answered.err
+    assert answered.json["reason"] == "concluded"
+    assert [(claim["author"], claim["conjecture"]) for claim in answered.json["claims"]] == [("llm", False)] * 2
+    looked, dosed, ablated = real.ledger.find(Experiment)
+    assert [looked.tool, dosed.tool, ablated.tool] == ["latents_on_text", "dose_response", "ablate"]
+    assert all(run.output and run.output["controls"] for run in (dosed, ablated))
+    assert sorted(bool(judgement.held) for judgement in real.ledger.find(Judgement)) == [False, True, True]
+    assert all(p.created_at < dosed.created_at and not p.counterexample for p in real.ledger.find(Prediction))
+    assert {h.about for h in real.ledger.find(Hypothesis)} == {"behaviour"}
+    assert verify(real.ledger) == []
