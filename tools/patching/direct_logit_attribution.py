@@ -1,7 +1,5 @@
 """What each part of the model itself adds to the logit of one answer over another."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -10,9 +8,11 @@ from torch import Tensor
 from tools.workbench.causal import interval, told
 from tools.workbench.components import Written, decompose, latents_write
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap, Named
 from tools.workbench.pairs import Aligned, Batch, Contrast, Dropped, aligned, batch
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sitemap import labels
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, readout
 
@@ -94,7 +94,14 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: four readings of the clean prompts, heads told by source."""
+    pairs = aligned(context.subject, input, context.seed)
+    own = pace(context.subject)
+    return 5 * (own.start + own.token * sum(len(pair.clean) for pair in pairs.kept))
+
+
+@tool(version=1, estimate=estimate)
 def direct_logit_attribution(input: Input, context: Context) -> Output:
     """Splits a logit difference into what the embedding, each head, each MLP and each latent add to it themselves.
 
@@ -113,11 +120,11 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
             f"The parts of {subject.name} miss its logits by {off:.2g}, as they do where outputs are normalised or "
             "logits capped after the parts: patch it instead."
         )
-    labels, values = found.named()
+    names, values = found.named()
     beside = corrupted.named()[1].mean(0)
     means = values.mean(0)
     order = means.abs().argsort(descending=True).tolist()[: input.n_top]
-    top = tuple(_part(labels[i], values[:, i], float(beside[i])) for i in order)
+    top = tuple(_part(names[i], values[:, i], float(beside[i])) for i in order)
     measured = found.measured.cpu().numpy()
     low, high = interval(measured)
     controls = Controls(
@@ -218,13 +225,7 @@ def _sources(subject: Subject, first: Aligned, written: Written) -> HeatMap:
     order = strength.abs().flatten().argsort(descending=True)[:SOURCES].tolist()
     heads = [divmod(index, strength.shape[1]) for index in order]
     values = torch.stack([written.sources[:, layer, head].mean(0) for layer, head in heads])
-    return HeatMap.of([f"L{layer}H{head}" for layer, head in heads], places(subject, first), values)
-
-
-def places(subject: Subject, pair: Aligned) -> Sequence[str]:
-    """The clean prompt's tokens, with their roles."""
-    roles = {position: f" {role}" for role, position in pair.roles}
-    return [token + roles.get(position, "") for position, token in enumerate(subject.token_strings(pair.clean))]
+    return HeatMap.of([f"L{layer}H{head}" for layer, head in heads], labels(subject, first), values)
 
 
 def _latents(subject: Subject, tokens: Tensor, found: Attributed, n: int) -> Latents | None:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap
 from tools.workbench.gradients import clusters, cosines, exchanged, loss_gradients, separation
 from tools.workbench.metrics import alike, encode
@@ -61,11 +62,10 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: a forward and a backward pass over every token's context, and over four times as many to draw from."""
-    weights = sum(parameter.numel() for parameter in context.subject.model.original_model.parameters())
-    passes = 6 * len(input.texts) or 14 * input.tokens
-    seconds: float = passes * BEFORE * weights / (5e12 if context.subject.device.type == "cuda" else 3e10)
-    return seconds
+    """Seconds: a forward and a backward pass over every token's context, and one over four times as many to draw
+    from."""
+    own = pace(context.subject)
+    return own.start * (2 * len(input.texts) or 10) + own.token * BEFORE * (4 * len(input.texts) or 8 * input.tokens)
 
 
 @tool(version=1, estimate=estimate)

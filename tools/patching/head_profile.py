@@ -10,6 +10,7 @@ from torch import Tensor
 from tools.workbench.circuits import copying, succession
 from tools.workbench.components import check_head
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.detectors import Head, Name, loss_on_repeats, on_names, on_repeats
 from tools.workbench.figures import HeatMap, Named
 from tools.workbench.pairs import Contrast, aligned, batch
@@ -102,10 +103,9 @@ class Detector:
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: some twelve forward passes of 300 tokens."""
-    weights = sum(parameter.numel() for parameter in context.subject.model.original_model.parameters())
-    seconds: float = 12 * 300 * 2 * weights / (5e12 if context.subject.device.type == "cuda" else 2e10)
-    return seconds
+    """Seconds: some twenty passes, and what weights alone tell, which costs as much as half of their tokens."""
+    own = pace(context.subject)
+    return 20 * own.start + (5000 if input.ablate else 3000) * own.token
 
 
 @tool(version=1, estimate=estimate)
