@@ -1,7 +1,5 @@
 """What each part of the model itself adds to the logit of one answer over another."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -10,9 +8,11 @@ from torch import Tensor
 from tools.workbench.causal import interval, told
 from tools.workbench.components import Written, decompose, latents_write
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap, Named
-from tools.workbench.pairs import Aligned, Contrast, Dropped, aligned, batch
+from tools.workbench.pairs import Aligned, Batch, Contrast, Dropped, aligned, batch
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sitemap import labels
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, readout
 
@@ -66,11 +66,12 @@ class Latents(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """corrupted: the logit difference where the cause is replaced. random_answers: the largest part, taken in the same
-    way, where two tokens drawn at random stand in for the answers. off: logits that the sum misses at most."""
+    """corrupted: the logit difference where the cause is replaced. exchanged_answers: the largest part, taken in the
+    same way, for the answers of another pair (for one pair: for two tokens drawn at random). off: logits that the sum
+    misses at most."""
 
     corrupted: float
-    random_answers: float
+    exchanged_answers: float
     off: float
 
 
@@ -93,7 +94,14 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: four readings of the clean prompts, heads told by source."""
+    pairs = aligned(context.subject, input, context.seed)
+    own = pace(context.subject)
+    return 5 * (own.start + own.token * sum(len(pair.clean) for pair in pairs.kept))
+
+
+@tool(version=1, estimate=estimate)
 def direct_logit_attribution(input: Input, context: Context) -> Output:
     """Splits a logit difference into what the embedding, each head, each MLP and each latent add to it themselves.
 
@@ -103,28 +111,25 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     subject = context.subject
     pairs = aligned(subject, input, context.seed).same_places(subject)
     own = batch(pairs.kept)
-    drawn = context.rng("direct_logit_attribution", len(pairs.kept)).integers(
-        subject.model.unembed.W_U.shape[1], size=2
-    )
     found = attribute(subject, own.clean, own.answer, own.other)
     corrupted = attribute(subject, own.corrupted, own.answer, own.other)
-    random = attribute(subject, own.clean, *(torch.full_like(own.answer, int(token)) for token in drawn))
+    exchanged = attribute(subject, own.clean, *_exchanged(context, own))
     off = float((found.sum - found.measured).abs().max())
     if off > ROUNDING.get(subject.dtype, ROUGHLY):
         raise ToolError(
             f"The parts of {subject.name} miss its logits by {off:.2g}, as they do where outputs are normalised or "
             "logits capped after the parts: patch it instead."
         )
-    labels, values = found.named()
+    names, values = found.named()
     beside = corrupted.named()[1].mean(0)
     means = values.mean(0)
     order = means.abs().argsort(descending=True).tolist()[: input.n_top]
-    top = tuple(_part(labels[i], values[:, i], float(beside[i])) for i in order)
+    top = tuple(_part(names[i], values[:, i], float(beside[i])) for i in order)
     measured = found.measured.cpu().numpy()
     low, high = interval(measured)
     controls = Controls(
         corrupted=float(corrupted.measured.mean()),
-        random_answers=float(random.named()[1].mean(0).abs().max()),
+        exchanged_answers=float(exchanged.named()[1].mean(0).abs().max()),
         off=off,
     )
     written = found.written
@@ -139,8 +144,8 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
         + ", ".join(f"{name} {float(value):+.2f}" for name, value in kinds.items())
         + "; the largest parts are "
         + ", ".join(f"{part.label} {part.value:+.2f}" for part in top[:5])
-        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for random answers the "
-        f"largest is {controls.random_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
+        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for exchanged answers "
+        f"the largest is {controls.exchanged_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
     )
     return Output(
         pairs=len(measured),
@@ -157,6 +162,15 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
         dropped=pairs.dropped,
         verdict=verdict,
     )
+
+
+def _exchanged(context: Context, own: Batch) -> tuple[Tensor, Tensor]:
+    """int64[n] each: the answers of the pair before; two random tokens where there is but one pair."""
+    if len(own.answer) > 1:
+        return own.answer.roll(1), own.other.roll(1)
+    rng = context.rng("direct_logit_attribution")
+    drawn = rng.choice(int(context.subject.model.cfg.d_vocab), 2, replace=False)
+    return torch.tensor([int(drawn[0])]), torch.tensor([int(drawn[1])])
 
 
 class Attributed:
@@ -211,13 +225,7 @@ def _sources(subject: Subject, first: Aligned, written: Written) -> HeatMap:
     order = strength.abs().flatten().argsort(descending=True)[:SOURCES].tolist()
     heads = [divmod(index, strength.shape[1]) for index in order]
     values = torch.stack([written.sources[:, layer, head].mean(0) for layer, head in heads])
-    return HeatMap.of([f"L{layer}H{head}" for layer, head in heads], places(subject, first), values)
-
-
-def places(subject: Subject, pair: Aligned) -> Sequence[str]:
-    """The clean prompt's tokens, with their roles."""
-    roles = {position: f" {role}" for role, position in pair.roles}
-    return [token + roles.get(position, "") for position, token in enumerate(subject.token_strings(pair.clean))]
+    return HeatMap.of([f"L{layer}H{head}" for layer, head in heads], labels(subject, first), values)
 
 
 def _latents(subject: Subject, tokens: Tensor, found: Attributed, n: int) -> Latents | None:

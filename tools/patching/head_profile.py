@@ -10,6 +10,7 @@ from torch import Tensor
 from tools.workbench.circuits import copying, succession
 from tools.workbench.components import check_head
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.detectors import Head, Name, loss_on_repeats, on_names, on_repeats
 from tools.workbench.figures import HeatMap, Named
 from tools.workbench.pairs import Contrast, aligned, batch
@@ -38,8 +39,8 @@ class Input(ToolInput):
 
 
 class Kind(ToolOutput):
-    """A detector: what its score is, from what score on a head is of this kind, the score that stands for chance (the
-    highest over all heads), the best head and how many pass."""
+    """A detector: what its score is, from what score on a head is of this kind, the best head, its score and the one
+    that stands for chance there, and how many pass."""
 
     label: str
     score: str
@@ -95,17 +96,16 @@ class Output(ToolOutput):
 
 
 class Detector:
-    """One kind of head. scores, passes: [layers, heads]."""
+    """One kind of head. scores, baseline (by chance), passes: [layers, heads]."""
 
-    def __init__(self, score: str, threshold: float, scores: Tensor, baseline: float, passes: Tensor) -> None:
+    def __init__(self, score: str, threshold: float, scores: Tensor, baseline: Tensor, passes: Tensor) -> None:
         self.score, self.threshold, self.scores, self.baseline, self.passes = score, threshold, scores, baseline, passes
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: some twelve forward passes of 300 tokens."""
-    weights = sum(parameter.numel() for parameter in context.subject.model.original_model.parameters())
-    seconds: float = 12 * 300 * 2 * weights / (5e12 if context.subject.device.type == "cuda" else 2e10)
-    return seconds
+    """Seconds: some twenty passes, and what weights alone tell, which costs as much as half of their tokens."""
+    own = pace(context.subject)
+    return 20 * own.start + (5000 if input.ablate else 3000) * own.token
 
 
 @tool(version=1, estimate=estimate)
@@ -164,9 +164,8 @@ def detect(context: Context) -> dict[str, Detector]:
     found = {}
     for name, seen in on_repeats(subject, rng).items():
         threshold = SINKS if name == "sink" else ATTENDS
-        baseline = seen.baseline if name != "sink" else torch.full_like(seen.paid, 0)
-        passes = (seen.paid >= threshold) & (seen.paid >= CLEAR * baseline)
-        found[name] = Detector("attention on random tokens", threshold, seen.paid, float(seen.baseline.max()), passes)
+        passes = (seen.paid >= threshold) & (seen.paid >= CLEAR * seen.baseline)
+        found[name] = Detector("attention on random tokens", threshold, seen.paid, seen.baseline, passes)
     pairs = aligned(subject, Contrast(template="ioi", n=PAIRS, pairs=()), context.seed).same_places(subject)
     names = on_names(subject, batch(pairs.kept), rng)
     copied = copying(subject)
@@ -174,18 +173,22 @@ def detect(context: Context) -> dict[str, Detector]:
     moves = (mover.attention.paid >= MOVES) & (mover.attention.paid >= CLEAR * mover.attention.baseline)
     moves &= (mover.added >= MOVES) & (copied > COPIES)
     found["name mover"] = Detector(
-        "attention to the indirect object", MOVES, mover.attention.paid, float(mover.attention.baseline.max()), moves
+        "attention to the indirect object", MOVES, mover.attention.paid, mover.attention.baseline, moves
     )
     lowers = sum(_lowers(name) for name in names.values()).bool() & (copied <= SUPPRESSES)  # type: ignore[union-attr]
     found["copy suppression"] = Detector(
-        "1 - share of tokens that the token read is raised above", 1 - SUPPRESSES, 1 - copied, 0.5, lowers
+        "1 - share of tokens that the token read is raised above",
+        1 - SUPPRESSES,
+        1 - copied,
+        torch.full_like(copied, 0.5),
+        lowers,
     )
     follows, chance = succession(subject), torch.stack([succession(subject, step) for step in (2, 3)])
     found["succession"] = Detector(
         "share of series whose next member is raised most",
         SUCCEEDS,
         follows,
-        float(chance.max()),
+        chance.amax(0),
         (follows >= SUCCEEDS) & (follows >= CLEAR * chance.amax(0)),
     )
     return found
@@ -212,7 +215,7 @@ def _kind(name: str, detector: Detector) -> Kind:
         label=name,
         score=detector.score,
         threshold=detector.threshold,
-        baseline=detector.baseline,
+        baseline=float(detector.baseline[layer, head]),
         best=f"L{layer}H{head}",
         value=float(detector.scores[layer, head]),
         passing=int(detector.passes.sum()),

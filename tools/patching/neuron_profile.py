@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.figures import Named
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.unembed import random_direction
@@ -23,7 +24,7 @@ from tools.workbench.vocabulary import (
 
 RANDOMS = 6  # neurons, and directions, drawn at random
 UNREAD = 4.0  # times chance
-NORM_SHARE = 0.1  # of the effect on the loss
+NORM_SHARE = 0.15  # of the effect on the loss
 FREQUENCY = 0.3  # correlation
 PEAKED = 10.0  # kurtosis
 WINDOWS = 2000  # of the harvest, for token frequencies
@@ -90,9 +91,9 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: mostly one softmax of 200 tokens for each neuron, twice."""
+    """Seconds: the layer's weights cost as much as some 800 tokens, a neuron's two softmaxes as 60."""
     neurons = RANDOMS + (len(input.neurons) or 3 * input.n)
-    return 5 + neurons * (0.05 if context.subject.device.type == "cuda" else 0.7)
+    return (800 + 60 * neurons) * pace(context.subject).token
 
 
 @tool(version=1, estimate=estimate)

@@ -10,6 +10,7 @@ from torch import Tensor
 from store.errors import UserError
 from tools.workbench import embedded
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.figures import Named
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.sites import point
@@ -17,7 +18,7 @@ from tools.workbench.subject import Subject, boot
 from tools.workbench.vocabulary import excess_correlation
 
 UNIVERSAL = 0.5  # excess correlation from which a neuron counts as shared
-TOKENS = 8  # rows of calibration text
+LOADING = 10  # seconds
 
 
 class Input(ToolInput):
@@ -50,7 +51,13 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: the other model's loading, and a reading of the text by both up to the layer."""
+    depth = (input.layer + 1) / context.subject.n_layers
+    return LOADING + 2 * depth * context.subject.calibration_tokens.numel() * pace(context.subject).token
+
+
+@tool(version=1, estimate=estimate)
 def universal_neurons(input: Input, context: Context) -> Output:
     """Compares two models neuron by neuron: which activate on the same tokens, beyond what any rotation of them would?
 
@@ -61,7 +68,7 @@ def universal_neurons(input: Input, context: Context) -> Output:
     point(subject, "neuron", input.layer)
     other = _other(subject, input.other)
     layers = input.other_layers or (round(input.layer * (other.n_layers - 1) / max(1, subject.n_layers - 1)),)
-    tokens = subject.calibration_tokens[:TOKENS]
+    tokens = subject.calibration_tokens
     own = _neurons(subject, input.layer, tokens)
     theirs = torch.cat([_neurons(other, layer, tokens) for layer in layers], dim=1)
     rng = context.rng("universal_neurons", *layers)

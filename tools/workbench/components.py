@@ -77,6 +77,27 @@ class Written:
         return Written(*((part.movedim(0, -1) / scale).movedim(-1, 0) for part in parts))
 
 
+def look_at_heads(
+    subject: Subject, layer: int, readout: Tensor, heads: Tensor, sources: Tensor, position: int = -1
+) -> list[Splice]:
+    """Looks that fill `heads` [n, heads] with the heads' outputs z at a position times `readout` [n, heads, d_head],
+    and `sources` [n, heads, s] with the same by the token that is read: the pattern times the values."""
+    seen: list[Tensor] = []
+
+    def v(value: Tensor) -> None:
+        each = spread(subject, read(subject, "v", value), 2).double()
+        seen.append(torch.einsum("nshe,nhe->nhs", each, readout))
+
+    def pattern(value: Tensor) -> None:
+        sources.copy_(read(subject, "pattern", value)[:, :, position].double() * seen.pop())
+
+    def z(value: Tensor) -> None:
+        heads.copy_((read(subject, "z", value)[:, position].double() * readout).sum(-1))
+
+    places = (point(subject, "v", layer), point(subject, "pattern", layer), point(subject, "z", layer))
+    return list(zip(places, (v, pattern, z), strict=True))
+
+
 def decompose(
     subject: Subject,
     tokens: Tensor,
@@ -104,24 +125,13 @@ def decompose(
         embed.copy_(along(value))
 
     def attention(layer: int) -> list[Splice]:
-        readout = torch.einsum("hed,nd->nhe", weights(subject, layer).o.double(), direction)
-        seen: list[Tensor] = []
-
-        def z(value: Tensor) -> None:
-            heads[:, layer] = (read(subject, "z", value)[:, position].double() * readout).sum(-1)
-
-        def v(value: Tensor) -> None:
-            each = spread(subject, read(subject, "v", value), 2).double()
-            seen.append(torch.einsum("nshe,nhe->nhs", each, readout))
-
-        def pattern(value: Tensor) -> None:
-            sources[:, layer] = read(subject, "pattern", value)[:, :, position].double() * seen.pop()
+        outputs = torch.einsum("hed,nd->nhe", weights(subject, layer).o.double(), direction)
 
         def out(value: Tensor) -> None:
             biases[:, layer] = along(value) - heads[:, layer].sum(-1)
 
-        hooks = {"v": v, "pattern": pattern, "z": z, "attn_out": out}
-        return [(point(subject, kind, layer), function) for kind, function in hooks.items()]  # type: ignore[arg-type]
+        looks = look_at_heads(subject, layer, outputs, heads[:, layer], sources[:, layer], position)
+        return [*looks, (point(subject, "attn_out", layer), out)]
 
     def mlp(layer: int) -> Splice:
         def out(value: Tensor) -> None:
