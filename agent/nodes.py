@@ -43,6 +43,7 @@ from tools.workbench.templates import fitting
 
 EXAMPLES = "top_examples"
 OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
+PAIRS = 4  # of prompts, which a behaviour is looked at on
 LOCALISING: dict[str, dict[str, Any]] = {  # and at a behaviour that pairs of prompts show
     "contrast_pairs": {},
     "attribution_patching": {"site": "z"},
@@ -63,7 +64,7 @@ async def frame(case: Case, lab: Lab) -> None:
     template = None if named else fitting(case.question)
     if template:
         framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
-        case.contrast = {"template": template}
+        case.contrast = {"template": template, "n": PAIRS}
         looks = LOCALISING.items()
         case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks]
     elif lab.native or len(set(named)) != 1:

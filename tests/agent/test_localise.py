@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 from xml.etree import ElementTree

@@ -15,6 +15,7 @@ from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
 
+DRAWN = 40  # edges of a picture, the strongest
 RANDOMS = 3  # random circuits of as many edges
 ORDER = "receivers from the logits backwards, senders from the latest to the earliest"
 LICENCE = (
@@ -64,6 +65,7 @@ class Output(ToolOutput):
     clear: bool
     licence: str
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -139,6 +141,16 @@ def acdc(input: Input, context: Context) -> Output:
         )
         + f". {LICENCE}"
     )
+    names = [graph.edge(*place) for place in kept]
+    strengths = zip(names, (float(scores[place]) / len(own) for place in kept), strict=True)
+    strongest = sorted(strengths, key=lambda each: -each[1])[:DRAWN]
+    controls = Controls(nothing=nothing, everything=1.0, random=tuple(random))
+    picture = Picture(
+        f"ACDC, {len(own)} pairs, threshold {input.tau:g}: {len(strongest)} of {len(kept)} edges kept",
+        circuit(strongest),
+        "size of the estimated change when corrupted",
+        f"Faithfulness of those kept {mine:.2f}, of random circuits {', '.join(f'{each:.2f}' for each in random)}.",
+    )
     return Output(
         metric=metric.words,
         pairs=len(own),
@@ -147,12 +159,13 @@ def acdc(input: Input, context: Context) -> Output:
         candidates=len(order),
         decided=found.decided,
         tests=found.tests,
-        kept=tuple(graph.edge(*place) for place in kept),
+        kept=tuple(names),
         value=found.value,
         faithfulness=mine if done else None,
-        controls=Controls(nothing=nothing, everything=1.0, random=tuple(random)),
+        controls=controls,
         clear=clear,
         licence=LICENCE,
         dropped=pairs.dropped,
+        pictures=draw(context, "acdc", input, circuit=picture if strongest else None),
         verdict=verdict,
     )

@@ -11,6 +11,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap, Named
 from tools.workbench.pairs import Aligned, Batch, Contrast, Dropped, aligned, batch
+from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sitemap import labels
 from tools.workbench.subject import Subject
@@ -91,6 +92,7 @@ class Output(ToolOutput):
     controls: Controls
     licence: str
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -147,6 +149,10 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
         + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for exchanged answers "
         f"the largest is {controls.exchanged_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
     )
+    heads, sources = HeatMap.by_head(written.heads.mean(0)), _sources(subject, pairs.kept[0], written)
+    title = f"Direct logit attribution, {len(measured)} prompts, answer less other {measured.mean():+.2f}"
+    told_controls = controls_said(controls)
+    largest = Bars(tuple(Bar(part.label, part.value, part.low, part.high) for part in top))
     return Output(
         pairs=len(measured),
         logit_difference=float(measured.mean()),
@@ -154,12 +160,20 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
         high=high,
         kinds=tuple(Named(label=name, value=float(value)) for name, value in kinds.items()),
         top=top,
-        heads=HeatMap.by_head(written.heads.mean(0)),
-        sources=_sources(subject, pairs.kept[0], written),
+        heads=heads,
+        sources=sources,
         latents=_latents(subject, own.clean, found, input.n_top),
         controls=controls,
         licence=LICENCE,
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "direct_logit_attribution",
+            input,
+            heads=Picture(f"{title}; heads", heads, "logits added", told_controls),
+            sources=Picture(f"{title}; by the token read", sources, "logits added", told_controls),
+            parts=Picture(f"{title}; the largest parts", largest, "logits added", told_controls),
+        ),
         verdict=verdict,
     )
 

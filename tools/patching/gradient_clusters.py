@@ -10,8 +10,8 @@ from torch import Tensor
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap
-from tools.workbench.quanta import clusters, cosines, exchanged, loss_gradients, separation
 from tools.workbench.metrics import alike, encode
+from tools.workbench.quanta import clusters, cosines, exchanged, loss_gradients, separation
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 

@@ -10,11 +10,12 @@ from pydantic import Field
 from tools.workbench.causal import said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges
+from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY, Progress, share
+from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import direct_effects, whole_effect
-from tools.workbench.sitemap import HeatMap
 from tools.workbench.sweeps import seconds
 
 TOP = 12  # paths that are told one by one
@@ -76,6 +77,7 @@ class Output(ToolOutput):
     licence: str
     warnings: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -157,6 +159,9 @@ def path_patching(input: Input, context: Context) -> Output:
         f"{told(controls.other or 0, None, None, '')} on average: {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {each}" for each in warned)
     )
+    map = _map(sizes, subject.n_heads) if nodes == heads and not input.senders else None
+    title = f"Path patching, {len(own)} pairs, to {', '.join(input.receivers)}: {metric.words}"
+    scale = "change of the metric" if undefined else "share of the gap: 0 as clean, 1 as corrupted"
     return Output(
         metric=metric.words,
         receivers=tuple(dict.fromkeys(input.receivers)),
@@ -165,12 +170,18 @@ def path_patching(input: Input, context: Context) -> Output:
         clean=float(own.mean()),
         corrupted=float(theirs.mean()),
         top=tuple(top),
-        map=_map(sizes, subject.n_heads) if nodes == heads and not input.senders else None,
+        map=map,
         controls=controls,
         clear=clear,
         licence=LICENCE,
         warnings=tuple(warned),
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "path_patching",
+            input,
+            map=Picture(title, map, scale, controls_said(controls)) if map else None,
+        ),
         verdict=verdict,
     )
 
@@ -205,6 +216,6 @@ def _map(sizes: np.ndarray, heads: int) -> HeatMap:
     table = sizes.reshape(-1, heads)
     return HeatMap(
         rows=tuple(f"L{layer}" for layer in range(len(table))),
-        columns=tuple(map(str, range(heads))),
+        columns=tuple(f"H{head}" for head in range(heads)),
         values=tuple(tuple(row) for row in table.tolist()),
     )
