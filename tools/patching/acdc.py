@@ -11,6 +11,7 @@ from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, run_edges, without
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
+from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
