@@ -39,9 +39,16 @@ from store.errors import UserError
 from store.types import Experiment, Hypothesis, Judgement, Prediction, now
 from tools.workbench.registry import get_tool
 from tools.workbench.run import key_of
+from tools.workbench.templates import fitting
 
 EXAMPLES = "top_examples"
 OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
+PAIRS = 4  # of prompts, which a behaviour is looked at on
+LOCALISING: dict[str, dict[str, Any]] = {  # and at a behaviour that pairs of prompts show
+    "contrast_pairs": {},
+    "attribution_patching": {"site": "z"},
+    "head_profile": {},
+}
 LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around; a small one looks at texts only
 SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
@@ -54,7 +61,13 @@ M = TypeVar("M", bound=Form)
 async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
     named = [int(number) for number in NAMED.findall(case.question)]
-    if lab.native or len(set(named)) != 1:
+    template = None if named else fitting(case.question)
+    if template:
+        framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
+        case.contrast = {"template": template, "n": PAIRS}
+        looks = LOCALISING.items()
+        case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks]
+    elif lab.native or len(set(named)) != 1:
         choice = await lab.ask(case, [form("frame", Frame, case)])
         if choice is None or (given := filled(case, choice.acts[0], "frame", Frame)) is None:
             return
@@ -87,7 +100,7 @@ async def observe(case: Case, lab: Lab) -> None:
         except NotRun as refusal:
             case.stumble(str(refusal))
         return
-    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None else 0):
+    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None and not case.contrast else 0):
         case.goes("hypothesise")
         return
     menu = looking(case, not lab.native)

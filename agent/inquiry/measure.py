@@ -9,6 +9,7 @@ from langgraph.types import interrupt
 from agent.inquiry.brief import brief
 from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.lab import LIMIT_NAMES, Lab
+from agent.inquiry.menu import takes_pairs
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from prompts.pricing import dollars
@@ -26,6 +27,8 @@ def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datet
     tool = get_tool(name)
     if "latent" in tool.input.model_fields and case.latent is not None:
         input = {"latent": case.latent, **input}
+    if case.contrast and takes_pairs(tool) and not (input.get("template") or input.get("pairs")):
+        input = {**input, **case.contrast}
     valid = validate(tool, input)
     index = getattr(valid, "latent", None)
     if isinstance(index, int):

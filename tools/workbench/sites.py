@@ -63,16 +63,17 @@ class Site:
     def at(self) -> At:
         return self.kind, self.layer
 
+    @property
+    def unit(self) -> str:
+        """H3, KV1, N200 or F41; "" where it is all of them."""
+        if self.index is None:
+            return ""
+        letter = {"neuron": "N", "latent": "F", "k": "KV", "v": "KV"}.get(self.kind, "H")
+        return f"{letter}{self.index}"
+
     def __str__(self) -> str:
-        unit = (
-            ""
-            if self.index is None
-            else {"neuron": f"N{self.index}", "latent": f"F{self.index}"}.get(
-                self.kind, f"{'KV' if self.kind in ('k', 'v') else 'H'}{self.index}"
-            )
-        )
         at = "" if self.position is None else f" @ {self.position}"
-        return f"L{self.layer}{unit} {self.kind}{at}"
+        return f"L{self.layer}{self.unit} {self.kind}{at}"
 
 
 def point(subject: Subject, kind: Kind, layer: int) -> str:

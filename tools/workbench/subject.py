@@ -106,11 +106,12 @@ class Subject:
         return strings
 
     def residual(self, tokens: Tensor) -> Tensor:
-        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must.
+        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must. Heads' outputs are
+        laid side by side: [b, s, heads * d_head].
 
         tokens: int64[b, s], padded on the right with anything (attention is causal).
         """
-        return self.value_at(self.hook, tokens)
+        return self.value_at(self.hook, tokens).flatten(2)
 
     def value_at(self, hook: str, tokens: Tensor, changes: Sequence[Change] = ()) -> Tensor:
         """[b, s, ...] at any hook point, with the changes made up to it; the model runs no further than it must."""
