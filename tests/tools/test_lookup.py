@@ -226,7 +226,9 @@ def test_minimal_pairs_have_other_latents_as_controls(context: Context) -> None:
     output = call("minimal_pairs", context, latent=COLOUR, pairs=[pair("ba red cat da", "red", "blue")]).model_dump()
     assert output["separated"] == 0.0
     assert output["controls"]["other_latents"] >= 2  # at least the animals' and the dense one
-    both = call("minimal_pairs", context, latent=COLOUR, pairs=[pair("ba be red cat da do", "red cat", "ba be")]).model_dump()
+    both = call(
+        "minimal_pairs", context, latent=COLOUR, pairs=[pair("ba be red cat da do", "red cat", "ba be")]
+    ).model_dump()
     assert 0 < both["controls"]["separated"] < 1  # the animals' latent sees that, too; the dense one does not
 
 
