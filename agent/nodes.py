@@ -5,12 +5,12 @@ for what it may not do (test before predicting, overrule a verdict) there is no 
 """
 
 import json
-import re
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from agent.inquiry.events import HypothesisStated, Judged, PredictionRegistered
+from agent.inquiry.investigable import named_latents
 from agent.inquiry.lab import Lab
 from agent.inquiry.measure import NotRun, already, checked, measure
 from agent.inquiry.menu import (
@@ -53,14 +53,13 @@ LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking 
 SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
 SMALL_ASKS = 3  # of a small LLM
-NAMED = re.compile(r"\b(?:latents?|features?)\s+#?(\d+)", re.IGNORECASE)
 
 M = TypeVar("M", bound=Form)
 
 
 async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
-    named = [int(number) for number in NAMED.findall(case.question)]
+    named = named_latents(case.question)
     template = None if named else fitting(case.question)
     if template:
         framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
@@ -74,18 +73,13 @@ async def frame(case: Case, lab: Lab) -> None:
         framed = given
     else:
         framed = Frame(about="latent", latent=named[0], aim="say what it does")
-    if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
+    if framed.about == "latent" and framed.latent not in named:
         case.stumble(
             f"The question names {f'latent {named[0]}' if named else 'no latent'}: "
             f"frame it as {f'about latent {named[0]}' if named else 'about behaviour'}."
         )
         return
-    if framed.about == "latent" and framed.latent is not None:
-        try:
-            lab.context.subject.check_latent(framed.latent)
-        except UserError as error:
-            case.stumble(str(error))
-            return
+    if framed.about == "latent":
         case.latent = framed.latent
         case.queue = [checked(case, name, {}, "the opening look", case.began, lab) for name in OPENING]
     case.aim = framed.aim
