@@ -11,6 +11,7 @@ from store.ledger import Ledger
 from tests.tools.tiny import ANSWER, CONSTANT, COUNT, MANY, OUT, gate, tiny
 from tools.workbench.attribution import estimated
 from tools.workbench.context import Context
+from tools.workbench.directions import Direction
 from tools.workbench.gradients import Graph
 from tools.workbench.metrics import Metric
 from tools.workbench.pairs import Batch, Contrast, aligned, batch, measure
@@ -20,7 +21,7 @@ from tools.workbench.sites import Kind, Site, sweep
 from tools.workbench.subject import Subject
 from tools.workbench.verifying import by_chance, missed_at_most, rank_correlation
 
-DIFFERENCE = Metric(kind="answer_difference", answers=("a",), others=("b",))
+DIFFERENCE = Metric(kind="answer_difference", answers=("a",), down=("b",))
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +178,25 @@ def test_what_cannot_be_attributed_is_said(context: Context) -> None:
                                                           "positions": "all"}, context))  # fmt: skip
     assert experiment.error is not None
     assert "activation_patching" in experiment.error
+
+
+def test_a_direction_is_checked_for_illusion(context: Context) -> None:
+    """Along a pair's own difference the exchange is that of the whole activation; a random direction does little."""
+    subject = context.subject
+    kept = aligned(subject, Contrast(template="ioi", n=1)).kept
+    hook = subject.residual_points[24]
+    clean, corrupted = (
+        subject.value_at(hook, torch.tensor([tokens]))[0, -1] for tokens in (kept[0].clean, kept[0].corrupted)
+    )
+    difference = clean - corrupted
+    vector = (difference / difference.norm()).float().cpu()
+    name = context.directions.save(Direction(vector=vector, model=subject.name, hook=hook, method="test"))
+    pair = {"clean": "".join(subject.token_strings(kept[0].clean[1:])),
+            "corrupted": "".join(subject.token_strings(kept[0].corrupted[1:]))}  # fmt: skip
+    pair |= dict(zip(("answer", "other"), subject.token_strings([kept[0].answer, kept[0].other]), strict=True))
+    found = call("subspace_check", context, pairs=[pair], direction=name)
+    assert found["check"]["direction"] == pytest.approx(found["check"]["full"], rel=1e-3)  # all of this pair's change
+    assert found["controls"]["random_direction"] < 0.2 * found["check"]["direction"]
+    assert not found["suspect"]
+    refused = asyncio.run(run("subspace_check", {"pairs": [pair], "direction": name, "layer": 30}, context))
+    assert "layers 0 to 29" in str(refused.error)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tools.workbench.causal import interval, said, stands_clear, told
 from tools.workbench.context import Context
-from tools.workbench.edges import Edges, Graph, gap_of, run_edges
+from tools.workbench.edges import Edges, gap_of, run_edges
+from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Bar, Bars, Picture, draw
@@ -191,7 +192,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     )
 
 
-def _always(graph: Graph, exists: Tensor, input: Input) -> Tensor:
+def _always(graph: Nodes, exists: Tensor, input: Input) -> Tensor:
     """The edges that are kept whatever the circuit."""
     kept = torch.zeros_like(exists)
     if input.nodes:
@@ -210,7 +211,7 @@ def _element(exists: Tensor, place: int | tuple[int, int]) -> Tensor:
     return mask
 
 
-def _random(graph: Graph, exists: Tensor, input: Input, size: int, rng: np.random.Generator) -> list[list[Tensor]]:
+def _random(graph: Nodes, exists: Tensor, input: Input, size: int, rng: np.random.Generator) -> list[list[Tensor]]:
     """Random circuits of as many parts of the same kind."""
     if not input.nodes:
         edges = exists.nonzero().tolist()

@@ -10,8 +10,9 @@ from torch import Tensor
 from tools.workbench.causal import interval, said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
-from tools.workbench.edges import Edges, Graph, gap_of, only, run_edges, without
+from tools.workbench.edges import Edges, gap_of, only, run_edges, without
 from tools.workbench.figures import HeatMap
+from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
@@ -217,7 +218,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
     )
 
 
-def _node_map(graph: Graph, scores: Tensor) -> HeatMap:
+def _node_map(graph: Nodes, scores: Tensor) -> HeatMap:
     """Layers x heads and MLP, the summed size of what each sends."""
     sent = scores.abs().sum(0)[1:].view(-1, len(set(graph.senders[1:])) // (graph.receivers[-1].layer + 1))
     columns = [*(f"H{head}" for head in range(sent.shape[1] - 1)), "MLP"]

@@ -7,15 +7,13 @@ some senders as they are on the corrupted prompt and the others as they are in t
 How to use it: `Edges(context, batch, metric)` runs clean and corrupted once. `edges.run(masks)` measures the metric
 with the edges of each mask corrupted (bool[receivers, senders]); everything after them is computed anew, so that a
 single edge is exact edge patching (noising), the complement of a circuit is the circuit alone, and no mask is the clean
-run. `names`, `edge` and `parse` are how edges are spelled: L5H3->L23H0.q, L2KV1 for key heads, embed, L4MLP, logits.
+run. `edges.graph` (`tools.workbench.nodes.Nodes`) spells the edges.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,91 +22,15 @@ from torch import Tensor
 from tools.workbench.context import Context
 from tools.workbench.memory import spendable
 from tools.workbench.metrics import Metric, Reader
+from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Batch
 from tools.workbench.patching import EQUAL, Progress
 from tools.workbench.registry import ToolError
 from tools.workbench.resume import Run
-from tools.workbench.sites import units
 from tools.workbench.subject import Splice, Subject
 
 AGREES = 1e-2  # of the metric's gap: a sum of what was sent that leaves more is no sum
 TOGETHER = 64  # rows of a pass
-
-
-@dataclass(frozen=True)
-class Receiver:
-    """part: q, k, v, mlp or logits; index: the head, or key head. before: how many senders come before it."""
-
-    layer: int
-    part: str
-    index: int
-    before: int
-
-    def __str__(self) -> str:
-        match self.part:
-            case "logits":
-                return "logits"
-            case "mlp":
-                return f"L{self.layer}MLP"
-            case part:
-                return f"L{self.layer}{'H' if part == 'q' else 'KV'}{self.index}.{part}"
-
-
-class Graph(NamedTuple):
-    """The nodes of a model, in the order of its computation. ToolError, with the reason, for one that has no such."""
-
-    senders: tuple[str, ...]
-    receivers: tuple[Receiver, ...]
-
-    @classmethod
-    def of(cls, subject: Subject) -> "Graph":
-        heads, keys = units(subject, "q") or 0, units(subject, "k") or 0
-        senders, receivers = ["embed"], []
-        for layer in range(subject.n_layers):
-            for name in ("attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z", "ln1.hook_in", "ln2.hook_in"):
-                if f"blocks.{layer}.{name}" not in subject.points:
-                    raise ToolError(
-                        f"{subject.name} has no hook point blocks.{layer}.{name}, so that what its parts read cannot "
-                        "be told apart: patch sites instead of edges."
-                    )
-            before = len(senders)
-            for part, n in (("q", heads), ("k", keys), ("v", keys)):
-                receivers += [Receiver(layer, part, index, before) for index in range(n)]
-            senders += [f"L{layer}H{head}" for head in range(heads)]
-            parallel = f"blocks.{layer}.hook_resid_mid" not in subject.points
-            receivers.append(Receiver(layer, "mlp", 0, before if parallel else len(senders)))
-            senders.append(f"L{layer}MLP")
-        receivers.append(Receiver(subject.n_layers - 1, "logits", 0, len(senders)))
-        return cls(tuple(senders), tuple(receivers))
-
-    @property
-    def exists(self) -> Tensor:
-        """bool[receivers, senders]: which edges there are."""
-        found = torch.zeros(len(self.receivers), len(self.senders), dtype=torch.bool)
-        for row, receiver in zip(found, self.receivers, strict=True):
-            row[: receiver.before] = True
-        return found
-
-    def edge(self, receiver: int, sender: int) -> str:
-        return f"{self.senders[sender]}->{self.receivers[receiver]}"
-
-    def parse(self, edge: str) -> tuple[int, int]:
-        """Receiver and sender of an edge. ToolError when there is none such."""
-        sender, arrow, receiver = edge.replace(" ", "").partition("->")
-        names = [str(each) for each in self.receivers]
-        if not arrow or sender not in self.senders or receiver not in names:
-            raise ToolError(f"There is no edge {edge!r}: spell it as in L5H3->L23H0.q, embed->L2MLP or L9MLP->logits.")
-        found = names.index(receiver), self.senders.index(sender)
-        if not self.exists[found]:
-            raise ToolError(f"The edge {edge!r} goes backwards: {sender} is computed after {receiver}.")
-        return found
-
-    def node(self, name: str) -> int:
-        """The sender of that name. ToolError when there is none such."""
-        spelled = re.sub(r"\s+", "", name)
-        if spelled not in self.senders:
-            raise ToolError(f"There is no node {name!r}: spell it as in L5H3, L9MLP or embed.")
-        return self.senders.index(spelled)
 
 
 class Edges:
@@ -117,7 +39,7 @@ class Edges:
 
     def __init__(self, context: Context, batch: Batch, metric: Metric) -> None:
         self.subject, self.batch = context.subject, batch
-        self.graph = Graph.of(self.subject)
+        self.graph = Nodes.of(self.subject)
         self.clean, self.corrupted = Run(self.subject, batch.clean), Run(self.subject, batch.corrupted)
         self.n, self.length = batch.clean.shape
         self.start = batch.first if self.clean.starts(batch.first) and self.corrupted.starts(batch.first) else 0

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 PLACES: dict[Kind, Place] = {
     "resid_pre": Place("hook_resid_pre", None, "the residual stream entering the layer"),
-    "resid_mid": Place("hook_resid_mid", None, "the residual stream between attention and MLP"),
+    "resid_mid": Place("hook_resid_mid", None, "what the MLP reads of the residual stream"),
     "resid_post": Place("hook_resid_post", None, "the residual stream leaving the layer"),
     "attn_out": Place("hook_attn_out", None, "the attention's output"),
     "mlp_out": Place("hook_mlp_out", None, "the MLP's output"),
