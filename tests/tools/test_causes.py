@@ -43,7 +43,9 @@ def made(subject: Subject, hook: str, transcoder: bool = False) -> Subject:
     sae.requires_grad_(False)
     for bias in (sae.b_enc, sae.b_dec):
         bias.copy_(torch.randn(bias.shape))
-    return Subject(subject.name, subject.model, hook, Dictionary("made", sae, hook))
+    own = Subject(subject.name, subject.model, hook, Dictionary("made", sae, hook))
+    own.typical_norm = 1e3  # given, so that no pass is spent on it: BOS alone is a sink here
+    return own
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,11 @@ def test_latents_of_heads_outputs(subject: Subject, tmp_path: Path) -> None:
     assert output["heads"]["rows"] == ["L18"]
     assert sum(each["value"] for each in output["written_by"]) == pytest.approx(1, abs=1e-5)
     assert sum(output["heads"]["values"][0]) + output["constant"] == pytest.approx(output["given"], abs=1e-4)
+    for name, input in (
+        ("activation_patching", {"template": "ioi", "n": 2, "site": "latent"}),
+        ("ablate", {"targets": [{"latent": 5}], "prompts": [TEXT]}),
+    ):
+        assert "not edited or patched" in refusal(name, context, **input)
 
 
 def test_transcoder_edges(subject: Subject, tmp_path: Path) -> None:

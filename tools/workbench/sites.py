@@ -79,6 +79,7 @@ class Site:
 def point(subject: Subject, kind: Kind, layer: int) -> str:
     """The hook point of a kind. ToolError for a layer or a place that this model does not have."""
     if kind == "latent":
+        subject.check_written()
         hook = subject.dictionary.hook
         if layer != subject.layer_of(hook):
             raise ToolError(

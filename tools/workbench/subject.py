@@ -78,6 +78,15 @@ class Subject:
                 f"name one from 0 to {self.dictionary.n_latents - 1}."
             )
 
+    def check_written(self) -> None:
+        """Raises ToolError unless latents are written where the dictionary reads: not those of heads' outputs side by
+        side, nor a transcoder's."""
+        if self.hook.endswith("attn.hook_z") or self.dictionary.is_transcoder:
+            raise ToolError(
+                f"The latents of {self.dictionary.name!r} can be read and attributed, but not edited or patched: they "
+                "are not of the residual stream. Edit a head, a neuron or a direction."
+            )
+
     @property
     def bos(self) -> int:
         """The token every window starts with."""
