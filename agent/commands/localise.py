@@ -163,6 +163,11 @@ def _heads(console: Console, found: "Localised") -> None:
     put(console, Text(f"{line}; exact and estimate are shares of the gap"))
 
 
+def _two(value: float) -> str:
+    """Two decimals, zero without a sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 def _circuit(console: Console, found: "Localised") -> None:
     from agent.localise import circuit
 
@@ -172,12 +177,12 @@ def _circuit(console: Console, found: "Localised") -> None:
     console.print(Text("\ncircuit", "bold"))
     if heads:
         between = "" if heads["low"] is None else f" [{heads['low']:.2f}, {heads['high']:.2f}]"
-        random = ", ".join(f"{value:.2f}" for value in heads["controls"]["random"])
+        random = ", ".join(_two(value) for value in heads["controls"]["random"])
         line = f"  {heads['size']} heads and every MLP: faithfulness {heads['faithfulness']:.2f}{between}"
-        put(console, Text(f"{line}; as many random heads {random}; the model without them {heads['without']:.2f}"))
+        put(console, Text(f"{line}; as many random heads {random}; the model without them {_two(heads['without'])}"))
     for size in edges.get("sizes", ()):
         line = f"  {size['edges']:,} edges ({size['share']:.1%}): faithfulness {size['faithfulness']:.2f}"
-        put(console, Text(f"{line}; as many random edges {size['random']:.2f}"))
+        put(console, Text(f"{line}; as many random edges {_two(size['random'])}"))
     for row in circuit(edges)[:EDGES]:
         interval = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
         console.print(Text(f"  {row['edge']:<24} {row['exact']:+.2f}{interval}"))
