@@ -55,20 +55,18 @@ class Change:
     @property
     def rows(self) -> int:
         """How many directions are written along at once."""
-        return len(self.write) if self._stacked else 1
+        return 1 if self.write is None or self.write.ndim == len(self.shape) else len(self.write)
 
     @property
     def length(self) -> float:
         """Of `write`, or of the first of its directions."""
         return 1.0 if self.write is None else float(self.write.reshape(-1, *self.shape)[0].norm())
 
-    @property
-    def _stacked(self) -> bool:
-        return self.write is not None and self.write.ndim > len(self.shape)
-
     def only(self, which: slice) -> Change:
         """With these of the directions alone."""
-        return replace(self, write=self.write[which]) if self._stacked else self
+        if self.write is None or self.write.ndim == len(self.shape):
+            return self
+        return replace(self, write=self.write[which])
 
     def along(self, write: Tensor, trace: object | None = None) -> Change:
         """The same change written along another direction [*shape], or several [n, *shape]."""
@@ -78,7 +76,9 @@ class Change:
         """`write`, to be multiplied with amounts on value [b, s, *shape]."""
         assert self.write is not None
         write = self.write.to(value)
-        return write.repeat_interleave(len(value) // len(write), 0)[:, None] if self._stacked else write
+        if write.ndim == len(self.shape):
+            return write
+        return write.repeat_interleave(len(value) // len(write), 0)[:, None]
 
     def delta(self, value: Tensor, latents: Tensor | None) -> Tensor:
         """What is added to `value` [b, s, *shape]; `latents` [b, s, n_latents] where a latent is read."""
