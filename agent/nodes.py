@@ -5,12 +5,12 @@ for what it may not do (test before predicting, overrule a verdict) there is no 
 """
 
 import json
-import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from agent.inquiry.events import HypothesisStated, Judged
+from agent.inquiry.investigable import named_latents
 from agent.inquiry.lab import Lab
 from agent.inquiry.measure import NotRun, already, checked, measure
 from agent.inquiry.menu import (
@@ -36,39 +36,46 @@ from prompts.actions import Act
 from store.errors import UserError
 from store.types import Experiment, Hypothesis, Judgement, Prediction
 from tools.workbench.run import key_of
+from tools.workbench.templates import fitting
 
 OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
+PAIRS = 4  # of prompts, which a behaviour is looked at on
+LOCALISING: dict[str, dict[str, Any]] = {  # and at a behaviour that pairs of prompts show
+    "contrast_pairs": {},
+    "attribution_patching": {"site": "z"},
+    "head_profile": {},
+}
 LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around; a small one looks at texts only
 SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
 SMALL_ASKS = 3  # of a small LLM
-NAMED = re.compile(r"\b(?:latents?|features?)\s+#?(\d+)", re.IGNORECASE)
 
 M = TypeVar("M", bound=Form)
 
 
 async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
-    named = [int(number) for number in NAMED.findall(case.question)]
-    if lab.native or len(set(named)) != 1:
+    named = named_latents(case.question)
+    template = None if named else fitting(case.question)
+    if template:
+        framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
+        case.contrast = {"template": template, "n": PAIRS}
+        looks = LOCALISING.items()
+        case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks]
+    elif lab.native or len(set(named)) != 1:
         choice = await lab.ask(case, [form("frame", Frame, case)])
         if choice is None or (given := filled(case, choice.acts[0], "frame", Frame)) is None:
             return
         framed = given
     else:
         framed = Frame(about="latent", latent=named[0], aim="say what it does")
-    if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
+    if framed.about == "latent" and framed.latent not in named:
         case.stumble(
             f"The question names {f'latent {named[0]}' if named else 'no latent'}: "
             f"frame it as {f'about latent {named[0]}' if named else 'about behaviour'}."
         )
         return
-    if framed.about == "latent" and framed.latent is not None:
-        try:
-            lab.context.subject.check_latent(framed.latent)
-        except UserError as error:
-            case.stumble(str(error))
-            return
+    if framed.about == "latent":
         case.latent = framed.latent
         case.queue = [checked(case, name, {}, "the opening look", case.began, lab) for name in OPENING]
     case.aim = framed.aim
@@ -83,7 +90,7 @@ async def observe(case: Case, lab: Lab) -> None:
         except NotRun as refusal:
             case.stumble(str(refusal))
         return
-    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None else 0):
+    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None and not case.contrast else 0):
         case.goes("hypothesise")
         return
     menu = looking(case, not lab.native)

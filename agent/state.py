@@ -96,6 +96,7 @@ class Case(Part):
     next: Step | Literal["end"] = "frame"
     round: int = 1
     latent: int | None = None
+    contrast: dict[str, Any] = {}  # where pairs of prompts come from that show the behaviour in question
     aim: str = ""
     hypotheses: list[Stated] = []
     predictions: list[Foretold] = []

@@ -140,9 +140,13 @@ def _verdict(id: str, claim: str, dull: bool, evidence: Evidence) -> Claim:
 
 
 def _seen(case: Case) -> list[Claim]:
-    """What the first look showed: all that is known where no hypothesis stands."""
+    """What the first look showed, or all that a behaviour was localised by: all that is known where no hypothesis
+    stands."""
     looks = [run for run in case.runs if run.ok and not any(p.run == run.label for p in case.predictions)]
-    return [Claim(sentence=f"Seen: {run.line}", evidence=(run.id,), author="code") for run in looks[:1]]
+    return [
+        Claim(sentence=f"Seen: {run.line}", evidence=(run.id,), author="code")
+        for run in (looks if case.contrast else looks[:1])
+    ]
 
 
 def _unknown() -> Claim:

@@ -10,7 +10,7 @@ from agent.inquiry.brief import Brief, brief
 from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.lab import LIMIT_NAMES, Lab
 from agent.inquiry.measures import measures
-from agent.inquiry.menu import looking, testing
+from agent.inquiry.menu import looking, takes_pairs, testing
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from prompts.pricing import dollars
@@ -30,6 +30,8 @@ def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datet
     tool = get_tool(name)
     if "latent" in tool.input.model_fields and case.latent is not None:
         input = {"latent": case.latent, **input}
+    if case.contrast and takes_pairs(tool) and not (input.get("template") or input.get("pairs")):
+        input = {**input, **case.contrast}
     valid = validate(tool, input)
     index = getattr(valid, "latent", None)
     if isinstance(index, int):

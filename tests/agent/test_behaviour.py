@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from agent.inquiry.investigable import check_question, named_latents
+from store.errors import UserError
 from store.types import Experiment, Hypothesis, Judgement, Prediction
 from store.verify import verify
 from tests.agent.conftest import Commands
@@ -73,3 +75,13 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
     assert all(p.created_at < dosed.created_at and not p.counterexample for p in real.ledger.find(Prediction))
     assert {h.about for h in real.ledger.find(Hypothesis)} == {"behaviour"}
     assert verify(real.ledger) == []
+
+
+def test_a_question_that_cannot_be_investigated_is_refused_before_anything_runs() -> None:
+    assert named_latents("compare latents 838 and #41 with feature 7 or latent 41") == [838, 41, 7]
+    check_question("what does latent 41 do?", embedded=True)
+    check_question("Who gets it in 'When Mary and John went to the store, John gave a drink to'?", embedded=True)
+    check_question("does it know the order of weekdays?", embedded=False)
+    for question, count in {"does it know the order of weekdays?": "no", "compare latents 3 and 4": "2"}.items():
+        with pytest.raises(UserError, match=f"names {count} latents.*one at a time"):
+            check_question(question, embedded=True)

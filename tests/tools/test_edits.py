@@ -8,8 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from store.errors import UserError
+from tools.workbench.causal import along
 from tools.workbench.directions import Direction, Directions
-from tools.workbench.editing import Change, prepare
+from tools.workbench.editing import Change, Norms, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.subject import Subject
 
@@ -169,6 +170,39 @@ def test_generating_with_the_cache_equals_running_the_whole_text(
     assert torch.equal(written[:, s:], logits[:, s - 1 : -1].argmax(-1))
     unedited = subject.logits(written)[:, s - 1 : -1].argmax(-1)
     assert not torch.equal(written[:, s:], unedited), "the edit changes what is written"
+
+
+def test_sinks_are_those_of_the_unedited_text(subject: Subject, directions: Directions) -> None:
+    """What a strong edit makes long at one layer is still edited at the next."""
+    tokens = subject.to_tokens("a short text")
+    strong, weak = {"strength": 60 * subject.layer_norms[12]}, {"strength": 1.0}
+    vector = tuple(torch.randn(576, generator=torch.Generator().manual_seed(2)).tolist())
+    changes = [
+        change
+        for layer, more in ((12, strong), (13, weak))
+        for change in made(subject, directions, operation="add", direction=vector, layers=[layer], **more)
+    ]
+    norms = Norms()
+    subject.logits(tokens, changes, norms=norms)
+    assert norms.n == 2 * (tokens.shape[1] - 1)
+
+
+def test_directions_read_together_are_those_read_alone(subject: Subject, directions: Directions) -> None:
+    """As rows of one batch, each at the size that the ablation has at every place."""
+    tokens = subject.to_tokens("a short text")
+    vector = tuple(subject.residual(tokens)[0, 1:].mean(0).tolist())
+    group = made(subject, directions, operation="ablate", direction=vector, layers=[3, 9])
+    units = torch.nn.functional.normalize(torch.randn(2, 576, generator=torch.Generator().manual_seed(3)), dim=1)
+    both = subject.logits(tokens.repeat(2, 1), along(group, units))
+    for row, unit in zip(both, units, strict=True):
+        torch.testing.assert_close(row[None], subject.logits(tokens, along(group, unit)), rtol=1e-3, atol=1e-2)
+    own, control, repeated = Norms(), Norms(), Norms()
+    subject.logits(tokens, group, norms=own)
+    subject.logits(tokens.repeat(2, 1), along(group, units), norms=control)
+    untraced = [change.along(units[0]) for change in group]
+    subject.logits(tokens, untraced, norms=repeated)
+    assert control.mean == pytest.approx(own.mean, rel=0.3)
+    assert control.mean < repeated.mean, "nothing is taken twice"
 
 
 def test_generated_tokens_are_steered_too(subject: Subject, directions: Directions) -> None:

@@ -49,6 +49,22 @@ def test_a_targeted_vector_moves_its_latent_more_and_others_less() -> None:
     assert wins >= 9
 
 
+def test_taking_out_what_every_vector_does_betters_the_ratio() -> None:
+    """Of steered text, b included, at the length of the vectors that were learnt from; the paper's lambda of 1."""
+    x, y, m, b = planted(200)
+    linear = fit(x, y)
+    rng = np.random.default_rng(2)
+    ratios = []
+    for latent in range(10):
+        decoder = m[:, latent] / np.linalg.norm(m[:, latent]) + 0.2 * rng.normal(size=len(m))
+        vectors = targeted(linear, latent, side=1.0), decoder / np.linalg.norm(decoder)
+        effects = [5 * vector @ m + b for vector in vectors]
+        ratios.append([effect[latent] / np.linalg.norm(np.delete(effect, latent)) for effect in effects])
+    found, plain = np.array(ratios).T
+    assert (found > plain).sum() >= 8
+    assert found.mean() > 1.1 * plain.mean()
+
+
 def test_what_every_vector_does_is_taken_out() -> None:
     x, y, m, b = planted(200)
     plain, clean = (targeted(fit(x, y), 3, side) for side in (0.0, 1.0))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prompts.errors import NoAnswer
 from prompts.providers import Role
-from tools.workbench.causal import along_random, interval, outweighs, said, still, told
+from tools.workbench.causal import RANDOMS, along_random, interval, outweighs, said, still, told
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.editing import Change, prepare
@@ -24,7 +24,6 @@ from tools.workbench.unembed import direct_effect
 
 PROMPT = 24  # tokens of a prompt, BOS included
 SMALL_REPLY = 64  # tokens
-RANDOMS = 9  # random directions: one more like them would do more than all of them once in ten times
 
 
 class Input(ToolInput):
@@ -139,7 +138,7 @@ def measured(input: Input, context: Context) -> Measured:
         return _change(context, before, _next(context, tokens, changes), norm, input.tokens)
 
     steered, kl = steer(push)
-    randoms = [steer(along_random(context, push, rng)) for _ in range(RANDOMS)]
+    randoms = [steer(along_random(context, push, rng, 1)) for _ in range(RANDOMS)]
     beside, rival_kl = steer([change.along(rival / rival.norm() * change.length) for change in push])
     strongest, _ = max(randoms, key=lambda each: each[0].kl)
     controls = Controls(

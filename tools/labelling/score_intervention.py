@@ -53,7 +53,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.search + now.writing(n, PROMPT, input.tokens) + 3 * now.writing(-(-n // 3), PROMPT, input.tokens)
 
 
-@tool(version=1, estimate=estimate, asks=(Role.JUDGE,), calls=calls)
+@tool(version=2, estimate=estimate, asks=(Role.JUDGE,), calls=calls)
 async def score_intervention(input: Input, context: Context) -> Output:
     """Scores an explanation of what a latent writes: a judge who knows only it tells steered from other continuations.
 
@@ -111,7 +111,7 @@ def continued(input: Input, context: Context) -> tuple[list[Item], float, str]:
     found = [
         *items("steered", steered, slice(None)),
         *items("unedited", [], slice(0, None, 3)),
-        *items("random direction", along_random(context, steered, rng), slice(1, None, 3)),
+        *items("random direction", along_random(context, steered, rng, 1), slice(1, None, 3)),
         *items("another latent", others, slice(2, None, 3)),
     ]
     return found, change.strength, name

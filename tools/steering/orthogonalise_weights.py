@@ -3,23 +3,24 @@
 from copy import copy
 from dataclasses import replace
 
-import torch
+import numpy as np
 from pydantic import Field
 from torch import Tensor
 
 from store.ids import content_hash
-from tools.workbench.causal import Controls, Effect, active_latents, effect_of, said, stands_clear, told
+from tools.workbench.causal import RANDOMS, Controls, Effect, along, along_random, effect_of, said, stands_clear, told
 from tools.workbench.context import Context
-from tools.workbench.costs import pace
+from tools.workbench.costs import EVERYWHERE, pace
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
-from tools.workbench.metrics import Metric, Texts, alike, encode, observe
+from tools.workbench.metrics import Metric, Texts, alike, encode, observe, observe_each
 from tools.workbench.orthogonal import keep, orthogonalised, tied
+from tools.workbench.peers import active_latent
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 
 SAME = 1e-3  # logits
-READINGS = 8.5  # of the prompts
+READINGS = 8.5  # of the prompts, controls apart
 COPIES, SAVING = 2e-8, 4e-8  # seconds a parameter
 MODELS = "models"  # the workspace's folder of copies
 
@@ -35,7 +36,7 @@ class Input(ToolInput):
 
 
 class Output(ToolOutput):
-    """What the copy does to the metric, beside copies without a random and another latent's direction.
+    """What the copy does to the metric, beside ablation's changes written along random and another latent's directions.
 
     from_ablation: largest difference of any logit from the original with the direction ablated wherever it is read;
     moved: the same from the original as it is. tied: the embedding was the unembedding's matrix and was untied.
@@ -55,13 +56,14 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: three copies of the model, readings of the prompts, and one copy written."""
+    """Seconds: a copy of the model, readings of the prompts, and one copy written."""
     parameters: int = sum(weight.numel() for weight in context.subject.model.original_model.parameters())
     reading = pace(context.subject).reading(context.subject, input.prompts, input.chat)
-    return (COPIES + SAVING * input.save) * parameters + READINGS * reading
+    readings = READINGS + EVERYWHERE * (RANDOMS + 1)
+    return (COPIES + SAVING * input.save) * parameters + readings * reading
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def orthogonalise_weights(input: Input, context: Context) -> Output:
     """Makes a copy of the model that cannot write along a direction, and measures it: ablation made permanent.
 
@@ -76,9 +78,8 @@ def orthogonalise_weights(input: Input, context: Context) -> Output:
     r = changes[0].read
     assert r is not None
     rng = context.rng("orthogonalise_weights", input.model_dump_json())
-    active = active_latents(context, prompts)
-    index = int(active[int(rng.integers(len(active)))])
-    random = torch.tensor(rng.normal(size=subject.d_model), dtype=torch.float32)
+    index = active_latent(context, prompts, rng)
+    decoder = subject.dictionary.decoder[index].float()
     before, nothing = (observe(context, prompts, input.metric) for _ in range(2))
     copied = without(subject, r)
     from_ablation, moved = 0.0, 0.0
@@ -89,17 +90,17 @@ def orthogonalise_weights(input: Input, context: Context) -> Output:
     after = observe(replace(context, subject=copied), prompts, input.metric)
     saved = _saved(context, copied, input.direction) if input.save else None
     del copied
-    at_random, other = (
-        observe(replace(context, subject=without(subject, vector)), prompts, input.metric)
-        for vector in (random, subject.dictionary.decoder[index].float())
-    )
-    change = after.values - before.values
-    clear = stands_clear(change, [at_random.values - before.values, other.values - before.values])
-    effect = effect_of(before, after)
+    ablated = observe(context, prompts, input.metric, changes)
+    drawn = observe_each(context, prompts, input.metric, along_random(context, changes, rng))
+    other = observe(context, prompts, input.metric, along(changes, decoder / decoder.norm()))
+    randoms = tuple(float((each.values - before.values).mean()) for each in drawn)
+    at_random = drawn[int(np.abs(randoms).argmax())]
+    clear = stands_clear(after.values - before.values, [each.values - before.values for each in (*drawn, other)])
+    effect = effect_of(before, replace(after, norm=ablated.norm))
     controls = Controls(
         no_edit=effect_of(before, nothing),
         random_direction=effect_of(before, at_random),
-        randoms=(effect_of(before, at_random).effect,),
+        randoms=randoms,
         random_active=effect_of(before, other),
         other=f"latent {index}",
     )
@@ -107,8 +108,9 @@ def orthogonalise_weights(input: Input, context: Context) -> Output:
         "as directional ablation does" if from_ablation < SAME else f"not as ablation: {from_ablation:.2g} logits off"
     )
     verdict = (
-        f"the copy changes {input.metric.words} by {told(effect.effect, effect.low, effect.high)}, {same}; without a "
-        f"random direction by {controls.random_direction.effect:+.3g}, without {controls.other}'s by "
+        f"the copy changes {input.metric.words} by {told(effect.effect, effect.low, effect.high)}, {same}, "
+        f"which moves a token by {effect.norm:.3g} at each of {len(changes)} places; {RANDOMS} random directions, "
+        f"moving it by {at_random.norm:.3g}, by at most {controls.random_direction.effect:+.3g}, {controls.other}'s by "
         f"{controls.random_active.effect:+.3g}: {said(clear, len(prompts))}"
     )
     if saved is not None:

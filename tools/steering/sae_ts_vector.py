@@ -110,7 +110,7 @@ def sae_ts_vector(input: Input, context: Context) -> Output:
         changes = []
         if edit is not None:
             changes = prepare(subject, [edit], context.directions)
-            changes = along_random(context, changes, rng) if random else changes
+            changes = along_random(context, changes, rng, 1) if random else changes
             change, _ = at_cost(subject, changes[0], input.cost)
             changes, strength = [change], change.strength
         after = written_latents(context, fresh, changes, input.tokens, seed + (2 if edit is None else 1))

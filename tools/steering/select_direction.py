@@ -7,18 +7,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import active_latents, interval, stands_clear, told
+from tools.workbench.causal import RANDOMS, along, along_random, interval, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.costs import EVERYWHERE, pace
 from tools.workbench.directions import Direction
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
-from tools.workbench.metrics import Metric, Texts, Words, alike, divergence, encode, observe
+from tools.workbench.metrics import Metric, Texts, Words, alike, divergence, encode, observe, observe_each
+from tools.workbench.peers import active_latent
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 
 VALIDATION = 0.3  # of the prompts of each kind: graded on; the others make the means
 LEAST = 8  # prompts of each kind
-RANDOMS = 3
 
 
 class Input(ToolInput):
@@ -58,8 +58,9 @@ class Candidate(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """Log-odds without an edit, and with random directions and another active latent's, handled as the best candidates
-    were: ablated, and added with equal norm."""
+    """Log-odds without an edit, and with random directions and another active latent's in the place of the best
+    candidates': what ablating removes at each place written along them instead, and added with equal norm. norm: mean
+    length of a change by ablation, of the direction and of the random ones."""
 
     no_edit_showing: float
     no_edit_other: float
@@ -68,6 +69,7 @@ class Controls(ToolOutput):
     active_ablated: float
     active_added: float
     active: str
+    norm: tuple[float, float]
 
 
 class Output(ToolOutput):
@@ -111,7 +113,7 @@ def estimate(input: Input, context: Context) -> float:
     return whole + n * (EVERYWHERE * (showing + other) + other)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def select_direction(input: Input, context: Context) -> Output:
     """Finds the single direction that mediates a behaviour: ablating it bypasses the behaviour, adding it induces it.
 
@@ -143,10 +145,7 @@ def select_direction(input: Input, context: Context) -> Output:
         edits = [edit.model_copy(update={"layers": (k,), "centre": centres[k]}) for k in everywhere[first:]]
         return prepare(subject, edits, context.directions)
 
-    def ablated(vector: Tensor, first: int, column: int) -> np.ndarray:
-        return observe(context, showing_held, metric, ablation(vector, first, column)).values
-
-    def added(vector: Tensor, layer: int) -> np.ndarray:
+    def adding(vector: Tensor, layer: int) -> list[Change]:
         edit = Edit(
             operation="add",
             direction=tuple(vector.tolist()),
@@ -154,8 +153,7 @@ def select_direction(input: Input, context: Context) -> Output:
             strength=float(vector.norm()),
             include_sinks=input.include_sinks,
         )
-        changes = prepare(subject, [edit], context.directions)
-        return observe(context, other_held, metric, changes).values
+        return prepare(subject, [edit], context.directions)
 
     graded: list[Graded] = []
     differences = _means(context, showing, layers, input.positions) - neutral[list(layers)]
@@ -166,7 +164,8 @@ def select_direction(input: Input, context: Context) -> Output:
                 continue
             disturbed = observe(context, other_held, metric, ablation(vector, layer, column)).log_probabilities
             kl = float(divergence(plain.log_probabilities, disturbed).mean())
-            lost, gained = ablated(vector, layer, column) - plain_showing, added(vector, layer) - plain.values
+            lost = observe(context, showing_held, metric, ablation(vector, layer, column)).values - plain_showing
+            gained = observe(context, other_held, metric, adding(vector, layer)).values - plain.values
             induced = float((plain.values + gained).mean())
             failed = [
                 name
@@ -196,12 +195,16 @@ def select_direction(input: Input, context: Context) -> Output:
     induce = max(graded, key=lambda g: g.candidate.induced)
     norm, layer = induce.candidate.norm, induce.candidate.layer
     site = bypass.candidate.layer, input.positions.index(bypass.candidate.position)
-    randoms = [_unit(torch.tensor(rng.normal(size=subject.d_model), dtype=torch.float32)) for _ in range(RANDOMS)]
-    active = active_latents(context, other_held)
-    index = int(active[int(rng.integers(len(active)))])
-    vectors = [*randoms, _unit(subject.dictionary.decoder[index].float().cpu())]
-    idle_lost = [ablated(vector, *site) - plain_showing for vector in vectors]
-    idle_gained = [added(vector * norm, layer) - plain.values for vector in vectors]
+    index = active_latent(context, other_held, rng)
+    decoder = _unit(subject.dictionary.decoder[index].float())
+    removing, inducing = ablation(bypass.direction.vector, *site), adding(induce.direction.vector * norm, layer)
+    removed = observe(context, showing_held, metric, removing)
+    taken = observe_each(context, showing_held, metric, along_random(context, removing, rng))
+    taken += observe_each(context, showing_held, metric, along(removing, decoder))
+    given = observe_each(context, other_held, metric, along_random(context, inducing, rng))
+    given += observe_each(context, other_held, metric, along(inducing, decoder))
+    idle_lost = [each.values - plain_showing for each in taken]
+    idle_gained = [each.values - plain.values for each in given]
     *random_ablated, active_ablated = (float((plain_showing + lost).mean()) for lost in idle_lost)
     *random_added, active_added = (float((plain.values + gained).mean()) for gained in idle_gained)
     controls = Controls(
@@ -212,13 +215,15 @@ def select_direction(input: Input, context: Context) -> Output:
         active_ablated=active_ablated,
         active_added=active_added,
         active=f"latent {index}",
+        norm=(removed.norm, taken[0].norm),
     )
     lost, gained = float(bypass.lost.mean()), float(induce.gained.mean())
     clear = lost < 0 < gained and stands_clear(bypass.lost, idle_lost) and stands_clear(induce.gained, idle_gained)
     reason = _reason([each.candidate for each in graded], chosen.candidate if chosen else None)
     verdict = (
         f"{reason}. Ablating layer {bypass.candidate.layer}'s direction changes the log-odds on showing prompts by "
-        f"{told(lost, *interval(bypass.lost))} (controls at most {_most(idle_lost):.3g}), adding layer {layer}'s those "
+        f"{told(lost, *interval(bypass.lost))} (a token moved by {removed.norm:.3g} at each of {len(removing)} places; "
+        f"controls, by {taken[0].norm:.3g}, at most {_most(idle_lost):.3g}), adding layer {layer}'s those "
         f"on the others by {told(gained, *interval(induce.gained))} (controls at most {_most(idle_gained):.3g}): "
         f"{'clear' if clear else 'not clear'} of the controls"
     )

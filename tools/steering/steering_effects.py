@@ -3,13 +3,13 @@
 import numpy as np
 from pydantic import Field
 
-from tools.workbench.causal import along_random, interval, peer, said, stands_clear, told
+from tools.workbench.causal import RANDOMS, along_random, interval, peer, said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
-from tools.workbench.doses import at_cost
+from tools.workbench.doses import at_cost, misses
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit, Target
-from tools.workbench.effects import PROMPT, starts, written_latents
+from tools.workbench.effects import PROMPT, starts, written_each
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 
 
@@ -35,11 +35,12 @@ class LatentEffect(ToolOutput):
 
 class Controls(ToolOutput):
     """Length of the change over all latents, and the change of the target's own latent, unedited with other random
-    numbers, with a random direction and with another active unit, all as strong. own: None where no latent is steered.
-    """
+    numbers, with random directions and with another active unit, all as strong. random_direction: the one that moves
+    them most; randoms: the length of each. own: None where no latent is steered."""
 
     no_edit: float
     random_direction: float
+    randoms: tuple[float, ...]
     random_active: float
     own_no_edit: float | None
     own_random_direction: float | None
@@ -62,12 +63,13 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: the search for the strength, then five samples."""
+    """Seconds: the search for the strength, then a sample for each condition."""
     now = pace(context.subject)
-    return now.search + 5 * now.sampling(input.prompts, PROMPT, input.tokens)
+    samples = 4 * now.sampling(input.prompts, PROMPT, input.tokens)
+    return now.search + samples + now.sampling(RANDOMS * input.prompts, PROMPT, input.tokens)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def steering_effects(input: Input, context: Context) -> Output:
     """Measures what steering does to every latent of the text that the model then writes, at a stated cost.
 
@@ -83,18 +85,21 @@ def steering_effects(input: Input, context: Context) -> Output:
     if more:
         raise ToolError("A dose is for one layer: name one, or leave layers out.")
     prompts = starts(context, input.prompts, rng)
-    steered, found = at_cost(subject, change, input.cost)
+    steered, dose = at_cost(subject, change, input.cost)
     others, name = peer(context, edit, [steered], prompts.tolist(), rng)
     seed = int(rng.integers(2**30))
-    before = written_latents(context, prompts, [], input.tokens, seed)
+    (before,) = written_each(context, prompts, [], input.tokens, seed)
 
-    def changed(changes: list[Change], seed: int = seed) -> np.ndarray:
-        moved: np.ndarray = written_latents(context, prompts, changes, input.tokens, seed) - before
-        return moved
+    def changed(changes: list[Change], seed: int = seed) -> list[np.ndarray]:
+        return [each - before for each in written_each(context, prompts, changes, input.tokens, seed)]
 
-    own, idle = changed([steered]), changed([], seed + 1)
-    random, other = changed(along_random(context, [steered], rng)), changed(others)
-    sizes = [float(np.linalg.norm(each.mean(0))) for each in (own, idle, random, other)]
+    def size(each: np.ndarray) -> float:
+        return float(np.linalg.norm(each.mean(0)))
+
+    (own,), (idle,), (other,) = changed([steered]), changed([], seed + 1), changed(others)
+    randoms = changed(along_random(context, [steered], rng))
+    random = max(randoms, key=size)
+    sizes = [size(each) for each in (own, idle, random, other)]
     index = input.target.latent
     mean = own.mean(0)
 
@@ -105,19 +110,19 @@ def steering_effects(input: Input, context: Context) -> Output:
         )
 
     order = np.argsort(-mean)
-    lengths = [np.linalg.norm(each, axis=1) for each in (own, idle, random, other)]
+    lengths = [np.linalg.norm(each, axis=1) for each in (own, idle, other, *randoms)]
     clear = stands_clear(lengths[0], lengths[1:])
     mine = None if index is None else effect(index)
     at = [None if index is None else float(each[:, index].mean()) for each in (idle, random, other)]
     verdict = (
-        f"moves the latents of the text by {sizes[0]:.3g} in all (chance alone {sizes[1]:.3g}, a random direction "
-        f"{sizes[2]:.3g}, {name} {sizes[3]:.3g})"
+        f"moves the latents of the text by {sizes[0]:.3g} in all (chance alone {sizes[1]:.3g}, {RANDOMS} random "
+        f"directions at most {sizes[2]:.3g}, {name} {sizes[3]:.3g})"
         + ("" if mine is None else f", its own by {told(mine.change, mine.low, mine.high)}")
-        + f", most latent {order[0]} ({mean[order[0]]:+.3g}): {said(clear, input.prompts)}"
+        + f", most latent {order[0]} ({mean[order[0]]:+.3g}): {said(clear, input.prompts)}{misses([dose])}"
     )
     return Output(
         strength=steered.strength,
-        cost=found,
+        cost=dose.increase,
         size=sizes[0],
         own=mine,
         raised=tuple(effect(int(i)) for i in order[: input.n] if mean[i] > 0),
@@ -125,6 +130,7 @@ def steering_effects(input: Input, context: Context) -> Output:
         controls=Controls(
             no_edit=sizes[1],
             random_direction=sizes[2],
+            randoms=tuple(size(each) for each in randoms),
             random_active=sizes[3],
             own_no_edit=at[0],
             own_random_direction=at[1],

@@ -5,11 +5,12 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from tools.workbench.causal import active_latents, interval, said, stands_clear, told
+from tools.workbench.causal import interval, said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.metrics import Observed, Words, observe
+from tools.workbench.peers import active_latent
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.tasks import Queries, put, queries, vectors
 
@@ -116,8 +117,7 @@ def task_vector(input: Input, context: Context) -> Output:
     best = max(range(len(layers)), key=lambda i: tried[i].answer)
     layer, vector = layers[best], true[best]
     norm = float(vector.norm())
-    active = active_latents(context, asked.prompts)
-    index = int(active[int(rng.integers(len(active)))])
+    index = active_latent(context, asked.prompts, rng)
     random = torch.tensor(rng.normal(size=subject.d_model), dtype=torch.float32)
     others = [
         idle[best],

@@ -13,7 +13,7 @@ from tools.workbench.subject import Subject
 SHORT, LONG = 8, 256  # tokens of the two passes
 CHAT = 30  # tokens that a chat template adds
 SEARCH = 10  # passes over plain text until a strength is found that has a given cost
-CAUSAL = 8.5  # readings of the prompts in a measurement beside its controls
+CAUSAL = 14.5  # readings of the prompts in a measurement beside its controls
 ILLUSION = 5  # and in the check of a direction
 EVERYWHERE = 5  # times as long: a short pass that is edited wherever the residual stream is read
 

@@ -22,10 +22,16 @@ FIRST = 1 / 8  # of the typical norm: where the search begins
 
 
 class Dose(NamedTuple):
-    """A strength and the increase of cross-entropy that it causes, nats a token."""
+    """A strength, the increase of cross-entropy that it causes and the one that was asked for, nats a token."""
 
     strength: float
     increase: float
+    target: float
+
+    @property
+    def missed(self) -> bool:
+        """Whether the increase is more than 5 % off: the loss does not rise evenly, and the search has an end."""
+        return abs(self.increase - self.target) > NEAR * self.target
 
 
 def cross_entropy(subject: Subject, changes: Sequence[Change] = ()) -> float:
@@ -39,29 +45,32 @@ def cross_entropy(subject: Subject, changes: Sequence[Change] = ()) -> float:
 def doses(subject: Subject, change: Change, targets: Sequence[float], sign: int = 1) -> list[Dose]:
     """Strengths of an adding change that raise the cross-entropy by each target (ascending, nats), within 5 %.
 
-    Targets beyond what 100 times the residual stream's norm does are left out. `sign`: of the strengths.
+    The nearest of those tried where none is (`Dose.missed`). Targets beyond what 100 times the residual stream's norm
+    does are left out. `sign`: of the strengths.
     """
     before = cross_entropy(subject)
     typical = subject.layer_norms[change.layer]
 
     def at(strength: float) -> Dose:
-        return Dose(strength, cross_entropy(subject, [replace(change, strength=sign * strength)]) - before)
+        increase = cross_entropy(subject, [replace(change, strength=sign * strength)]) - before
+        return Dose(strength, increase, 0.0)
 
     found: list[Dose] = []
-    low, high = Dose(0.0, 0.0), at(FIRST * typical)
+    low, high = Dose(0.0, 0.0, 0.0), at(FIRST * typical)
     for target in targets:
         while high.increase < target and high.strength * 2 <= STRONGEST * typical:
             low, high = high, at(high.strength * 2)
         if high.increase < target:
             break
-        left, right, best = low, high, high
+        left, right, tried = low, high, [high]
         for _ in range(STEPS):
-            if abs(best.increase - target) <= NEAR * target:
+            if abs(tried[-1].increase - target) <= NEAR * target:
                 break
             share = (target - left.increase) / max(right.increase - left.increase, 1e-9)
-            best = at(left.strength + min(max(share, 0.15), 0.85) * (right.strength - left.strength))
-            left, right = (best, right) if best.increase < target else (left, best)
-        found.append(Dose(sign * best.strength, best.increase))
+            tried.append(at(left.strength + min(max(share, 0.15), 0.85) * (right.strength - left.strength)))
+            left, right = (tried[-1], right) if tried[-1].increase < target else (left, tried[-1])
+        best = min(tried, key=lambda dose: abs(dose.increase - target))
+        found.append(Dose(sign * best.strength, best.increase, target))
     return found
 
 
@@ -90,12 +99,18 @@ def fit(x: np.ndarray, effects: np.ndarray) -> Curve:
     return Curve(float(found.x[0]) * scale, float(np.exp(found.x[1])))
 
 
-def at_cost(subject: Subject, change: Change, cost: float) -> tuple[Change, float]:
-    """The adding change at the strength that raises the cross-entropy by `cost` nats, and by how much it does.
+def at_cost(subject: Subject, change: Change, cost: float) -> tuple[Change, Dose]:
+    """The adding change at the strength that raises the cross-entropy by `cost` nats, and the dose that it is.
 
     ToolError when no strength allowed does.
     """
     found = doses(subject, change, [cost])
     if not found:
         raise ToolError(f"No strength allowed raises the loss by {cost:g} nats: ask for a lower cost.")
-    return replace(change, strength=found[0].strength), found[0].increase
+    return replace(change, strength=found[0].strength), found[0]
+
+
+def misses(found: Sequence[Dose]) -> str:
+    """What a verdict says of the doses that missed their cost; nothing where none did."""
+    named = ", ".join(f"{dose.increase:.3g} for {dose.target:.3g}" for dose in found if dose.missed)
+    return f". The search for strengths missed costs by more than {NEAR:.0%} (nats): {named}" if named else ""

@@ -31,6 +31,10 @@ class Change:
 
     The activation that it reads is a latent's, the projection on `read` [width], or a whole head's [d_head]; `write`
     receives the change (None: the head itself). `layer`: whose residual stream tells the sinks.
+
+    `write` [n, *shape] holds n directions: a batch is then n blocks of rows, the first written along the first.
+    `trace`: changes that share one, at several places, read on as if what they wrote lay along `read`, so that a
+    control changes each place as much as the edit, which has nothing more to take where it took before.
     """
 
     hook: str
@@ -46,32 +50,55 @@ class Change:
     when_active: bool = False
     positions: tuple[int, ...] | str = "all"
     include_sinks: bool = False
+    trace: object | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many directions are written along at once."""
+        return 1 if self.write is None or self.write.ndim == len(self.shape) else len(self.write)
 
     @property
     def length(self) -> float:
-        """Of `write`."""
-        return 1.0 if self.write is None else float(self.write.norm())
+        """Of `write`, or of the first of its directions."""
+        return 1.0 if self.write is None else float(self.write.reshape(-1, *self.shape)[0].norm())
 
-    def along(self, write: Tensor, read: Tensor | None = None) -> Change:
-        """The same change written along another direction [width], and read there too if `read` is given."""
-        if read is None:
-            return replace(self, write=write)
-        return replace(self, write=write, read=read, latent=None)
+    def only(self, which: slice) -> Change:
+        """With these of the directions alone."""
+        if self.write is None or self.write.ndim == len(self.shape):
+            return self
+        return replace(self, write=self.write[which])
 
-    def delta(self, value: Tensor, latents: Tensor | None) -> Tensor:
-        """What is added to `value` [b, s, width]; `latents` [b, s, n_latents] where a latent is read."""
-        if self.head is not None:
-            return self._head(value)
+    def along(self, write: Tensor, trace: object | None = None) -> Change:
+        """The same change written along another direction [*shape], or several [n, *shape]."""
+        return replace(self, write=write, trace=trace)
+
+    def onto(self, value: Tensor) -> Tensor:
+        """`write`, to be multiplied with amounts on value [b, s, *shape]."""
         assert self.write is not None
         write = self.write.to(value)
+        if write.ndim == len(self.shape):
+            return write
+        return write.repeat_interleave(len(value) // len(write), 0)[:, None]
+
+    def delta(self, value: Tensor, latents: Tensor | None) -> Tensor:
+        """What is added to `value` [b, s, *shape]; `latents` [b, s, n_latents] where a latent is read."""
+        if self.head is not None:
+            return self._head(value)
         if self.operation == "add":
-            return (self.strength * write).expand_as(value)
+            return (self.strength * self.onto(value)).expand_as(value)
+        return self.amount(value, latents)[..., None] * self.onto(value)
+
+    def amount(self, value: Tensor, latents: Tensor | None, written: Tensor | None = None) -> Tensor:
+        """[b, s]: how much of `write` is added to each token. written: what the trace has added there before."""
         if self.latent is not None:
             assert latents is not None
             now = latents[..., self.latent].to(value)
         else:
             assert self.read is not None
-            now = value @ self.read.to(value)
+            read = self.read.to(value)
+            now = value @ read
+            if written is not None:
+                now = now + written * (1 - self.onto(value) @ read)
         match self.operation:
             case "ablate":
                 wanted = torch.full_like(now, self.centre)
@@ -81,15 +108,14 @@ class Change:
                     wanted = torch.where(now > 0, wanted, now)
             case _:
                 wanted = self.centre + self.strength * (now - self.centre)
-        moved: Tensor = (wanted - now)[..., None] * write
-        return moved
+        return wanted - now
 
     def _head(self, value: Tensor) -> Tensor:
         """value: [b, s, heads, d_head]. Along another direction, a change as long as the head's."""
         factor = -1.0 if self.operation == "ablate" else self.strength - 1
         change = factor * value[..., self.head, :]
         if self.write is not None:
-            along: Tensor = change.norm(dim=-1)[..., None, None] * self.write.to(value)
+            along: Tensor = change.norm(dim=-1)[..., None, None] * self.onto(value)
             return along
         moved = torch.zeros_like(value)
         moved[..., self.head, :] = change
@@ -121,6 +147,7 @@ def _changes(subject: Subject, edit: Edit, directions: Directions) -> list[Chang
     shape: tuple[int, ...] = (subject.d_model,)
     if edit.latent is not None:
         subject.check_latent(edit.latent)
+        subject.check_written()
         write = subject.dictionary.decoder[edit.latent].float()
         places = [subject.hook]
     elif edit.direction is not None:
@@ -202,12 +229,42 @@ def _check_strength(subject: Subject, edit: Edit, layer: int) -> None:
         )
 
 
+def sparing(changes: Sequence[Change]) -> list[int]:
+    """The layers whose sinks are spared, where only an unedited pass tells them; none where no edit comes before."""
+    layers = _spared(changes)
+    return layers if layers and layers != [min(change.layer for change in changes)] else []
+
+
+def _spared(changes: Sequence[Change]) -> list[int]:
+    return sorted({change.layer for change in changes if not change.include_sinks})
+
+
+def watching(subject: Subject, layers: Sequence[int], sinks: dict[int, Tensor], start: int = 0) -> list[Hook]:
+    """Hooks that note for each layer which of the tokens [start, ...) are sinks: sinks[layer] is bool[b, s]."""
+    typical = subject.layer_norms  # now: inside a hook the model must not be run
+
+    def look(layer: int) -> Callable[..., Tensor]:
+        def see(value: Tensor, hook: object) -> Tensor:
+            sinks[layer] = subject.sinks(value, typical[layer], start)
+            return value
+
+        return see
+
+    return [(f"blocks.{layer}.hook_resid_pre", look(layer)) for layer in layers]
+
+
 def hooks(
-    subject: Subject, changes: Sequence[Change], prompt: int, start: int = 0, norms: Norms | None = None
+    subject: Subject,
+    changes: Sequence[Change],
+    prompt: int,
+    start: int = 0,
+    norms: Norms | None = None,
+    sinks: dict[int, Tensor] | None = None,
 ) -> list[Hook]:
     """The hooks that make the changes on tokens [start, ...) of texts whose first `prompt` tokens are the prompt.
 
-    ToolError for a position that the prompt does not have.
+    sinks: the tokens to spare at each layer of `sparing(changes)`, as `watching` noted them in an unedited pass; None
+    where that is none. ToolError for a position that the prompt does not have.
     """
     for change in changes:
         for position in change.positions if isinstance(change.positions, tuple) else ():
@@ -217,15 +274,9 @@ def hooks(
                 raise ToolError("Position 0 is BOS, an attention sink that edits spare: set include_sinks to edit it.")
     if not changes:
         return []
-    typical = subject.layer_norms  # now: inside a hook the model must not be run
-    sinks: dict[int, Tensor] = {}
-
-    def look(layer: int) -> Callable[..., Tensor]:
-        def see(value: Tensor, hook: object) -> Tensor:
-            sinks[layer] = subject.sinks(value, typical[layer], start)
-            return value
-
-        return see
+    known = {} if sinks is None else sinks
+    looking = watching(subject, _spared(changes), known, start) if sinks is None else []
+    written: dict[object, Tensor] = {}
 
     def make(mine: list[Change]) -> Callable[..., Tensor]:
         reads = any(change.latent is not None and change.operation != "add" for change in mine)
@@ -233,10 +284,15 @@ def hooks(
         def act(value: Tensor, hook: object) -> Tensor:
             latents = subject.dictionary.encode(value) if reads else None
             for change in mine:
-                here = _selected(change, value.shape[1], prompt, start).to(value.device) & (
-                    change.include_sinks | ~sinks[change.layer]
-                )
-                moved = change.delta(value, latents) * here.reshape(*here.shape, *[1] * (value.ndim - 2))
+                here = _selected(change, value.shape[1], prompt, start).to(value.device)
+                here = (here if change.include_sinks else here & ~known[change.layer]).expand(value.shape[:2])
+                if change.trace is None:
+                    moved = change.delta(value, latents) * here.reshape(*here.shape, *[1] * (value.ndim - 2))
+                else:
+                    before = written.get(change.trace)
+                    amount = change.amount(value, latents, before) * here
+                    written[change.trace] = amount if before is None else before + amount
+                    moved = amount[..., None] * change.onto(value)
                 if norms is not None:
                     norms.sum += float(moved.flatten(2).float().norm(dim=-1).sum())
                     norms.n += int(here.sum())
@@ -246,8 +302,6 @@ def hooks(
         return act
 
     points = list(dict.fromkeys(change.hook for change in changes))
-    layers = sorted({change.layer for change in changes})
-    looking = [(f"blocks.{layer}.hook_resid_pre", look(layer)) for layer in layers]
     return looking + [(point, make([c for c in changes if c.hook == point])) for point in points]
 
 

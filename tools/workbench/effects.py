@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tools.workbench.context import Context
 from tools.workbench.editing import Change
+from tools.workbench.metrics import portions
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError
 
@@ -40,13 +41,23 @@ def starts(context: Context, n: int, rng: np.random.Generator) -> Tensor:
 def written_latents(context: Context, prompts: Tensor, changes: list[Change], tokens: int, seed: int) -> np.ndarray:
     """float64[b, n_latents]: mean activation over what is written after each prompt, sampled with the changes made and
     read without them, so that it is the text that counts and not the vector itself."""
-    subject = context.subject
-    text = subject.generate(prompts, tokens, changes, temperature=1.0, seed=seed)
-    start = prompts.shape[1]
-    after_end = (text[:, start:] == subject.eos).cumsum(1) > 0
-    activations = subject.activations(text)[:, start:].double() * ~after_end[..., None]
-    mean: np.ndarray = (activations.sum(1) / (~after_end).sum(1, keepdim=True).clamp(min=1)).cpu().numpy()
+    (mean,) = written_each(context, prompts, changes, tokens, seed)
     return mean
+
+
+def written_each(context: Context, prompts: Tensor, changes: list[Change], tokens: int, seed: int) -> list[np.ndarray]:
+    """The same for each of the directions that the changes are written along, written together."""
+    subject, start = context.subject, prompts.shape[1]
+    found: list[np.ndarray] = []
+    blocks = max((change.rows for change in changes), default=1)
+    for which in portions(blocks, prompts.numel()):
+        some, n = [change.only(which) for change in changes], which.stop - which.start
+        written = subject.generate(prompts.repeat(n, 1), tokens, some, temperature=1.0, seed=seed)
+        for text in written.chunk(n):
+            after_end = (text[:, start:] == subject.eos).cumsum(1) > 0
+            activations = subject.activations(text)[:, start:].double() * ~after_end[..., None]
+            found.append((activations.sum(1) / (~after_end).sum(1, keepdim=True).clamp(min=1)).cpu().numpy())
+    return found
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> Linear:

@@ -162,7 +162,20 @@ def observe(
 
     splice: for the prompts with these indices, a hook point and what is done to the value there.
     """
+    (found,) = observe_each(context, prompts, metric, changes, splice)
+    return found
+
+
+def observe_each(
+    context: Context,
+    prompts: Sequence[Sequence[int]],
+    metric: Metric,
+    changes: Sequence[Change],
+    splice: Callable[[list[int]], Splice] | None = None,
+) -> list[Observed]:
+    """The same for each of the directions that the changes are written along, read together; norm: over them all."""
     subject = context.subject
+    n = max((change.rows for change in changes), default=1)
     for words in (metric.answers, metric.down if metric.answers else ()):
         if words and len(words) != len(prompts):
             raise ToolError(f"There are {len(words)} answers to {len(prompts)} prompts: give one for each.")
@@ -170,18 +183,29 @@ def observe(
     if metric.kind == "kl":
         edited = bool(changes) or splice is not None
         reader.reference = observe(context, prompts, metric).log_probabilities if edited else None
-    values = np.zeros(len(prompts))
-    after = torch.zeros(len(prompts), int(subject.model.cfg.d_vocab))
+    values = np.zeros((n, len(prompts)))
+    after = torch.zeros(n, len(prompts), int(subject.model.cfg.d_vocab))
     norms = Norms()
     for indices, tokens in alike(prompts):
-        reader.caught.clear()
-        also = [*([] if splice is None else [splice(indices)]), *reader.look]
-        logits = subject.logits(tokens, changes, also=also, norms=norms)
-        values[indices] = reader.read(tokens, logits, indices).cpu().double().numpy()
-        after[indices] = logits[:, -1].float().log_softmax(-1).cpu()
+        for which in portions(n, tokens.numel()):
+            reader.caught.clear()
+            k = which.stop - which.start
+            rows, some = tokens.repeat(k, 1), [change.only(which) for change in changes]
+            also = [*([] if splice is None else [splice(indices)]), *reader.look]
+            logits = subject.logits(rows, some, also=also, norms=norms)
+            read = reader.read(rows, logits, indices * k).cpu().double().numpy()
+            values[which, indices] = read.reshape(k, -1)
+            after[which, indices] = logits[:, -1].float().log_softmax(-1).cpu().reshape(k, len(indices), -1)
     if not np.isfinite(values).all():
         raise ToolError(f"{metric.words.capitalize()} is not finite under this edit: use less strength.")
-    return Observed(values, after, norms.mean)
+    return [Observed(*each, norms.mean) for each in zip(values, after, strict=True)]
+
+
+def portions(n: int, tokens: int, together: int = TOGETHER) -> Iterator[slice]:
+    """The n blocks of a batch in parts of at most `together` tokens, each block having so many."""
+    size = max(1, together // tokens)
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
 
 
 class Reader:
@@ -248,7 +272,7 @@ class Reader:
                 own = logits[:, :-1].float().log_softmax(-1)
                 return -own.gather(-1, tokens[:, 1:, None].to(own.device))[..., 0].double().mean(-1)
             case "latent":
-                residual = self.caught[0]
+                residual = self.caught[0].flatten(2)
                 activations = self.subject.dictionary.encode(residual)[..., self.metric.latent].double()
                 kept = ~self.subject.sinks(residual)
                 return (activations * kept).sum(-1) / kept.sum(-1).clamp(min=1)

@@ -21,7 +21,7 @@ from store.ids import content_hash
 from store.types import LatentId, slug
 from tools.workbench.compute import go_on
 from tools.workbench.dictionary import Dictionary
-from tools.workbench.editing import Change, Norms, hooks
+from tools.workbench.editing import Change, Norms, hooks, sparing, watching
 from tools.workbench.registry import ToolError
 
 if TYPE_CHECKING:
@@ -78,6 +78,15 @@ class Subject:
                 f"name one from 0 to {self.dictionary.n_latents - 1}."
             )
 
+    def check_written(self) -> None:
+        """Raises ToolError unless latents are written where the dictionary reads: not those of heads' outputs side by
+        side, nor a transcoder's."""
+        if self.hook.endswith("attn.hook_z") or self.dictionary.is_transcoder:
+            raise ToolError(
+                f"The latents of {self.dictionary.name!r} can be read and attributed, but not edited or patched: they "
+                "are not of the residual stream. Edit a head, a neuron or a direction."
+            )
+
     @property
     def bos(self) -> int:
         """The token every window starts with."""
@@ -106,11 +115,12 @@ class Subject:
         return strings
 
     def residual(self, tokens: Tensor) -> Tensor:
-        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must.
+        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must. Heads' outputs are
+        laid side by side: [b, s, heads * d_head].
 
         tokens: int64[b, s], padded on the right with anything (attention is causal).
         """
-        return self.value_at(self.hook, tokens)
+        return self.value_at(self.hook, tokens).flatten(2)
 
     def value_at(self, hook: str, tokens: Tensor, changes: Sequence[Change] = ()) -> Tensor:
         """[b, s, ...] at any hook point, with the changes made up to it; the model runs no further than it must."""
@@ -121,7 +131,7 @@ class Subject:
                 residual: Tensor = self.model(tokens, return_type=None, stop_at_layer=layer)
                 return residual
             caught: list[Tensor] = []
-            edits = hooks(self, changes, tokens.shape[1])
+            edits = hooks(self, changes, tokens.shape[1], sinks=self._spared(tokens, changes))
             self.model.run_with_hooks(
                 tokens,
                 return_type=None,
@@ -144,7 +154,7 @@ class Subject:
         lengths of the changes. ToolError when the changes leave numbers that are not finite.
         """
         tokens = tokens.to(self.device)
-        made = hooks(self, changes, prompt or tokens.shape[1], norms=norms)
+        made = hooks(self, changes, prompt or tokens.shape[1], norms=norms, sinks=self._spared(tokens, changes))
         made += [(point, lambda value, hook, f=function: f(value)) for point, function in also]
         with torch.no_grad():
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
@@ -155,31 +165,50 @@ class Subject:
     ) -> Tensor:
         """int64[b, s + up to n]: the prompts [b, s] and what follows them, the changes made in every token.
 
-        Temperature 0 takes the likeliest token, ties aside the same on every device; otherwise `seed` decides. A row
-        that ended is filled with the end token. Keys and values are cached: each token is computed once.
+        Temperature 0 takes the likeliest token, ties aside the same on every device; otherwise `seed` decides, alike
+        in each block of rows that the changes write along another direction in. A row that ended is filled with the end
+        token. Keys and values are cached: each token is computed once.
         """
         text = tokens.to(self.device)
         prompt = text.shape[1]
-        generator = torch.Generator().manual_seed(seed)
+        blocks = max((change.rows for change in changes), default=1)
+        generators = [torch.Generator().manual_seed(seed) for _ in range(blocks)]
         ended = torch.zeros(len(text), dtype=torch.bool, device=self.device)
         cache: Any = None
+        plain: Any = None  # the cache of the same text, unedited
+        layers = sparing(changes)
         for _ in range(n):
             start = 0 if cache is None else text.shape[1] - 1
             seen: dict[str, Any] = {}
             if cache is not None:
                 position = torch.full((len(text), 1), start, device=self.device)
-                seen = {"past_key_values": cache, "attention_mask": torch.ones_like(text), "position_ids": position}
+                seen = {"attention_mask": torch.ones_like(text), "position_ids": position}
+            sinks: dict[int, Tensor] | None = None
+            if layers:
+                sinks = {}
+                with torch.no_grad():
+                    _, plain = self.model.run_with_hooks(
+                        text[:, start:],
+                        return_type="logits_and_cache",
+                        fwd_hooks=watching(self, layers, sinks, start),
+                        use_cache=True,
+                        **seen,
+                        **({"past_key_values": plain} if plain is not None else {}),
+                    )
             with torch.no_grad():
                 logits, cache = self.model.run_with_hooks(
                     text[:, start:],
                     return_type="logits_and_cache",
-                    fwd_hooks=hooks(self, changes, prompt, start),
+                    fwd_hooks=hooks(self, changes, prompt, start, sinks=sinks),
                     use_cache=True,
                     **seen,
+                    **({"past_key_values": cache} if cache is not None else {}),
                 )
             last = _finite(logits[:, -1].float()).cpu()
             if temperature > 0:
-                chosen = torch.multinomial((last / temperature).softmax(-1), 1, generator=generator)[:, 0]
+                chances = (last / temperature).softmax(-1).chunk(blocks)
+                drawn = [torch.multinomial(p, 1, generator=g) for p, g in zip(chances, generators, strict=True)]
+                chosen = torch.cat(drawn)[:, 0]
             else:
                 chosen = last.argmax(-1)
             chosen = torch.where(ended, self.eos, chosen.to(self.device))
@@ -188,6 +217,17 @@ class Subject:
             if bool(ended.all()):
                 break
         return text
+
+    def _spared(self, tokens: Tensor, changes: Sequence[Change]) -> dict[int, Tensor] | None:
+        """The sinks of the unedited text at each layer where they are spared; None where the edited pass shows them."""
+        layers = sparing(changes)
+        if not layers:
+            return None
+        sinks: dict[int, Tensor] = {}
+        looking = watching(self, layers, sinks)
+        with torch.no_grad():
+            self.model.run_with_hooks(tokens, return_type=None, stop_at_layer=layers[-1] + 1, fwd_hooks=looking)
+        return sinks
 
     @property
     def eos(self) -> int:
