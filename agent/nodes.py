@@ -32,7 +32,7 @@ from agent.inquiry.menu import (
     test,
     testing,
 )
-from agent.inquiry.small import one_hypothesis, refinement, spelled_out, words
+from agent.inquiry.small import RIVAL, One, guessed, known, newest, one_hypothesis, refinement, spelled_out, words
 from agent.state import Case, Foretold, Pending, Stated
 from prompts.actions import Act
 from store.errors import UserError
@@ -74,7 +74,8 @@ async def frame(case: Case, lab: Lab) -> None:
             case.stumble(str(error))
             return
         case.latent = framed.latent
-        case.queue = [checked(case, name, {}, "the opening look", case.began, lab) for name in OPENING]
+        looks: dict[str, dict[str, Any]] = {EXAMPLES: {"half": "explain"}} if lab.small(case) else {}
+        case.queue = [checked(case, name, looks.get(name, {}), "the opening look", case.began, lab) for name in OPENING]
     case.aim = framed.aim
     case.goes("observe")
 
@@ -128,18 +129,22 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:
-    """Two or more competing hypotheses, one of them dull."""
-    choice = await lab.ask(case, [one_hypothesis(case) if lab.small(case) else form("state_hypotheses", State, case)])
-    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", State)) is None:
+    """Two or more competing hypotheses, one of them dull; a small LLM states one, and code the dull one."""
+    small = lab.small(case)
+    choice = await lab.ask(case, [one_hypothesis(case) if small else form("state_hypotheses", State, case)])
+    model: type[One | State] = One if small else State
+    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", model)) is None:
         return
     claims = [claim.strip() for claim in stated.hypotheses]
-    rival = f"{stated.dull.claim.strip()} ({stated.dull.account})"
-    if len({claim.lower() for claim in [*claims, stated.dull.claim.strip()]}) <= len(claims):
+    dull, account = (
+        (stated.dull.claim.strip(), f" ({stated.dull.account})") if isinstance(stated, State) else (RIVAL, "")
+    )
+    if len({claim.lower() for claim in [*claims, dull]}) <= len(claims):
         case.stumble("Two of the hypotheses are the same: state different ones.")
         return
     for claim in claims:
         await _state(case, lab, claim, None, dull=False)
-    await _state(case, lab, rival, None, dull=True)
+    await _state(case, lab, dull + account, None, dull=True)
     case.goes("predict")
 
 
@@ -348,18 +353,21 @@ async def _register(case: Case, lab: Lab, act: Act) -> None:
     pending.why = "; ".join(f"{e.hypothesis} predicts {row.sentence}" for e, row in zip(expected, rows, strict=True))
     case.queue.append(pending)
     case.stumbles = 0
+    if lab.small(case):
+        newest(case).guessed = guessed([pair["cause"] for pair in pending.input["pairs"]], _known(case, lab))
+
+
+def _known(case: Case, lab: Lab) -> set[str]:
+    rows = [(ran, lab.ledger.get(Experiment, ran.id)) for ran in case.runs]
+    return known((ran, row) for ran, row in rows if row)
 
 
 def _given(case: Case, act: Act, lab: Lab) -> dict[str, Any]:
     """The arguments of a test, whichever form they came in. UserError when they are in none."""
-    if not lab.small(case) or "fires" not in act.arguments:
+    if not lab.small(case):
         return act.arguments
-    looks = [run for run in case.runs if run.tool == EXAMPLES and run.ok]
-    experiment = lab.ledger.get(Experiment, looks[0].id) if looks else None
-    if experiment is None or experiment.output is None:
-        raise UserError("There are no examples of this latent to put words into.")
     try:
-        return spelled_out(case, act.arguments, experiment.output)
+        return spelled_out(case, act.arguments, lab.context, _known(case, lab), last=case.asked >= SMALL_ASKS)
     except ValidationError:
         raise UserError(f"{act.name}: give three words on which it should fire.") from None
 
