@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAIRS, FEWEST = 3, 2  # asked for, and left, in a test
 NEW = 2  # of the words, those on which it was not seen to fire
 WORD = r"^[^\"\\]{1,20}$"
-RIVAL = "it fires in such places on whatever word as frequent stands there (position, context and frequency alone)"
+RIVAL = "whether it fires in such places depends on position, context and frequency alone, not on the word"
 MARKED = re.compile(r"<<(.+?)>>")
 PARTS = re.compile(r"\w*(?:<<\w+>>\w*)+")  # a word of which tokens are marked
 
