@@ -68,11 +68,7 @@ def _dossier(ledger: Ledger, investigation: Investigation) -> Dossier:
 
 def verdict(prediction: Prediction, judgement: Judgement | None) -> str:
     """What became of a prediction, in words."""
-    if judgement is None:
-        return "not tested"
-    if judgement.held is None:
-        return "undecided: the test gave no such number"
-    return f"measured {judgement.value:.4g}: {'held' if judgement.held else 'FAILED'}"
+    return judgement.words if judgement else "not tested"
 
 
 def hypothesis_document(dossier: Dossier, hypothesis: Hypothesis) -> dict[str, object]:

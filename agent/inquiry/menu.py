@@ -1,11 +1,11 @@
 """Which acts each step offers the LLM: few tools at a time, and the forms in which it answers."""
 
-import types
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.inquiry.measures import measures
 from agent.state import Case
 from prompts.actions import Action, inlined
 from prompts.providers import Role
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tools.workbench.registry import Tool
 
 Sentence = Annotated[str, Field(min_length=1, max_length=300, pattern=r"\S")]
-MINIMAL_PAIRS = "minimal_pairs"
+EXAMPLES, MINIMAL_PAIRS = "top_examples", "minimal_pairs"
 TESTS = {  # the tools whose runs decide predictions, those that fit the question, the simplest first
     "latent": (MINIMAL_PAIRS, "score_detection", "ablate", "dose_response", "steering_effects"),
     "behaviour": ("ablate", "steer", "dose_response", "find_direction", "flip_projection"),
@@ -168,32 +168,6 @@ def _expectations(tool: "Tool", case: Case) -> dict[str, Any]:
 def open_labels(case: Case) -> list[str]:
     """The hypotheses that may still be tested: those no prediction of which has failed."""
     return [h.label for h in case.hypotheses if case.standing(h.label) != "refuted"]
-
-
-def measures(tool: "Tool") -> list[str]:
-    """Dotted paths of the numbers in a tool's output, lists left out: what a prediction may be about."""
-
-    def walk(model: type[BaseModel], path: str) -> list[str]:
-        found = []
-        for name, field in model.model_fields.items():
-            kind = _kind(field.annotation)
-            if kind in (int, float):
-                found.append(path + name)
-            elif isinstance(kind, type) and issubclass(kind, BaseModel):
-                found += walk(kind, f"{path}{name}.")
-        return found
-
-    return walk(tool.output, "")
-
-
-def _kind(annotation: Any) -> Any:
-    """The type of a field, without Annotated and None."""
-    if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        return _kind(members[0]) if len(members) == 1 else None
-    return annotation
 
 
 def _needs_latent(tool: "Tool") -> bool:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from agent.inquiry.brief import SHOWN_TOKENS
 from agent.inquiry.menu import MINIMAL_PAIRS, Form, Refine, Sentence, form, open_labels
 from agent.inquiry.swaps import LEAST, Frequencies, fits, places
-from agent.state import Case, Ran, Stated
+from agent.state import Case, Stated
 from prompts.actions import Action, inlined
 from store.errors import UserError
 from store.types import Comparison, Experiment
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tools.workbench.context import Context
 
 PAIRS, FEWEST = 3, 2  # asked for, and left, in a test
+SMALL_ASKS = 3  # at most, for words
 NEW = 2  # of the words, those on which it was not seen to fire
 WORD = r"^[^\"\\]{1,20}$"
 RIVAL = "whether it fires in such places depends on position, context and frequency alone, not on the word"
@@ -75,18 +76,21 @@ def asks_more(question: str) -> bool:
     return WHAT_IT_FIRES_ON.fullmatch(" ".join(question.split()).rstrip("?.! ")) is None
 
 
-def known(shown: Iterable[tuple[Ran, Experiment]]) -> set[str]:
-    """The words, casefolded, that the LLM was shown the latent to fire on, and those that it tried before."""
+def known(shown: Iterable[tuple[str, Experiment]]) -> set[str]:
+    """The words, casefolded, that the LLM was shown the latent to fire on, and those that it tried before.
+
+    `shown`: runs with the line by which each was told.
+    """
     found: set[str] = set()
-    for ran, experiment in shown:
+    for line, experiment in shown:
         if experiment.output is None:
             continue
-        if ran.tool == MINIMAL_PAIRS:
+        if experiment.tool == MINIMAL_PAIRS:
             found |= {pair["cause"] for pair in experiment.input["pairs"]}
-        elif ran.tool == "latent_profile":
+        elif experiment.tool == "latent_profile":
             found |= {each["token"] for each in experiment.output["top_tokens"][:SHOWN_TOKENS]}
         else:
-            found |= {*MARKED.findall(ran.line), *(MARKED.sub(r"\1", part) for part in PARTS.findall(ran.line))}
+            found |= {*MARKED.findall(line), *(MARKED.sub(r"\1", part) for part in PARTS.findall(line))}
     return {word.strip().casefold() for word in found}
 
 

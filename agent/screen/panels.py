@@ -74,11 +74,13 @@ def conclusion(event: Concluded) -> RenderableType:
     """One claim a line with its evidence; sentences without any are marked."""
     lines = [Text("Conclusion", "bold green")]
     if event.reason != "concluded":
-        lines.append(Text(f"Ended by a limit: {one_line(event.reason)}.", "yellow"))
+        lines.append(Text(f"Not concluded: {one_line(event.reason)}.", "yellow"))
     for claim in event.claims:
         said = Text.assemble("• ", one_line(claim.sentence))
         if claim.conjecture:
             said.append("  conjecture", "italic yellow")
+        if claim.seen:
+            said.append("  seen", "dim")
         for id in claim.evidence:
             said.append(f" [{one_line(id)[:ID]}]", "cyan")
         lines.append(said)

@@ -9,7 +9,6 @@ import pytest
 from agent.bench.byagent import ByAgent
 from agent.inquiry.small import guessed, known
 from agent.inquiry.swaps import Frequencies, fits, places
-from agent.state import Ran
 from store.types import Experiment
 from tests.tools.world import ANIMAL, COLOUR, ID, planted_context
 from tools.workbench.context import Context
@@ -69,9 +68,9 @@ def test_a_word_stays_a_word(place: tuple[str, str], word: str, fit: bool) -> No
 
 
 def test_what_was_shown_is_known() -> None:
-    def row(tool: str, line: str, output: dict[str, Any] | None, **input: Any) -> tuple[Ran, Experiment]:
+    def row(tool: str, line: str, output: dict[str, Any] | None, **input: Any) -> tuple[str, Experiment]:
         run = Experiment(tool=tool, version=1, subject="s", input=input, seed=0, output=output, seconds=0, device="cpu")
-        return Ran(label="E", id=run.id, key=run.key, tool=tool, ok=True, line=line), run
+        return line, run
 
     shown = [
         row("latent_profile", "", {"top_tokens": [{"token": " Is"}]}),
