@@ -186,6 +186,7 @@ async def run_test(case: Case, lab: Lab) -> None:
 
 async def judge(case: Case, lab: Lab) -> None:
     """Code decides every prediction by its experiment; nobody else has a say."""
+    measured = case.tested
     for foretold in case.predictions:
         ran = case.run(foretold.run) if foretold.run else None
         if foretold.judged or ran is None:
@@ -196,6 +197,7 @@ async def judge(case: Case, lab: Lab) -> None:
         judgement = Judgement.of(prediction, experiment)
         await lab.once(judgement, prediction=prediction.id, experiment=experiment.id)
         foretold.judged, foretold.held = True, judgement.held
+        measured = measured or judgement.value is not None
         hypothesis = case.hypothesis(foretold.hypothesis)
         assert hypothesis is not None, "predictions name a hypothesis of the case"
         lab.tell(
@@ -208,7 +210,7 @@ async def judge(case: Case, lab: Lab) -> None:
         )
     case.quiet = 0 if case.fresh else case.quiet + 1
     case.fresh = False
-    case.goes("refine" if case.tested else "predict")
+    case.goes("refine" if measured else "predict")
 
 
 async def refine(case: Case, lab: Lab) -> None:

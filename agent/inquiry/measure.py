@@ -101,7 +101,7 @@ def _more(case: Case, tool: str, short: Brief, lab: Lab) -> str:
     figures = [f"{path} {short.numbers[path]:.4g}" for path in able[:MOST_FIGURES]]
     menu = {each.name for each in (*looking(case, not lab.native), *testing(case, not lab.native, lab.roles))}
     following = [name for name in short.next if name in menu]
-    return "; ".join(filter(None, [", ".join(figures), following and f"next: {', '.join(following)}"]))
+    return "; ".join(filter(None, [", ".join(figures), f"next: {', '.join(following)}" if following else ""]))
 
 
 def _finished(pending: Pending, lab: Lab) -> Experiment | None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import Field
 
-from agent.inquiry.measures import disjoint, foregone, measures
+from agent.inquiry.measures import disjoint, foregone, measures, ranges
 from agent.inquiry.menu import TESTS
 from agent.state import Foretold
 from prompts.providers import Role
@@ -16,7 +17,7 @@ from tests.agent.conftest import Commands
 from tests.store.examples import llm_call
 from tests.stub_llm import Stub
 from tools.workbench import registry
-from tools.workbench.registry import get_tool
+from tools.workbench.registry import ToolOutput, get_tool
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_controls_and_what_the_input_settles_are_no_measures() -> None:
     assert {"separated", "contrast", "low", "effect.effect", "curve.slope"} <= offered
     assert not [path for path in offered if "controls" in path]
     assert not offered & {"harvest_max", "n", "chance", "floor", "prompts", "strength", "effect.norm", "own.latent"}
+
+
+class Bounded(ToolOutput):
+    share: float = Field(ge=0, le=1)
+    chance: float
+
+
+def test_a_field_says_what_it_can_be() -> None:
+    assert ranges(replace(get_tool("minimal_pairs"), output=Bounded)) == {"share": (0, 1)}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +156,20 @@ def test_without_a_minimal_pair_nothing_is_concluded(
     assert code[1].endswith("passed 1 of 1 registered predictions, so it is not excluded.")
     assert code[2] == "No minimal pair was tested."
     assert verify(world.ledger) == []
+
+
+def test_a_test_that_is_not_clear_is_read_but_concludes_nothing(
+    world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.types.facts.clear", lambda output: False)
+    agent.configure(acts=acts(conclude={"claims": [{"sentence": "Colours.", "evidence": ["E3"]}]}))
+    ended = world("ask", QUESTION, "--json")
+    assert (ended.code, ended.json["reason"]) == (3, "untested")
+    seen, *code = ended.json["claims"]
+    assert (seen["stance"], seen["conjecture"]) == (None, False)
+    assert all(claim["conjecture"] for claim in code[:3])
+    assert any("in E3: undecided" in text for text in agent.stats()["asked"])
+    assert agent.stats()["requests"] < 10
 
 
 def test_words_cannot_overrule_a_verdict(world: Commands, agent: Stub) -> None:
