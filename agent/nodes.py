@@ -54,13 +54,12 @@ M = TypeVar("M", bound=Form)
 
 async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
-    named = named_latents(case.question)
+    named, looks = named_latents(case.question), {}
     template = None if named else fitting(case.question)
     if template:
         framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
         case.contrast = {"template": template, "n": PAIRS}
-        looks = LOCALISING.items()
-        case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks]
+        looks = LOCALISING
     elif lab.native or len(set(named)) != 1:
         choice = await lab.ask(case, [form("frame", Frame, case)])
         if choice is None or (given := filled(case, choice.acts[0], "frame", Frame)) is None:
@@ -76,9 +75,11 @@ async def frame(case: Case, lab: Lab) -> None:
         return
     if framed.about == "latent":
         case.latent = framed.latent
-        looks: dict[str, dict[str, Any]] = {EXAMPLES: {"half": "explain"}} if lab.small(case) else {}
-        case.queue = [checked(case, name, looks.get(name, {}), "the opening look", case.began, lab) for name in OPENING]
+        looks = {name: {} for name in OPENING}
+        if lab.small(case):
+            looks[EXAMPLES] = {"half": "explain"}
     case.aim = framed.aim
+    case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks.items()]
     case.goes("observe")
 
 
