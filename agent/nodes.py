@@ -30,7 +30,7 @@ from agent.inquiry.menu import (
     testing,
 )
 from agent.inquiry.register import lacking, register
-from agent.inquiry.small import one_hypothesis, refinement, words
+from agent.inquiry.small import RIVAL, SMALL_ASKS, One, one_hypothesis, refinement, words
 from agent.state import Case, Stated
 from prompts.actions import Act
 from store.errors import UserError
@@ -48,20 +48,18 @@ LOCALISING: dict[str, dict[str, Any]] = {  # and at a behaviour that pairs of pr
 LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around; a small one looks at texts only
 SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
-SMALL_ASKS = 3  # of a small LLM
 
 M = TypeVar("M", bound=Form)
 
 
 async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
-    named = named_latents(case.question)
+    named, looks = named_latents(case.question), {}
     template = None if named else fitting(case.question)
     if template:
         framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
         case.contrast = {"template": template, "n": PAIRS}
-        looks = LOCALISING.items()
-        case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks]
+        looks = LOCALISING
     elif lab.native or len(set(named)) != 1:
         choice = await lab.ask(case, [form("frame", Frame, case)])
         if choice is None or (given := filled(case, choice.acts[0], "frame", Frame)) is None:
@@ -77,8 +75,11 @@ async def frame(case: Case, lab: Lab) -> None:
         return
     if framed.about == "latent":
         case.latent = framed.latent
-        case.queue = [checked(case, name, {}, "the opening look", case.began, lab) for name in OPENING]
+        looks = {name: {} for name in OPENING}
+        if lab.small(case):
+            looks[EXAMPLES] = {"half": "explain"}
     case.aim = framed.aim
+    case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks.items()]
     case.goes("observe")
 
 
@@ -131,18 +132,22 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:
-    """Two or more competing hypotheses, one of them dull."""
-    choice = await lab.ask(case, [one_hypothesis(case) if lab.small(case) else form("state_hypotheses", State, case)])
-    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", State)) is None:
+    """Two or more competing hypotheses, one of them dull; a small LLM states one, and code the dull one."""
+    small = lab.small(case)
+    choice = await lab.ask(case, [one_hypothesis(case) if small else form("state_hypotheses", State, case)])
+    model: type[One | State] = One if small else State
+    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", model)) is None:
         return
     claims = [claim.strip() for claim in stated.hypotheses]
-    rival = f"{stated.dull.claim.strip()} ({stated.dull.account})"
-    if len({claim.lower() for claim in [*claims, stated.dull.claim.strip()]}) <= len(claims):
+    dull, account = (
+        (stated.dull.claim.strip(), f" ({stated.dull.account})") if isinstance(stated, State) else (RIVAL, "")
+    )
+    if len({claim.lower() for claim in [*claims, dull]}) <= len(claims):
         case.stumble("Two of the hypotheses are the same: state different ones.")
         return
     for claim in claims:
         await _state(case, lab, claim, None, dull=False)
-    await _state(case, lab, rival, None, dull=True)
+    await _state(case, lab, dull + account, None, dull=True)
     case.goes("predict")
 
 

@@ -34,6 +34,7 @@ class Stated(Part):
     id: str
     claim: str
     dull: bool
+    guessed: bool = False  # its test used words on which the latent had been seen to fire
 
 
 class Foretold(Part):

@@ -3,6 +3,7 @@
 from agent.inquiry.events import Concluded
 from agent.inquiry.lab import Lab
 from agent.inquiry.menu import Conclude, Told, form
+from agent.inquiry.small import asks_more
 from agent.nodes import filled
 from agent.state import Case, Stated
 from store.support import Evidence
@@ -44,6 +45,8 @@ async def conclude(case: Case, lab: Lab) -> None:
         stated = [_unknown()]
     if not any(claim.stance == "for" for claim in stated):
         stated += _seen(case)
+    if lab.small(case):
+        stated = _answered(case) + stated
     reason = case.ended or (UNTESTED if lacking else "concluded")
     row = Conclusion(investigation=case.investigation, reason=reason, claims=tuple(stated))
     row = await lab.once(row, investigation=case.investigation)
@@ -52,10 +55,23 @@ async def conclude(case: Case, lab: Lab) -> None:
     case.goes("end")
 
 
+def _answered(case: Case) -> list[Claim]:
+    """What was answered, where the question asks more than a small LLM's form can answer."""
+    looks = tuple(run.id for run in case.runs if run.ok)[:1]
+    if not asks_more(case.question):
+        return []
+    sentence = f"Answered is no more than what latent {case.latent} fires on: the question asks for something else."
+    return [Claim(sentence=sentence, evidence=looks, conjecture=not looks, author="code")]
+
+
 def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
-    """A small LLM's hypothesis that has passed its tests, in its own words."""
+    """A small LLM's hypothesis that has passed its tests, in its own words; a guess, if they showed nothing new."""
     by = tuple(dict.fromkeys(judgement.experiment for judgement in evidence.verdicts(hypothesis.id)))
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
+    if hypothesis.guessed:
+        return Claim(
+            sentence=f"{sentence} (Tested on words seen to fire before: a guess about others.)", conjecture=True
+        )
     return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
 
 

@@ -161,6 +161,7 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
     if lab.small(case):
         hypothesis = newest(case) if case.hypotheses else None
         return SMALL, {
+            "question": case.question,
             "turns": [(turn.asked, turn.said) for turn in case.turns],
             "runs": runs[case.turns[-1].runs if case.turns else 0 :],
             "newest": f"{hypothesis.label}: {hypothesis.claim}" if hypothesis else "",

@@ -9,8 +9,8 @@ from agent.inquiry.events import PredictionRegistered
 from agent.inquiry.lab import Lab
 from agent.inquiry.measure import already, checked
 from agent.inquiry.measures import Range, disjoint, foregone, ranges
-from agent.inquiry.menu import DEFAULTS, EXAMPLES, MINIMAL_PAIRS, Expected, open_labels
-from agent.inquiry.small import spelled_out
+from agent.inquiry.menu import DEFAULTS, MINIMAL_PAIRS, Expected, open_labels
+from agent.inquiry.small import SMALL_ASKS, guessed, known, newest, spelled_out
 from agent.state import Case, Foretold, Pending
 from prompts.actions import Act
 from store.errors import UserError
@@ -99,6 +99,13 @@ async def register(case: Case, lab: Lab, act: Act) -> None:
     pending.why = "; ".join(f"{e.hypothesis} predicts {row.sentence}" for e, row in zip(expected, rows, strict=True))
     case.queue.append(pending)
     case.stumbles = 0
+    if lab.small(case):
+        newest(case).guessed = guessed([pair["cause"] for pair in pending.input["pairs"]], _known(case, lab))
+
+
+def _known(case: Case, lab: Lab) -> set[str]:
+    rows = [(ran, lab.ledger.get(Experiment, ran.id)) for ran in case.runs]
+    return known((ran.line, row) for ran, row in rows if row)
 
 
 def _between(range: Range) -> str:
@@ -109,14 +116,10 @@ def _between(range: Range) -> str:
 
 def _given(case: Case, act: Act, lab: Lab) -> dict[str, Any]:
     """The arguments of a test, whichever form they came in. UserError when they are in none."""
-    if not lab.small(case) or "fires" not in act.arguments:
+    if not lab.small(case):
         return act.arguments
-    looks = [run for run in case.runs if run.tool == EXAMPLES and run.ok]
-    experiment = lab.ledger.get(Experiment, looks[0].id) if looks else None
-    if experiment is None or experiment.output is None:
-        raise UserError("There are no examples of this latent to put words into.")
     try:
-        return spelled_out(case, act.arguments, experiment.output)
+        return spelled_out(case, act.arguments, lab.context, _known(case, lab), last=case.asked >= SMALL_ASKS)
     except ValidationError:
         raise UserError(f"{act.name}: give three words on which it should fire.") from None
 

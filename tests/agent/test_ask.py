@@ -14,6 +14,7 @@ import pytest
 from agent.inquiry.events import ApprovalNeeded, Concluded, TextDelta
 from agent.inquiry.investigate import investigate
 from agent.inquiry.limits import Limits
+from agent.inquiry.small import RIVAL, asks_more
 from agent.session import open_session
 from agent.settings import load
 from prompts.providers import Role
@@ -23,6 +24,7 @@ from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect,
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running
 from tests.stub_llm import Stub
+from tests.tools.world import COLOUR
 from tools.workbench import registry
 
 
@@ -70,6 +72,13 @@ def small(agent: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     return agent
 
 
+@pytest.fixture
+def only_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no other colour had been shown: the world has but three, and the first look shows them all."""
+    monkeypatch.setattr("agent.inquiry.register.known", lambda shown: {"red"})
+
+
+@pytest.mark.usefixtures("only_red")
 def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> None:
     """Each prompt goes on where the last one ended: a server that keeps what it has read reads on from there."""
     answered = world("ask", QUESTION, "--json")
@@ -83,12 +92,18 @@ def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> N
             'The hypothesis "it fires on names of colours" passed 1 of 1 registered predictions.',
             "for", [test.id], "code",
         ),
-        (
-            'The dull hypothesis "it fires on the second word (position)" failed 1 of 1 registered predictions.',
-            "against", [test.id], "code",
-        ),
+        (f'The dull hypothesis "{RIVAL}" failed 1 of 1 registered predictions.', "against", [test.id], "code"),
     ]  # fmt: skip
+    (looked,) = world.ledger.find(Experiment, tool="top_examples")
+    shown = {tuple(each["tokens"]) for group in ("top", "deciles") for each in (looked.output or {})[group]}
+    assert looked.input["half"] == "explain"
+    for pair in test.input["pairs"]:
+        assert pair["instead"] not in "red green blue"
+        before = f" {pair['text']}".partition(f" {pair['cause']} ")[0]
+        assert before
+        assert not any(before in "".join(tokens) for tokens in shown)
     first, second = world.ledger.find(LLMCall)
+    assert f"Question: {QUESTION}" in first.messages[-1]["content"]
     assert small.stats()["requests"] == 2
     assert second.messages[: len(first.messages)] == first.messages
     assert second.messages[len(first.messages)] == {"role": "assistant", "content": first.reply}
@@ -97,6 +112,40 @@ def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> N
     assert not world.ledger.find(Investigation)[0].native
 
 
+def test_words_that_were_shown_predict_nothing(world: Commands, small: Stub) -> None:
+    """They are refused with the reason; from an LLM that has no others they are taken, but what follows is a guess."""
+    repeated = {"fires": ["red", "Red", "blue"]}
+    small.configure(acts=small_acts(minimal_pairs=[repeated, small_acts()["minimal_pairs"]]))
+    answered = world("ask", f"does ablating latent {COLOUR} make the model sadder?", "--json")
+    assert answered.code == 0, answered.err
+    answers, guess, passed, rival = answered.json["claims"]
+    assert answers["sentence"].startswith(f"Answered is no more than what latent {COLOUR} fires on")
+    assert (answers["author"], answers["conjecture"]) == ("code", False)
+    assert guess["conjecture"]
+    assert "Tested on words seen to fire before" in guess["sentence"]
+    assert [claim["author"] for claim in (guess, passed, rival)] == ["llm", "code", "code"]
+    asked = small.stats()["asked"]
+    assert "The 3 words repeat" in asked[2]
+    assert "Seen already: red, green, blue; at least 2 of the 3 words must be new ones." in asked[3]
+    assert verify(world.ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "more"),
+    [
+        ("what does latent 41 do?", False),
+        ("On which tokens does the feature #41 fire?", False),
+        ("What makes latent 41 fire", False),
+        ("does ablating latent 41 make the model sadder?", True),
+        ("what does ablating latent 41 do?", True),
+        ("what does latent 41 do to the logits?", True),
+    ],
+)
+def test_a_small_llm_knows_one_kind_of_question(question: str, more: bool) -> None:
+    assert asks_more(question) is more
+
+
+@pytest.mark.usefixtures("only_red")
 def test_a_small_llm_refines_what_code_refuted(world: Commands, small: Stub) -> None:
     """Words that cannot be read are refused; what is refuted is replaced by another hypothesis and tested."""
     tests = [{"fires": [""]}, {"fires": ["da", "ga", "fa"]}, small_acts()["minimal_pairs"]]
@@ -109,7 +158,8 @@ def test_a_small_llm_refines_what_code_refuted(world: Commands, small: Stub) -> 
     ]  # fmt: skip
     one, three = world.ledger.find(Experiment, tool="minimal_pairs")
     assert [pair["cause"] for pair in one.input["pairs"]] == ["da", "ga", "fa"]
-    assert not {"da", "ga", "fa"} & {pair["instead"] for pair in one.input["pairs"]}
+    others = {pair["instead"] for test in (one, three) for pair in test.input["pairs"]}
+    assert not {"da", "ga", "fa", "red", "green", "blue"} & others
     assert [pair["cause"] for pair in three.input["pairs"]] == ["red", "green", "blue"]
     asked = small.stats()["asked"]
     assert "Your last answer was not used: minimal_pairs: give three words" in asked[2]
