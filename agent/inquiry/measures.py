@@ -16,25 +16,30 @@ Range = tuple[float | None, float | None]  # least and greatest; None: without e
 
 CONTROLS = ("controls", "illusion")  # parts of an output that tell how far its other numbers can be believed
 GIVEN = {  # what the input, the latent or the unedited model settle, or a control
-    "chance", "floor", "n", "unparsed", "harvest_max", "prompts", "tokens", "strength", "cost", "norm", "centre",
-    "gap", "gap_random", "gap_active", "before", "latent",
+    "chance", "floor", "n", "unparsed", "harvest_max", "prompts", "pairs", "tokens", "strength", "cost", "norm",
+    "centre", "gap", "gap_random", "gap_active", "before", "clean", "corrupted", "latent", "layer", "position", "index", "sites",
+    "edges", "agreement", "circuit_faithfulness.size",
 }  # fmt: skip
 UPWARDS = (Comparison.GREATER, Comparison.AT_LEAST)
 SHARE: Range = (0.0, 1.0)
-RANGES: dict[str, Range] = {  # by whole path, where the field itself does not say
-    "separated": SHARE,
-    "fires_with": SHARE,
-    "fires_without": SHARE,
-    "value": SHARE,
-    "low": SHARE,
-    "high": SHARE,
-    "auroc": SHARE,
-    "contrast": (-1.0, 1.0),  # of the latent's maximum
-    "curve.r2": (None, 1.0),
-    "effect.kl": (0.0, None),
-    "steered.kl": (0.0, None),
-    "steered.perplexity": (1.0, None),
-    "size": (0.0, None),
+SCORE = {"value": SHARE, "low": SHARE, "high": SHARE}
+RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where the field itself does not say
+    "minimal_pairs": {
+        "separated": SHARE,
+        "low": SHARE,
+        "high": SHARE,
+        "fires_with": SHARE,
+        "fires_without": SHARE,
+        "contrast": (-1.0, 1.0),  # of the latent's maximum
+    },
+    "score_detection": SCORE,
+    "score_fuzzing": SCORE,
+    "find_direction": {"auroc": SHARE, "low": SHARE, "high": SHARE},
+    "dose_response": {"curve.r2": (None, 1.0)},
+    "ablate": {"effect.kl": (0.0, None)},
+    "flip_projection": {"effect.kl": (0.0, None)},
+    "steer": {"steered.kl": (0.0, None), "steered.perplexity": (1.0, None)},
+    "steering_effects": {"size": (0.0, None)},
 }
 
 
@@ -45,15 +50,16 @@ def measures(tool: "Tool") -> list[str]:
 
 def ranges(tool: "Tool") -> dict[str, Range]:
     """The measures of a tool and the values that each can take."""
+    known = RANGES.get(tool.name, {})
 
     def walk(model: type[BaseModel], path: str) -> dict[str, Range]:
         found: dict[str, Range] = {}
         for name, field in model.model_fields.items():
             kind = _kind(field.annotation)
-            if name in GIVEN or name in CONTROLS:
+            if name in CONTROLS or GIVEN & {name, f"{tool.name}.{path}{name}"}:
                 continue
             if kind in (int, float):
-                found[path + name] = _range(field) or RANGES.get(path + name, (None, None))
+                found[path + name] = _range(field) or known.get(path + name, (None, None))
             elif isinstance(kind, type) and issubclass(kind, BaseModel):
                 found |= walk(kind, f"{path}{name}.")
         return found

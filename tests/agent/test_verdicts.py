@@ -34,7 +34,22 @@ def test_controls_and_what_the_input_settles_are_no_measures() -> None:
     offered = {path for names in TESTS.values() for name in names for path in measures(get_tool(name))}
     assert {"separated", "contrast", "low", "effect.effect", "curve.slope"} <= offered
     assert not [path for path in offered if "controls" in path]
-    assert not offered & {"harvest_max", "n", "chance", "floor", "prompts", "strength", "effect.norm", "own.latent"}
+    assert "size" in measures(get_tool("steering_effects"))
+    assert "size" not in measures(get_tool("circuit_faithfulness"))
+    assert ranges(get_tool("circuit_faithfulness"))["low"] == (None, None)
+    assert not offered & {
+        "clean",
+        "strongest.layer",
+        "pairs",
+        "harvest_max",
+        "n",
+        "chance",
+        "floor",
+        "prompts",
+        "strength",
+        "effect.norm",
+        "own.latent",
+    }
 
 
 class Bounded(ToolOutput):
