@@ -17,8 +17,8 @@ Range = tuple[float | None, float | None]  # least and greatest; None: without e
 CONTROLS = ("controls", "illusion")  # parts of an output that tell how far its other numbers can be believed
 GIVEN = {  # what the input, the latent or the unedited model settle, or a control
     "chance", "floor", "n", "unparsed", "harvest_max", "prompts", "pairs", "tokens", "strength", "cost", "norm",
-    "centre", "gap", "gap_random", "gap_active", "before", "clean", "corrupted", "latent", "layer", "position", "index", "sites",
-    "edges", "agreement", "circuit_faithfulness.size",
+    "centre", "gap", "gap_random", "gap_active", "before", "clean", "corrupted", "latent", "layer", "position", "index",
+    "sites", "edges", "agreement", "circuit_faithfulness.size",
 }  # fmt: skip
 UPWARDS = (Comparison.GREATER, Comparison.AT_LEAST)
 SHARE: Range = (0.0, 1.0)
