@@ -49,11 +49,11 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
             "hypotheses": ["head 2 of layer 3 and neuron 7 of layer 20 are what it knows the order by"],
             "dull": {"account": "frequency", "claim": "it expects the most frequent day of the week"},
         },
-        "dose_response": [{"input": dose, "expect": [expected("H1", ">", "curve.slope", 50)]}, None],
+        "dose_response": [{"input": dose, "expect": [expected("H1", ">", "mean", 50)]}, None],
         "ablate": [{"input": ablate, "expect": known}, {"input": ablate, "expect": loss}],
         "finish": {"reading": "it is not that head"},
         "conclude": {"claims": [
-            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E2", "E3"]},
+            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E3"]},
             {"sentence": "The head does little.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]},
         ]},
     }  # fmt: skip
@@ -68,10 +68,11 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
     assert any("state a measure (effect.value, effect.effect," in text for text in llm.stats()["asked"])
     looked, dosed, ablated = real.ledger.find(Experiment)
     assert [looked.tool, dosed.tool, ablated.tool] == ["latents_on_text", "dose_response", "ablate"]
-    assert all(run.output and run.output["controls"] and not run.output["clear"] for run in (dosed, ablated))
-    judgements = real.ledger.find(Judgement)
-    assert sorted(str(judgement.held) for judgement in judgements) == ["False", "False", "None"]
-    assert all(judgement.value is not None for judgement in judgements)
+    assert ablated.output is not None
+    assert ablated.output["controls"]
+    assert not ablated.output["clear"]
+    held = [judgement.held for judgement in real.ledger.find(Judgement) if judgement.experiment == ablated.id]
+    assert sorted(map(str, held)) == ["False", "None"]
     assert all(p.created_at < dosed.created_at and not p.counterexample for p in real.ledger.find(Prediction))
     assert {h.about for h in real.ledger.find(Hypothesis)} == {"behaviour"}
     assert verify(real.ledger) == []
