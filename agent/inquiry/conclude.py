@@ -70,7 +70,7 @@ def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
     if hypothesis.guessed:
         return Claim(
-            sentence=f"{sentence} (Tested on words seen to fire before: a guess about others.)", conjecture=True
+            sentence=f"{sentence} (Tested on words seen before: a guess about others.)", conjecture=True
         )
     return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
 
