@@ -34,7 +34,7 @@ class Stated(Part):
     id: str
     claim: str
     dull: bool
-    guessed: bool = False  # its test used words on which the latent had been seen to fire
+    guessed: bool = False  # its test used words that had been shown or tried before
 
 
 class Foretold(Part):

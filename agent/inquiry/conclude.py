@@ -69,9 +69,7 @@ def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
     by = tuple(dict.fromkeys(judgement.experiment for judgement in evidence.verdicts(hypothesis.id)))
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
     if hypothesis.guessed:
-        return Claim(
-            sentence=f"{sentence} (Tested on words seen to fire before: a guess about others.)", conjecture=True
-        )
+        return Claim(sentence=f"{sentence} (Tested on words seen before: a guess about others.)", conjecture=True)
     return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
 
 

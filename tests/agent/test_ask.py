@@ -122,7 +122,7 @@ def test_words_that_were_shown_predict_nothing(world: Commands, small: Stub) -> 
     assert answers["sentence"].startswith(f"Answered is no more than what latent {COLOUR} fires on")
     assert (answers["author"], answers["conjecture"]) == ("code", False)
     assert guess["conjecture"]
-    assert "Tested on words seen to fire before" in guess["sentence"]
+    assert "Tested on words seen before" in guess["sentence"]
     assert [claim["author"] for claim in (guess, passed, rival)] == ["llm", "code", "code"]
     asked = small.stats()["asked"]
     assert "The 3 words repeat" in asked[2]
