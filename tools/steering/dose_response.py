@@ -150,8 +150,8 @@ def dose_response(input: Input, context: Context) -> Output:
         f"{input.metric.words} moves by {told(most.effect.effect, most.effect.low, most.effect.high)} at strength "
         f"{most.strength:.3g}, which costs {most.cost:.2g} nats. Slope {told(curve.slope, curve.low, curve.high)} a "
         f"unit of strength, controls at most {max(slopes, key=abs):+.3g}. Mean over doses {mean:+.3g}, {RANDOMS} "
-        f"random directions as strong at most {random_changes[strongest].mean():+.3g}, {name} {other_changes.mean():+.3g}: "
-        f"{said(clear, len(prompts))}, by the mean{misses(found)}"
+        f"random directions as strong at most {random_changes[strongest].mean():+.3g}, {name} "
+        f"{other_changes.mean():+.3g}: {said(clear, len(prompts))}, by the mean{misses(found)}"
     )
     nothing = observe(context, prompts, input.metric, still([replace(change, strength=found[-1].strength)]))
     return Output(
