@@ -21,7 +21,7 @@ from agent.conversation.transcript import Transcript
 from agent.inquiry.events import Event
 from agent.inquiry.history import ending, threads
 from agent.inquiry.limits import Limits
-from agent.screen.panels import call_panel
+from agent.screen.panels import call_panel, one_line
 from agent.screen.show import clean, plain
 from agent.session import Session
 from store.disk import make_folder
@@ -69,6 +69,7 @@ class Chat:
         self.unfinished: bool  # an investigation of the thread was stopped, and can go on
         asked = threads(self.session.ledger).get(thread)
         self.unfinished = asked is not None and ending(self.session.ledger, asked) is None
+        self._asked = asked.question if asked else ""
         if asked is not None:
             self.transcript.name(row.id for row in self.session.ledger.find(Hypothesis, investigation=asked.id))
 
@@ -146,7 +147,9 @@ class Chat:
     async def _follow(self, question: str | None, answer: bool | None) -> None:
         self.unfinished, self.transcript.waiting, self._unheard = True, None, question
         if question is not None:
+            self._asked = question
             self.transcript.begin()
+        self.transcript.tick()
         from agent.inquiry.investigate import investigate  # and with it torch
 
         begin: Investigate = self._investigate or investigate
@@ -211,7 +214,10 @@ class Chat:
 
     def greeting(self) -> Text:
         """Which thread this is, and how to go on."""
-        state = "unfinished: Enter goes on with it" if self.unfinished else "/help lists what can be typed"
+        last = f"“{one_line(self._asked)}” " if self._asked else ""
+        state = f"{last}is unfinished: Enter goes on with it" if self.unfinished else "/help lists what can be typed"
+        if last and not self.unfinished:
+            state = f"last asked: {last}· {state}"
         what = f"{clean(self.session.settings.model)}, thread {clean(self.thread)}\n{state}"
         return Text.assemble(("glossator ", "bold"), (what, "dim"))
 

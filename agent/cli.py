@@ -14,6 +14,7 @@ from agent.commands.export import export
 from agent.commands.harvest import harvest
 from agent.commands.label import label
 from agent.commands.llm import llm
+from agent.commands.localise import localise
 from agent.commands.mcp import mcp
 from agent.commands.replay import replay
 from agent.commands.review import review_app
@@ -33,7 +34,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(options)
-for command in (label, chat, ask, hypotheses, evidence, replay, export, harvest, train, sql, verify, mcp, llm, config):
+COMMANDS = (
+    label,
+    chat,
+    ask,
+    localise,
+    hypotheses,
+    evidence,
+    replay,
+    export,
+    harvest,
+    train,
+    sql,
+    verify,
+    mcp,
+    llm,
+    config,
+)
+for command in COMMANDS:
     app.command()(command)
 for name, group in {"review": review_app, "tool": tool_app, "dictionary": dictionary_app, "bench": bench_app}.items():
     app.add_typer(group, name=name)

@@ -5,19 +5,17 @@ for what it may not do (test before predicting, overrule a verdict) there is no 
 """
 
 import json
-import re
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from agent.inquiry.events import HypothesisStated, Judged, PredictionRegistered
+from agent.inquiry.events import HypothesisStated, Judged
+from agent.inquiry.investigable import named_latents
 from agent.inquiry.lab import Lab
 from agent.inquiry.measure import NotRun, already, checked, measure
 from agent.inquiry.menu import (
-    DEFAULTS,
-    MINIMAL_PAIRS,
+    EXAMPLES,
     Enough,
-    Expected,
     Finish,
     Form,
     Frame,
@@ -27,55 +25,61 @@ from agent.inquiry.menu import (
     form,
     look,
     looking,
-    measures,
     open_labels,
     test,
     testing,
 )
-from agent.inquiry.small import one_hypothesis, refinement, spelled_out, words
-from agent.state import Case, Foretold, Pending, Stated
+from agent.inquiry.register import lacking, register
+from agent.inquiry.small import RIVAL, SMALL_ASKS, One, one_hypothesis, refinement, words
+from agent.state import Case, Stated
 from prompts.actions import Act
 from store.errors import UserError
-from store.types import Experiment, Hypothesis, Judgement, Prediction, now
-from tools.workbench.registry import get_tool
+from store.types import Experiment, Hypothesis, Judgement, Prediction
 from tools.workbench.run import key_of
+from tools.workbench.templates import fitting
 
-EXAMPLES = "top_examples"
 OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
+PAIRS = 4  # of prompts, which a behaviour is looked at on
+LOCALISING: dict[str, dict[str, Any]] = {  # and at a behaviour that pairs of prompts show
+    "contrast_pairs": {},
+    "attribution_patching": {"site": "z"},
+    "head_profile": {},
+}
 LOOKS_TERSE, LOOKS_NATIVE = 1, 4  # questions that the LLM may spend on looking around; a small one looks at texts only
 SHOWN_CHARACTERS = 4000  # of a full output
 SPARE_ASKS = 2  # beyond one for each open hypothesis, to register predictions
-SMALL_ASKS = 3  # of a small LLM
-NAMED = re.compile(r"\b(?:latents?|features?)\s+#?(\d+)", re.IGNORECASE)
 
 M = TypeVar("M", bound=Form)
 
 
 async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
-    named = [int(number) for number in NAMED.findall(case.question)]
-    if lab.native or len(set(named)) != 1:
+    named, looks = named_latents(case.question), {}
+    template = None if named else fitting(case.question)
+    if template:
+        framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
+        case.contrast = {"template": template, "n": PAIRS}
+        looks = LOCALISING
+    elif lab.native or len(set(named)) != 1:
         choice = await lab.ask(case, [form("frame", Frame, case)])
         if choice is None or (given := filled(case, choice.acts[0], "frame", Frame)) is None:
             return
         framed = given
     else:
         framed = Frame(about="latent", latent=named[0], aim="say what it does")
-    if framed.about == "latent" and (framed.latent is None or (named and framed.latent not in named)):
+    if framed.about == "latent" and framed.latent not in named:
         case.stumble(
             f"The question names {f'latent {named[0]}' if named else 'no latent'}: "
             f"frame it as {f'about latent {named[0]}' if named else 'about behaviour'}."
         )
         return
-    if framed.about == "latent" and framed.latent is not None:
-        try:
-            lab.context.subject.check_latent(framed.latent)
-        except UserError as error:
-            case.stumble(str(error))
-            return
+    if framed.about == "latent":
         case.latent = framed.latent
-        case.queue = [checked(case, name, {}, "the opening look", case.began, lab) for name in OPENING]
+        looks = {name: {} for name in OPENING}
+        if lab.small(case):
+            looks[EXAMPLES] = {"half": "explain"}
     case.aim = framed.aim
+    case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks.items()]
     case.goes("observe")
 
 
@@ -87,7 +91,7 @@ async def observe(case: Case, lab: Lab) -> None:
         except NotRun as refusal:
             case.stumble(str(refusal))
         return
-    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None else 0):
+    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None and not case.contrast else 0):
         case.goes("hypothesise")
         return
     menu = looking(case, not lab.native)
@@ -128,29 +132,33 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:
-    """Two or more competing hypotheses, one of them dull."""
-    choice = await lab.ask(case, [one_hypothesis(case) if lab.small(case) else form("state_hypotheses", State, case)])
-    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", State)) is None:
+    """Two or more competing hypotheses, one of them dull; a small LLM states one, and code the dull one."""
+    small = lab.small(case)
+    choice = await lab.ask(case, [one_hypothesis(case) if small else form("state_hypotheses", State, case)])
+    model: type[One | State] = One if small else State
+    if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", model)) is None:
         return
     claims = [claim.strip() for claim in stated.hypotheses]
-    rival = f"{stated.dull.claim.strip()} ({stated.dull.account})"
-    if len({claim.lower() for claim in [*claims, stated.dull.claim.strip()]}) <= len(claims):
+    dull, account = (
+        (stated.dull.claim.strip(), f" ({stated.dull.account})") if isinstance(stated, State) else (RIVAL, "")
+    )
+    if len({claim.lower() for claim in [*claims, dull]}) <= len(claims):
         case.stumble("Two of the hypotheses are the same: state different ones.")
         return
     for claim in claims:
         await _state(case, lab, claim, None, dull=False)
-    await _state(case, lab, rival, None, dull=True)
+    await _state(case, lab, dull + account, None, dull=True)
     case.goes("predict")
 
 
 async def predict(case: Case, lab: Lab) -> None:
     """Registers predictions until every open hypothesis has one, a minimal pair is among them, and rivals differ."""
-    lacking, menu = _lacking(case), testing(case, not lab.native, lab.roles)
+    missing, menu = lacking(case), testing(case, not lab.native, lab.roles)
     most = len(open_labels(case)) + SPARE_ASKS if lab.native else SMALL_ASKS
-    if not lacking or not menu or case.asked >= most:
+    if not missing or not menu or case.asked >= most:
         case.goes("test")
         return
-    case.problem = case.problem or (f"Still needed: {'; '.join(lacking)}." if case.asked else "")
+    case.problem = case.problem or (f"Still needed: {'; '.join(missing)}." if case.asked else "")
     actions = [words()] if lab.small(case) else [test(tool, case, not lab.native) for tool in menu]
     choice = await lab.ask(case, actions, [tool.name for tool in menu])
     if choice is None:
@@ -161,7 +169,7 @@ async def predict(case: Case, lab: Lab) -> None:
             case.stumble(_unknown(act, [tool.name for tool in menu]))
             continue
         try:
-            await _register(case, lab, act)
+            await register(case, lab, act)
         except UserError as error:
             case.unused(str(error))  # no stumble: the questions of this step are counted
 
@@ -186,6 +194,7 @@ async def run_test(case: Case, lab: Lab) -> None:
 
 async def judge(case: Case, lab: Lab) -> None:
     """Code decides every prediction by its experiment; nobody else has a say."""
+    measured = case.tested
     for foretold in case.predictions:
         ran = case.run(foretold.run) if foretold.run else None
         if foretold.judged or ran is None:
@@ -196,6 +205,7 @@ async def judge(case: Case, lab: Lab) -> None:
         judgement = Judgement.of(prediction, experiment)
         await lab.once(judgement, prediction=prediction.id, experiment=experiment.id)
         foretold.judged, foretold.held = True, judgement.held
+        measured = measured or judgement.value is not None
         hypothesis = case.hypothesis(foretold.hypothesis)
         assert hypothesis is not None, "predictions name a hypothesis of the case"
         lab.tell(
@@ -203,12 +213,12 @@ async def judge(case: Case, lab: Lab) -> None:
                 prediction=prediction.id,
                 hypothesis=hypothesis.id,
                 held=judgement.held,
-                sentence=f"{foretold.hypothesis} predicts {foretold.sentence}: {outcome(judgement)}",
+                sentence=f"{foretold.hypothesis} predicts {foretold.sentence}: {judgement.words}",
             )
         )
     case.quiet = 0 if case.fresh else case.quiet + 1
     case.fresh = False
-    case.goes("refine" if case.tested else "predict")
+    case.goes("refine" if measured else "predict")
 
 
 async def refine(case: Case, lab: Lab) -> None:
@@ -244,13 +254,6 @@ async def refine(case: Case, lab: Lab) -> None:
         case.goes("predict")
 
 
-def outcome(judgement: Judgement) -> str:
-    """A verdict in words."""
-    if judgement.held is None:
-        return "the test gave no such number"
-    return f"measured {judgement.value:.4g}, {'held' if judgement.held else 'FAILED'}"
-
-
 def filled(case: Case, act: Act, name: str, model: type[M]) -> M | None:
     """The form that the LLM filled in; None, with the reason for the LLM, when it is another or does not fit."""
     if act.name != name:
@@ -274,104 +277,3 @@ async def _state(case: Case, lab: Lab, claim: str, refines: str | None, *, dull:
     row = await lab.once(row, investigation=case.investigation)
     case.hypotheses.append(Stated(label=f"H{len(case.hypotheses) + 1}", id=row.id, claim=claim, dull=dull))
     lab.tell(HypothesisStated(id=row.id, claim=claim, dull=dull))
-
-
-def _lacking(case: Case) -> list[str]:
-    """What the predictions registered so far still lack, a phrase each."""
-    sound = [p for p in case.predictions if not p.judged or p.held is not None]  # the others' tests gave nothing
-    waiting = [p for p in sound if not p.judged]
-    lacking = [f"a prediction of {h}" for h in open_labels(case) if not any(p.hypothesis == h for p in sound)]
-    if case.latent is not None and not any(p.counterexample for p in sound):
-        lacking.append("a test on minimal pairs")
-    if waiting and len(open_labels(case)) > 1 and not any(_told_apart(case, pending) for pending in case.queue):
-        lacking.append("a test of which two hypotheses expect different outcomes")
-    return lacking
-
-
-def _told_apart(case: Case, pending: Pending) -> bool:
-    expected = [p.expects for p in case.predictions if p.id in pending.predictions]
-    return len(set(expected)) > 1
-
-
-async def _register(case: Case, lab: Lab, act: Act) -> None:
-    """Puts a test's predictions into the ledger and the test into the queue. UserError says what was wrong."""
-    tool = get_tool(act.name)
-    given = _given(case, act, lab)
-    input = given.get("input")
-    if not isinstance(input, dict):
-        raise UserError(f"{act.name}: give the test's input as an object.")
-    expected = _expected(case, act.name, given.get("expect") or ())
-    pending = checked(case, act.name, input, "", now(), lab)
-    if ran := already(case, pending, lab):
-        raise UserError(f"{act.name} with that input was run as {ran.label}: predict what is not known yet.")
-    if key_of(pending.tool, pending.input, lab.context) in case.refused:
-        raise UserError(f"{act.name} with that input could not be run: design another test.")
-    if any(waiting.tool == pending.tool and waiting.input == pending.input for waiting in case.queue):
-        raise UserError(f"{act.name} with that input is registered already: design another test.")
-    measure, threshold = DEFAULTS.get(tool.name, (None, None))
-    rows = []
-    for each in expected:
-        name = each.measure or measure
-        limit = each.threshold if each.threshold is not None else (threshold if name == measure else None)
-        if name not in measures(tool) or limit is None:
-            raise UserError(f"{act.name}: state a measure ({', '.join(measures(tool))}) and a threshold.")
-        hypothesis = case.hypothesis(each.hypothesis)
-        assert hypothesis is not None, "checked by `_expected`"
-        try:
-            rows.append(
-                Prediction(
-                    hypothesis=hypothesis.id,
-                    tool=tool.name,
-                    input=pending.input,
-                    measure=name,
-                    comparison=each.comparison,
-                    threshold=limit,
-                    counterexample=tool.name == MINIMAL_PAIRS,
-                )
-            )
-        except ValidationError:
-            raise UserError(f"{act.name}: the threshold must be a finite number.") from None
-    for each, row in zip(expected, rows, strict=True):
-        kept = await lab.once(row, hypothesis=row.hypothesis)
-        pending.since = kept.created_at if not pending.predictions else max(pending.since, kept.created_at)
-        pending.predictions.append(kept.id)
-        case.predictions.append(
-            Foretold(
-                id=kept.id,
-                hypothesis=each.hypothesis,
-                sentence=kept.sentence,
-                counterexample=kept.counterexample,
-                expects=f"{kept.measure} {kept.comparison}",
-            )
-        )
-        lab.tell(PredictionRegistered(id=kept.id, hypothesis=kept.hypothesis, sentence=kept.sentence))
-    pending.why = "; ".join(f"{e.hypothesis} predicts {row.sentence}" for e, row in zip(expected, rows, strict=True))
-    case.queue.append(pending)
-    case.stumbles = 0
-
-
-def _given(case: Case, act: Act, lab: Lab) -> dict[str, Any]:
-    """The arguments of a test, whichever form they came in. UserError when they are in none."""
-    if not lab.small(case) or "fires" not in act.arguments:
-        return act.arguments
-    looks = [run for run in case.runs if run.tool == EXAMPLES and run.ok]
-    experiment = lab.ledger.get(Experiment, looks[0].id) if looks else None
-    if experiment is None or experiment.output is None:
-        raise UserError("There are no examples of this latent to put words into.")
-    try:
-        return spelled_out(case, act.arguments, experiment.output)
-    except ValidationError:
-        raise UserError(f"{act.name}: give three words on which it should fire.") from None
-
-
-def _expected(case: Case, tool: str, given: Any) -> list[Expected]:
-    """What each hypothesis expects of the test. UserError when one is unknown, refuted, named twice, or none is."""
-    try:
-        expected = [Expected.model_validate(each) for each in given]
-    except (ValidationError, TypeError):
-        raise UserError(f"{tool}: give 'expect' as a list of hypothesis, comparison and threshold.") from None
-    labels = [each.hypothesis for each in expected]
-    wrong = [label for label in labels if label not in open_labels(case)]
-    if wrong or not labels or len(set(labels)) < len(labels):
-        raise UserError(f"{tool}: say once for each of {', '.join(open_labels(case))} what it expects.")
-    return expected

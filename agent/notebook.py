@@ -1,6 +1,7 @@
 """Glossator from Python: a session whose tools are plain functions, in a script or in a notebook."""
 
 import asyncio
+import atexit
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -75,6 +76,7 @@ class Notebook:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="glossator", daemon=True)
         self._thread.start()
+        atexit.register(self.close)
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         """The rows of a read-only query on the store. UserError when DuckDB refuses it."""
@@ -82,7 +84,10 @@ class Notebook:
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def close(self) -> None:
-        """Ends what runs and writes what is not written yet."""
+        """Ends what runs and writes what is not written yet. The end of the program does it, too."""
+        if self._loop.is_closed():
+            return
+        atexit.unregister(self.close)
         self._wait(self._menu.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -165,16 +165,20 @@ class Session:
         """Fetches and starts the embedded LLM, if the agent is served by it, so that `llm` keeps nobody waiting."""
         from prompts.local import ensure_server
 
-        if self._endpoint("agent") is None:
+        if self.embedded_agent:
             ensure_server()
+
+    @property
+    def embedded_agent(self) -> bool:
+        """Whether the embedded LLM is the agent."""
+        return self._endpoint("agent") is None
 
     def answered(self) -> "frozenset[Role]":
         """The agent, and the roles that can be asked beside it: all where the embedded LLM serves the agent, else those
         with an endpoint, so that no LLM is fetched which nobody named."""
         from prompts.providers import Role
 
-        embedded = self._endpoint(Role.AGENT) is None
-        return frozenset(role for role in Role if embedded or self._endpoint(role) is not None)
+        return frozenset(role for role in Role if self.embedded_agent or self._endpoint(role) is not None)
 
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from agent.inquiry.events import Step
 from store.errors import UserError
-from store.types import Claim, Experiment
+from store.types import Claim, Comparison, Experiment
 
-VERSION = 2  # of what a checkpoint holds
+VERSION = 3  # of what a checkpoint holds
 
 
 class State(TypedDict, total=False):
@@ -34,6 +34,7 @@ class Stated(Part):
     id: str
     claim: str
     dull: bool
+    guessed: bool = False  # its test used words on which the latent had been seen to fire
 
 
 class Foretold(Part):
@@ -43,7 +44,9 @@ class Foretold(Part):
     hypothesis: str  # label
     sentence: str
     counterexample: bool
-    expects: str  # "measure comparison", to see whether two hypotheses differ
+    measure: str
+    comparison: Comparison
+    threshold: float
     run: str | None = None  # label
     judged: bool = False
     note: str = ""  # why its test was not run
@@ -69,6 +72,7 @@ class Ran(Part):
     tool: str
     ok: bool
     line: str
+    more: str  # figures and what may follow, for a native LLM
 
 
 class Turn(Part):
@@ -93,6 +97,7 @@ class Case(Part):
     next: Step | Literal["end"] = "frame"
     round: int = 1
     latent: int | None = None
+    contrast: dict[str, Any] = {}  # where pairs of prompts come from that show the behaviour in question
     aim: str = ""
     hypotheses: list[Stated] = []
     predictions: list[Foretold] = []
@@ -166,9 +171,9 @@ class Case(Part):
         self.unused(problem)
         self.stumbles += 1
 
-    def add_run(self, experiment: Experiment, line: str) -> Ran:
+    def add_run(self, experiment: Experiment, line: str, more: str) -> Ran:
         label, ok = f"E{len(self.runs) + 1}", experiment.error is None
-        ran = Ran(label=label, id=experiment.id, key=experiment.key, tool=experiment.tool, ok=ok, line=line)
+        ran = Ran(label=label, id=experiment.id, key=experiment.key, tool=experiment.tool, ok=ok, line=line, more=more)
         self.runs.append(ran)
         return ran
 

@@ -3,7 +3,9 @@
 A file `templates/<name>.v<n>.md` holds messages, each opened by a line `--- system`, `--- user` or
 `--- assistant`. A line `--- turns` stands for what was said before, the value `turns`. The source is split before it is
 rendered, so no value can open a message of its own.
-Released files are never edited: `templates/LOCK` holds their SHA-256, and a change is the next version.
+Released files are never edited: `templates/LOCK` holds their SHA-256, and a change is the next version. Those that
+nothing asks by any more stay, since `glossator replay` compares a recorded call's template with its file: of the agent
+these are investigate_hypothesise, investigate_predict, investigate_refine and investigate_conclude.
 """
 
 import hashlib

@@ -41,13 +41,17 @@ class Evidence:
         """What is wrong with a claim's evidence, a sentence each; none when it bears the claim out.
 
         For a hypothesis speak experiments on which a prediction of it held, as long as none of its predictions
-        failed; against it, those on which one failed. A plain observation needs runs that succeeded.
+        failed; against it, those on which one failed. Who names no hypothesis tells what was seen, and cites runs that
+        succeeded and decided nothing. What a verdict contradicts is not even a conjecture.
         """
         if claim.stance is not None and claim.hypothesis not in self.hypotheses:
             return [f"speaks {claim.stance} a hypothesis that does not exist"]
         found = [fault for id in claim.evidence if (fault := self._fault(claim, id))]
-        if claim.evidence and claim.stance == "for" and self.standing(claim.hypothesis or "") == "refuted":
+        standing = self.standing(claim.hypothesis or "")
+        if claim.stance == "for" and standing == "refuted":
             found.append("speaks for a hypothesis one of whose predictions failed")
+        if claim.stance == "against" and standing == "supported":
+            found.append("speaks against a hypothesis all of whose predictions held")
         return found
 
     def _fault(self, claim: Claim, id: str) -> str | None:
@@ -57,7 +61,8 @@ class Evidence:
         if run.error is not None:
             return f"cites {id}, which failed: {run.error}"
         if claim.stance is None:
-            return None
+            decided = any(j.experiment == id and j.held is not None for j in self.judgements)
+            return f"cites {id}, which decided predictions: name their hypothesis and a stance" if decided else None
         verdicts = [j for j in self.verdicts(claim.hypothesis or "") if j.experiment == id]
         if not verdicts:
             return f"cites {id}, which tested no prediction of that hypothesis"

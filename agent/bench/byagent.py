@@ -7,6 +7,7 @@ from agent.inquiry.events import Spent
 from agent.inquiry.limits import Limits
 from agent.state import VERSION
 from prompts.errors import BudgetSpent
+from prompts.template import load
 from store.ids import content_hash
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from agent.state import Case
     from prompts.budget import Budget
 
+TEMPLATES = ("investigate", "investigate_small")  # a changed prompt is another investigation
 QUESTION = "What does latent {latent} do: what does it fire on, and what does it make the model write?"
 
 
@@ -25,7 +27,8 @@ class ByAgent:
 
     def __init__(self, session: "Session", subject: str, llm: str, tokens: int, budget: "Budget") -> None:
         self._session = session
-        self._key = content_hash([subject, llm, tokens, VERSION])[:8]
+        prompts = [load(name).hash for name in TEMPLATES]
+        self._key = content_hash([subject, llm, tokens, VERSION, *prompts])[:8]
         self._tokens = tokens
         self._budget = budget
 
@@ -81,12 +84,13 @@ class ByAgent:
 def surviving(case: "Case") -> tuple[str | None, bool]:
     """The label that an investigation leaves, and whether it stands by it.
 
-    The hypotheses whose predictions held; if there are none the dull one, if its own did, which only says that it is
-    not excluded. Failing both, the first hypothesis that was not refuted, a guess. None when all were.
+    The hypotheses whose predictions held, vouched for if each was tested on new words; if there are none the dull one,
+    if its own did, which only says that it is not excluded. Failing both, the first hypothesis that was not refuted, a
+    guess. None when all were.
     """
     for dull in (False, True):
-        held = [h.claim for h in case.hypotheses if h.dull is dull and case.standing(h.label) == "supported"]
+        held = [h for h in case.hypotheses if h.dull is dull and case.standing(h.label) == "supported"]
         if held:
-            return " ".join(held), not dull
+            return " ".join(h.claim for h in held), not dull and not any(h.guessed for h in held)
     guesses = [h.claim for h in case.hypotheses if not h.dull and case.standing(h.label) == "untested"]
     return (guesses[0] if guesses else None), False

@@ -85,11 +85,11 @@ def print_claims(console: Console, claims: "list[Claim]", reason: str) -> None:
         cited = " ".join(id[:8] for id in claim.evidence)
         console.print(
             Text(clean(claim.sentence), "italic" if claim.conjecture else ""),
-            Text(f"[{cited}]" if cited else "[conjecture]", "dim"),
+            Text(f"[{'seen ' if claim.seen else ''}{cited}]" if cited else "[conjecture]", "dim"),
             soft_wrap=True,
         )
     if reason != "concluded":
-        console.print(Text(f"Ended by the limit: {reason}.", "yellow"))
+        console.print(Text(f"Not concluded: {reason}.", "yellow"))
 
 
 async def _ask(

@@ -113,16 +113,18 @@ def _print_hypothesis(console: Console, dossier: "Dossier", hypothesis: "Hypothe
 
 
 def print_fact(console: Console, fact: "Fact", holders: "Sequence[Dossier]") -> None:
-    """A row field by field; under an experiment the predictions it decided and the claims that cite it."""
-    from agent.inquiry.brief import brief
+    """A row field by field, an experiment drawn; below it the predictions it decided and the claims that cite it."""
+    from agent.screen.panels import call_of, call_panel
     from store.types import Experiment
 
-    if isinstance(fact, Experiment):
-        put(console, Text(f"{fact.tool}: {brief(fact).verdict}", "bold"))
     console.print(Text(f"{fact.table}/{fact.id}", "dim"))
-    for name, value in fact.model_dump(mode="json").items():
-        text = value if isinstance(value, str) else jsons.dumps(value, ensure_ascii=False)
-        put(console, Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]))
+    if isinstance(fact, Experiment):
+        why = next((use.why for holder in holders for use in holder.uses if use.experiment == fact.id), "")
+        console.print(call_panel(call_of(fact, why), console))
+    else:
+        for name, value in fact.model_dump(mode="json").items():
+            text = value if isinstance(value, str) else jsons.dumps(value, ensure_ascii=False)
+            put(console, Text(f"  {name}: ", "dim") + Text(clean(text)[:LONGEST]))
     print_consequences(console, fact.id, holders)
 
 

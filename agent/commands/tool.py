@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -79,7 +79,7 @@ def call(
     workspace: o.Workspace = None,
     json: o.Json = False,
 ) -> None:
-    """Run one tool and print its experiment as JSON; it is in the ledger."""
+    """Run one tool and show what it found; the experiment is in the ledger, and --json prints all of it."""
     settings = load(locals())
     from agent.session import open_session
     from tools.workbench.registry import get_tool
@@ -96,7 +96,13 @@ def call(
         experiment = asyncio.run(_run(session, name, values))
     if experiment.error:
         raise UserError(experiment.error)
-    emit({"id": experiment.id, **experiment.model_dump(mode="json")}, True, lambda console: None)
+    emit({"id": experiment.id, **experiment.model_dump(mode="json")}, json, lambda c: c.print(_panel(experiment, c)))
+
+
+def _panel(experiment: "Experiment", console: Console) -> RenderableType:
+    from agent.screen.panels import call_of, call_panel
+
+    return call_panel(call_of(experiment), console)
 
 
 async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experiment":

@@ -8,15 +8,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.evidence import print_consequences, print_fact, print_hypotheses
+from agent.commands.evidence import print_fact, print_hypotheses
 from agent.commands.export import save
 from agent.commands.replay import print_replayed, replayed
 from agent.conversation.completion import Known
-from agent.inquiry.brief import brief
 from agent.inquiry.dossier import Dossier, dossiers
-from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.history import ending, resolve, threads
-from agent.screen.panels import ID, Call, call_panel, call_summary
+from agent.screen.panels import ID, call_of, call_summary
 from agent.screen.show import clean, plain
 from store.errors import UserError
 from store.ledger import Ledger
@@ -66,15 +64,11 @@ async def show_hypotheses(chat: "Chat", _: str) -> None:
 async def show_evidence(chat: "Chat", id: str) -> None:
     ledger = chat.session.ledger
     if not id:
-        calls = [_call(e, _why(ledger, e)) for d in _asked(chat) for e in d.evidence.experiments.values()]
+        calls = [call_of(e, _why(ledger, e)) for d in _asked(chat) for e in d.evidence.experiments.values()]
         await chat.print(*(map(call_summary, calls) if calls else [Text("This thread has no evidence yet.", "dim")]))
         return
     fact, every = ledger.resolve(id), dossiers(ledger)
-    if isinstance(fact, Experiment):
-        await chat.print(call_panel(_call(fact, _why(ledger, fact)), chat.console))
-        await chat.draw(lambda console: print_consequences(console, fact.id, every))
-    else:
-        await chat.draw(lambda console: print_fact(console, fact, every))
+    await chat.draw(lambda console: print_fact(console, fact, every))
 
 
 async def replay(chat: "Chat", id: str) -> None:
@@ -212,18 +206,3 @@ def _asked(chat: "Chat") -> list[Dossier]:
 def _why(ledger: Ledger, experiment: Experiment) -> str:
     found = ledger.find(ToolUse, experiment=experiment.id)
     return found[-1].why if found else ""
-
-
-def _call(experiment: Experiment, why: str) -> Call:
-    """An experiment of the ledger as the call it was."""
-    return Call(
-        ToolBegan(tool=experiment.tool, why=why, input=experiment.input),
-        ToolEnded(
-            tool=experiment.tool,
-            experiment=experiment.id,
-            ok=experiment.error is None,
-            verdict=brief(experiment).verdict,
-            seconds=experiment.seconds,
-            output=experiment.output,
-        ),
-    )

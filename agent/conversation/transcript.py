@@ -94,7 +94,11 @@ class Transcript:
 
     def begin(self) -> None:
         """From here on it is another question."""
-        self.spent, self._told, self._step, self._hypotheses = None, monotonic(), "", {}
+        self.spent, self._step, self._hypotheses = None, "", {}
+
+    def tick(self) -> None:
+        """The clocks run from now on."""
+        self._since = self._told = monotonic()
 
     def name(self, hypotheses: Iterable[str]) -> None:
         """From now on the hypotheses of these ids, and none before them, are H1, H2, ..."""

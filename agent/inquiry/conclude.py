@@ -3,19 +3,21 @@
 from agent.inquiry.events import Concluded
 from agent.inquiry.lab import Lab
 from agent.inquiry.menu import Conclude, Told, form
+from agent.inquiry.small import asks_more
 from agent.nodes import filled
 from agent.state import Case, Stated
 from store.support import Evidence
 from store.types import Claim, Conclusion
 
 TRIES = 3
+UNTESTED = "untested"  # the reason of an end without the test that a conclusion needs
 
 
 async def conclude(case: Case, lab: Lab) -> None:
     """Asks for claims until they stand; what does not after three tries loses its evidence and is a conjecture.
 
-    What contradicts a verdict is left out, and verdicts that the LLM does not tell are added by code, so that a
-    conclusion never hides a failed prediction. A small LLM is not asked: what it claims is its hypothesis that stands.
+    What contradicts a verdict is left out, and code tells every verdict in a sentence of its own, whatever the LLM
+    says, and which test was never made. A small LLM is not asked: what it claims is its hypothesis that stands.
     """
     evidence = Evidence.of(lab.ledger, case.investigation)
     stated: list[Claim] = []
@@ -37,20 +39,39 @@ async def conclude(case: Case, lab: Lab) -> None:
         if not case.draft:
             case.stop("unusable replies", mute=True)
         stated = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
-    stated += _verdicts(case, evidence, stated)
+    lacking = _lacking(case, evidence)
+    stated += [_verdict(h.id, h.claim, h.dull, evidence) for h in case.hypotheses] + lacking
+    if not stated:
+        stated = [_unknown()]
     if not any(claim.stance == "for" for claim in stated):
         stated += _seen(case)
-    row = Conclusion(investigation=case.investigation, reason=case.ended or "concluded", claims=tuple(stated))
+    if lab.small(case):
+        stated = _answered(case) + stated
+    reason = case.ended or (UNTESTED if lacking else "concluded")
+    row = Conclusion(investigation=case.investigation, reason=reason, claims=tuple(stated))
     row = await lab.once(row, investigation=case.investigation)
     lab.tell(Concluded(thread=case.thread, reason=row.reason, claims=list(row.claims)))
     case.history.append(f"{case.question} — {' '.join(claim.sentence for claim in row.claims)}"[:600])
     case.goes("end")
 
 
+def _answered(case: Case) -> list[Claim]:
+    """What was answered, where the question asks more than a small LLM's form can answer."""
+    looks = tuple(run.id for run in case.runs if run.ok)[:1]
+    if not asks_more(case.question):
+        return []
+    sentence = f"Answered is no more than what latent {case.latent} fires on: the question asks for something else."
+    return [Claim(sentence=sentence, evidence=looks, conjecture=not looks, author="code")]
+
+
 def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
-    """A small LLM's hypothesis that has passed its tests, in its own words."""
+    """A small LLM's hypothesis that has passed its tests, in its own words; a guess, if they showed nothing new."""
     by = tuple(dict.fromkeys(judgement.experiment for judgement in evidence.verdicts(hypothesis.id)))
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
+    if hypothesis.guessed:
+        return Claim(
+            sentence=f"{sentence} (Tested on words seen to fire before: a guess about others.)", conjecture=True
+        )
     return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
 
 
@@ -108,34 +129,40 @@ def _overruled(claim: Claim, evidence: Evidence) -> bool:
     return claim.stance is not None and opposite.get(evidence.standing(claim.hypothesis or "")) == claim.stance
 
 
-def _verdicts(case: Case, evidence: Evidence, claims: list[Claim]) -> list[Claim]:
-    """Code's own sentence on every hypothesis that no proven claim speaks of."""
-    spoken = {claim.hypothesis for claim in claims if claim.evidence}
-    return [_verdict(h.id, h.claim, h.dull, evidence) for h in case.hypotheses if h.id not in spoken] or (
-        [] if claims else [_unknown()]
-    )
+def _lacking(case: Case, evidence: Evidence) -> list[Claim]:
+    """That the decisive kind of test is missing: of a latent one on minimal pairs, of behaviour any beside controls."""
+    decided = [evidence.predictions[j.prediction] for h in case.hypotheses for j in evidence.verdicts(h.id)]
+    if not case.hypotheses or any(case.latent is None or prediction.counterexample for prediction in decided):
+        return []
+    sentence = "No minimal pair was tested." if case.latent is not None else "No test was clear of its controls."
+    return [Claim(sentence=sentence, conjecture=True, author="code")]
 
 
 def _verdict(id: str, claim: str, dull: bool, evidence: Evidence) -> Claim:
     kind = "dull hypothesis" if dull else "hypothesis"
     verdicts = evidence.verdicts(id)
     failed = [judgement for judgement in verdicts if not judgement.held]
+    still = ", so it is not excluded" if dull else ""
     if not verdicts:
-        return Claim(sentence=f'The {kind} "{claim}" was not tested.', conjecture=True, author="code")
+        sentence = f'The {kind} "{claim}" was not decided by any test{still}.'
+        return Claim(sentence=sentence, conjecture=True, author="code")
     cited = tuple(dict.fromkeys(judgement.experiment for judgement in failed or verdicts))
     n = len(verdicts)
     if failed:
         sentence = f'The {kind} "{claim}" failed {len(failed)} of {n} registered predictions.'
         return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="against", author="code")
-    still = ", so it is not excluded" if dull else ""
     sentence = f'The {kind} "{claim}" passed {n} of {n} registered predictions{still}.'
     return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="for", author="code")
 
 
 def _seen(case: Case) -> list[Claim]:
-    """What the first look showed: all that is known where no hypothesis stands."""
+    """What the first look showed, or all that a behaviour was localised by: all that is known where no hypothesis
+    stands."""
     looks = [run for run in case.runs if run.ok and not any(p.run == run.label for p in case.predictions)]
-    return [Claim(sentence=f"Seen: {run.line}", evidence=(run.id,), author="code") for run in looks[:1]]
+    return [
+        Claim(sentence=f"Seen: {run.line}", evidence=(run.id,), author="code")
+        for run in (looks if case.contrast else looks[:1])
+    ]
 
 
 def _unknown() -> Claim:

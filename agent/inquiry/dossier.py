@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agent.inquiry.brief import brief
-from store.errors import UserError
+from agent.inquiry.history import resolve
 from store.ledger import Ledger
 from store.support import Evidence
 from store.types import (
@@ -43,12 +43,11 @@ class Dossier:
 
 
 def dossiers(ledger: Ledger, thread: str | None = None) -> list[Dossier]:
-    """Of every investigation, or of those on one thread, oldest first. UserError when there is no such thread."""
-    found = ledger.find(Investigation, **({} if thread is None else {"thread": thread}))
-    if thread is not None and not found:
-        names = list(dict.fromkeys(i.thread for i in reversed(ledger.find(Investigation))))
-        known = f"the store has {', '.join(names[:8])}" if names else "the store has none yet"
-        raise UserError(f'There is no thread {thread!r}: {known}; glossator ask "..." begins one.')
+    """Of every investigation, or of those on one thread (its name, or how it begins), oldest first.
+
+    UserError when there is no such thread.
+    """
+    found = ledger.find(Investigation, **({} if thread is None else {"thread": resolve(ledger, thread)}))
     return [_dossier(ledger, investigation) for investigation in found]
 
 
@@ -68,11 +67,7 @@ def _dossier(ledger: Ledger, investigation: Investigation) -> Dossier:
 
 def verdict(prediction: Prediction, judgement: Judgement | None) -> str:
     """What became of a prediction, in words."""
-    if judgement is None:
-        return "not tested"
-    if judgement.held is None:
-        return "undecided: the test gave no such number"
-    return f"measured {judgement.value:.4g}: {'held' if judgement.held else 'FAILED'}"
+    return judgement.words if judgement else "not tested"
 
 
 def hypothesis_document(dossier: Dossier, hypothesis: Hypothesis) -> dict[str, object]:

@@ -91,7 +91,7 @@ class Spent(Event):
 
 
 class Concluded(Event):
-    """The end. `reason` is "concluded", or the name of the limit that ended it."""
+    """The end. `reason` is "concluded", "untested", or the name of the limit that ended it."""
 
     thread: str
     reason: str

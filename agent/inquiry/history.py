@@ -4,6 +4,8 @@ from store.errors import UserError
 from store.ledger import Ledger
 from store.types import Conclusion, Investigation
 
+SHOWN = 8  # threads that a message names
+
 
 def threads(ledger: Ledger) -> dict[str, Investigation]:
     """Each thread with what was asked on it last, the latest first."""
@@ -14,10 +16,12 @@ def threads(ledger: Ledger) -> dict[str, Investigation]:
 def resolve(ledger: Ledger, prefix: str) -> str:
     """The one thread whose name starts with `prefix`. UserError when there is none or more than one."""
     known = threads(ledger)
-    found = [prefix] if prefix in known else [thread for thread in known if thread.startswith(prefix)]
-    if len(found) != 1:
-        which = "No thread starts" if not found else "More than one thread starts"
-        raise UserError(f"{which} with {prefix!r}: /threads in glossator chat lists them.")
+    found = [prefix] if prefix in known else [thread for thread in known if prefix and thread.startswith(prefix)]
+    if len(found) > 1:
+        raise UserError(f"More than one thread starts with {prefix!r}: {', '.join(found[:SHOWN])}.")
+    if not found:
+        have = f"the store has {', '.join(list(known)[:SHOWN])}" if known else "the store has none yet"
+        raise UserError(f'There is no thread {prefix!r}: {have}; glossator ask "..." begins one.')
     return found[0]
 
 

@@ -11,6 +11,7 @@ from langgraph.types import Command
 from agent.graph import build
 from agent.inquiry.events import ApprovalNeeded, Event
 from agent.inquiry.history import threads
+from agent.inquiry.investigable import check_question
 from agent.inquiry.lab import Lab
 from agent.inquiry.limits import Limits
 from agent.inquiry.threads import open_threads
@@ -45,9 +46,12 @@ async def investigate(
         start: Any = Command(resume=resume) if resume is not None else None
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
+            check_question(question, session.embedded_agent)
         await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
         lab = open_lab(session, thread, limits, case if question is None else None)
         try:
+            if question is not None:
+                check_question(question, session.embedded_agent, lab.context.subject)
             if case is not None and case.subject != lab.context.fingerprint:
                 raise UserError(
                     f"The thread {thread} is about another subject, text or seed than this one: give the --model, "

@@ -10,7 +10,7 @@ from agent.inquiry.events import Event, Spent, TextDelta
 from agent.inquiry.limits import Limits
 from agent.inquiry.menu import MINIMAL_PAIRS, signature
 from agent.inquiry.small import fired, newest
-from agent.state import Case, Stated, Turn
+from agent.state import Case, Ran, Stated, Turn
 from prompts.actions import Action
 from prompts.ask import LLM, Choice
 from prompts.errors import BudgetSpent, NoAnswer
@@ -157,10 +157,11 @@ class Lab:
 
 def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
     """The template of the step and its values."""
-    runs = [f"{run.label} {run.tool}: {run.line}" for run in case.runs]
+    runs = [_ran(run, lab.native) for run in case.runs]
     if lab.small(case):
         hypothesis = newest(case) if case.hypotheses else None
         return SMALL, {
+            "question": case.question,
             "turns": [(turn.asked, turn.said) for turn in case.turns],
             "runs": runs[case.turns[-1].runs if case.turns else 0 :],
             "newest": f"{hypothesis.label}: {hypothesis.claim}" if hypothesis else "",
@@ -183,6 +184,13 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
         "acts": [] if lab.native else [signature(action) for action in actions],
         "problem": case.problem,
     }
+
+
+def _ran(run: Ran, native: bool) -> str:
+    """A run in a line: verdict, and for a native LLM the start of its id, figures and what could be asked next."""
+    if not native:
+        return f"{run.label} {run.tool}: {run.line}"
+    return f"{run.label} {run.tool} {run.id[:8]}: {run.line}" + (f" ({run.more})" if run.more else "")
 
 
 def _name(hypothesis: Stated) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 from langgraph.types import interrupt
 
-from agent.inquiry.brief import brief
+from agent.inquiry.brief import Brief, brief
 from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.lab import LIMIT_NAMES, Lab
+from agent.inquiry.measures import measures
+from agent.inquiry.menu import looking, takes_pairs, testing
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from prompts.pricing import dollars
@@ -19,6 +21,8 @@ from tools.workbench.registry import Tool, ToolInput, get_tool
 from tools.workbench.run import estimate, key_of, run, validate
 
 CALL_TOKENS = {Role.AGENT: (8000, 500), Role.EXPLAINER: (4000, 500), Role.JUDGE: (300, 100)}  # of a prompt, of a reply
+MOST_FIGURES = 6  # of a run, in a prompt
+CALL_S = 2.0  # of a call to an LLM that has answered none yet
 
 
 def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datetime, lab: Lab) -> Pending:
@@ -26,6 +30,8 @@ def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datet
     tool = get_tool(name)
     if "latent" in tool.input.model_fields and case.latent is not None:
         input = {"latent": case.latent, **input}
+    if case.contrast and takes_pairs(tool) and not (input.get("template") or input.get("pairs")):
+        input = {**input, **case.contrast}
     valid = validate(tool, input)
     index = getattr(valid, "latent", None)
     if isinstance(index, int):
@@ -88,7 +94,16 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
         )
     )
     case.fresh = case.fresh or experiment.error is None
-    return case.add_run(experiment, short.verdict)
+    return case.add_run(experiment, short.verdict, _more(case, experiment.tool, short, lab))
+
+
+def _more(case: Case, tool: str, short: Brief, lab: Lab) -> str:
+    """What a native LLM reads of a run besides its verdict: figures that predictions can be about, what may follow."""
+    able = [path for path in measures(get_tool(tool)) if path in short.numbers]
+    figures = [f"{path} {short.numbers[path]:.4g}" for path in able[:MOST_FIGURES]]
+    menu = {each.name for each in (*looking(case, not lab.native), *testing(case, not lab.native, lab.roles))}
+    following = [name for name in short.next if name in menu]
+    return "; ".join(filter(None, [", ".join(figures), f"next: {', '.join(following)}" if following else ""]))
 
 
 def _finished(pending: Pending, lab: Lab) -> Experiment | None:
@@ -101,15 +116,16 @@ async def _unapproved(pending: Pending, lab: Lab) -> str | None:
     """Why a dear run may not be made; asks, where somebody is there to answer."""
     tool, limits = get_tool(pending.tool), lab.limits
     input = validate(tool, pending.input)
-    seconds = await estimate(pending.tool, input, lab.context) or 0.0
+    seconds = (await estimate(pending.tool, input, lab.context) or 0.0) + _asking_s(tool, input, lab)
     usd = _dollars(tool, input, lab)
+    dear = []
     if seconds > limits.approve_seconds:
-        told = f"take about {seconds:,.0f} s, more than the {limits.approve_seconds:,.0f} s"
-    elif usd > limits.approve_usd:
-        told = f"cost about ${usd:,.2f}, more than the ${limits.approve_usd:,.2f}"
-    else:
+        dear.append(f"take about {seconds:,.0f} s, more than the {limits.approve_seconds:,.0f} s")
+    if usd > limits.approve_usd:
+        dear.append(f"cost about ${usd:,.2f}, more than the ${limits.approve_usd:,.2f}")
+    if not dear:
         return None
-    told += " that need no approval"
+    told = f"{' and '.join(dear)} that need no approval"
     if not limits.interactive:
         return f"{pending.tool} would {told}, and nobody is here to approve it: choose a cheaper run."
     if interrupt({"tool": pending.tool, "input": pending.input, "estimate": told}) is True:
@@ -117,7 +133,23 @@ async def _unapproved(pending: Pending, lab: Lab) -> str | None:
     return f"{pending.tool} was not approved: choose another run."
 
 
+def _asking_s(tool: Tool, input: ToolInput, lab: Lab) -> float:
+    """Seconds that the LLMs which a run asks will take, one question after the other, as they took so far."""
+    return _calls(tool, input, lab) * sum(_call_s(role, lab) for role in tool.asks)
+
+
+def _call_s(role: Role, lab: Lab) -> float:
+    """Mean seconds of the calls that this role's LLM has answered."""
+    usage = lab.ledger.view("prompt_usage", role=role.value, model=lab.llm.endpoints[role].model)
+    calls = sum(row["calls"] for row in usage)
+    return sum(row["calls"] * row["mean_seconds"] for row in usage) / calls if calls else CALL_S
+
+
 def _dollars(tool: Tool, input: ToolInput, lab: Lab) -> float:
     """What the LLMs that a run asks will cost, as far as prices are known."""
-    calls = tool.calls(input, lab.context) if tool.calls else 1
-    return calls * sum(dollars(lab.llm.endpoints[role], *CALL_TOKENS[role]) or 0.0 for role in tool.asks)
+    each = sum(dollars(lab.llm.endpoints[role], *CALL_TOKENS[role]) or 0.0 for role in tool.asks)
+    return _calls(tool, input, lab) * each
+
+
+def _calls(tool: Tool, input: ToolInput, lab: Lab) -> int:
+    return tool.calls(input, lab.context) if tool.calls else 1

@@ -1,11 +1,11 @@
 """Which acts each step offers the LLM: few tools at a time, and the forms in which it answers."""
 
-import types
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.inquiry.measures import measures
 from agent.state import Case
 from prompts.actions import Action, inlined
 from prompts.providers import Role
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from tools.workbench.registry import Tool
 
 Sentence = Annotated[str, Field(min_length=1, max_length=300, pattern=r"\S")]
-MINIMAL_PAIRS = "minimal_pairs"
+EXAMPLES, MINIMAL_PAIRS = "top_examples", "minimal_pairs"
 TESTS = {  # the tools whose runs decide predictions, those that fit the question, the simplest first
     "latent": (MINIMAL_PAIRS, "score_detection", "ablate", "dose_response", "steering_effects"),
-    "behaviour": ("ablate", "steer", "dose_response", "find_direction", "flip_projection"),
+    "behaviour": ("ablate", "steer", "dose_response", "find_direction", "flip_projection", "activation_patching"),
+    "pairs": ("activation_patching", "circuit_faithfulness", "direct_logit_attribution", "ablate", "steer"),
 }
+LOCALISING = ("contrast_pairs", "activation_patching", "attribution_patching", "edge_attribution", "head_profile")
+FEW: dict[str, tuple[str, ...]] = {"activation_patching": ("site", "layers")}  # what a small LLM may say beside
 TERSE_TESTS = 1  # of them, for a small LLM
 DEFAULTS: dict[str, tuple[str, float]] = {  # where "above" begins when the LLM does not say: (measure, threshold)
     MINIMAL_PAIRS: ("separated", 0.5),  # more than half of the pairs
     "score_detection": ("low", 0.5),  # the 95 % interval clear of chance, an AUROC of 0.5
     "score_fuzzing": ("low", 0.5),
+    "activation_patching": ("strongest.effect", 0.5),  # half of the way from one prompt to the other
 }
 
 
@@ -109,12 +113,14 @@ def form(name: str, model: type[Form], case: Case) -> Action:
 
 
 def looking(case: Case, terse: bool) -> list["Tool"]:
-    """The read-only tools that fit: about the latent, or about texts when the question names none."""
+    """The tools that fit: about the latent, or about texts and where a behaviour is, when the question names none."""
     from tools.workbench.registry import tools
 
-    found = [tool for tool in tools().values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
+    menu = tools()
+    found = [tool for tool in menu.values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
     if case.latent is None:
         found = [tool for tool in found if not _needs_latent(tool)]
+        found += [menu[name] for name in LOCALISING] if not terse else []
     if not terse:
         return found
     seen = {run.tool for run in case.runs}
@@ -129,7 +135,7 @@ def testing(case: Case, terse: bool, roles: Collection[Role]) -> list["Tool"]:
     from tools.workbench.registry import tools
 
     menu = tools()
-    names = TESTS["behaviour" if case.latent is None else "latent"]
+    names = TESTS["pairs" if case.contrast else "behaviour" if case.latent is None else "latent"]
     found = [menu[name] for name in names if name in menu and set(menu[name].asks) <= set(roles)]
     return found[:TERSE_TESTS] if terse else found
 
@@ -170,34 +176,13 @@ def open_labels(case: Case) -> list[str]:
     return [h.label for h in case.hypotheses if case.standing(h.label) != "refuted"]
 
 
-def measures(tool: "Tool") -> list[str]:
-    """Dotted paths of the numbers in a tool's output, lists left out: what a prediction may be about."""
-
-    def walk(model: type[BaseModel], path: str) -> list[str]:
-        found = []
-        for name, field in model.model_fields.items():
-            kind = _kind(field.annotation)
-            if kind in (int, float):
-                found.append(path + name)
-            elif isinstance(kind, type) and issubclass(kind, BaseModel):
-                found += walk(kind, f"{path}{name}.")
-        return found
-
-    return walk(tool.output, "")
-
-
-def _kind(annotation: Any) -> Any:
-    """The type of a field, without Annotated and None."""
-    if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        return _kind(members[0]) if len(members) == 1 else None
-    return annotation
-
-
 def _needs_latent(tool: "Tool") -> bool:
     return "latent" in tool.input.model_fields and tool.input.model_fields["latent"].is_required()
+
+
+def takes_pairs(tool: "Tool") -> bool:
+    """Whether it works on pairs of prompts, from a template or given."""
+    return {"template", "pairs"} <= tool.input.model_fields.keys()
 
 
 def _required(tool: "Tool") -> list[str]:
@@ -210,7 +195,8 @@ def _arguments(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
     properties = dict(schema.get("properties", {}))
     required = list(schema.get("required", []))
     if terse:
-        properties = {name: part for name, part in properties.items() if name in required}
+        kept = (*required, *FEW.get(tool.name, ()))
+        properties = {name: part for name, part in properties.items() if name in kept}
     if terse and case.latent is not None:
         properties.pop("latent", None)
         required = [name for name in required if name != "latent"]

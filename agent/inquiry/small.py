@@ -1,23 +1,39 @@
 """The forms in which a small LLM works: one hypothesis at a time, and nothing to write that code knows already."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.inquiry.menu import MINIMAL_PAIRS, Dull, Form, Refine, Sentence, State, form, open_labels
+from agent.inquiry.brief import SHOWN_TOKENS
+from agent.inquiry.menu import MINIMAL_PAIRS, Form, Refine, Sentence, form, open_labels
+from agent.inquiry.swaps import LEAST, Frequencies, fits, places
 from agent.state import Case, Stated
 from prompts.actions import Action, inlined
 from store.errors import UserError
 from store.types import Comparison, Experiment
 
-PAIRS, FEWEST = 3, 2  # asked for, and left, in a test
-WORD = r"^[^\"\\]{1,20}$"
-BEFORE, AFTER = 12, 6  # words of a context
-LEAST = 0.1  # of the latent's maximum: what minimal_pairs counts as firing
-CLEAR = 0.3  # of the latent's maximum: contexts in which it surely fires
+if TYPE_CHECKING:
+    from tools.workbench.context import Context
 
+PAIRS, FEWEST = 3, 2  # asked for, and left, in a test
+SMALL_ASKS = 3  # at most, for words
+NEW = 2  # of the words, those on which it was not seen to fire
+WORD = r"^[^\"\\]{1,20}$"
+RIVAL = "whether it fires in such places depends on position, context and frequency alone, not on the word"
+MARKED = re.compile(r"<<(.+?)>>")
+PARTS = re.compile(r"\w*(?:<<\w+>>\w*)+")  # a word of which tokens are marked
+
+_VERBS = r"do|mean|represent|detect|encode|stand for|(?:fire|activate) (?:on|for)|(?:respond|react) to"
+_LATENT = r"(?:the )?(?:latent|feature) #?\d+"
+WHAT_IT_FIRES_ON = re.compile(
+    rf"(?:on |to )?(?:what|which)(?: words| tokens| texts)? does {_LATENT} (?:{_VERBS}|fire|respond|react)|"
+    rf"when does {_LATENT} fire|what (?:is|activates) {_LATENT}|what makes {_LATENT} fire|"
+    rf"(?:explain|describe) {_LATENT}",
+    re.IGNORECASE,
+)
 
 Word = Annotated[str, Field(pattern=WORD)]
 
@@ -28,15 +44,10 @@ class Words(Form):
     fires: list[Word] = Field(min_length=PAIRS, max_length=PAIRS)
 
 
-class Rival(Dull):
-    account: Literal["frequency", "position"]  # by token identity the marked words would matter, too
-
-
-class One(State):
-    """States a hypothesis, and the dull rival that must be beaten."""
+class One(Form):
+    """States a hypothesis."""
 
     hypotheses: list[Sentence] = Field(min_length=1, max_length=1)
-    dull: Rival
 
 
 def newest(case: Case) -> Stated:
@@ -60,62 +71,71 @@ def words() -> Action:
     return Action(MINIMAL_PAIRS, Words.__doc__ or "", inlined(Words.model_json_schema()))
 
 
-def spelled_out(case: Case, arguments: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
-    """Arguments in that form as the tool takes them, the words in contexts of `examples`, an output of top_examples.
+def asks_more(question: str) -> bool:
+    """Whether the question asks anything but what a latent fires on, which is all that this form answers."""
+    return WHAT_IT_FIRES_ON.fullmatch(" ".join(question.split()).rstrip("?.! ")) is None
 
-    Beside each stands a word of the random texts there. By the newest hypothesis the words matter, by any other that
-    stands they do not. ValidationError for another form, UserError for too few pairs.
+
+def known(shown: Iterable[tuple[str, Experiment]]) -> set[str]:
+    """The words, casefolded, that the LLM was shown the latent to fire on, and those that it tried before.
+
+    `shown`: runs with the line by which each was told.
+    """
+    found: set[str] = set()
+    for line, experiment in shown:
+        if experiment.output is None:
+            continue
+        if experiment.tool == MINIMAL_PAIRS:
+            found |= {pair["cause"] for pair in experiment.input["pairs"]}
+        elif experiment.tool == "latent_profile":
+            found |= {each["token"] for each in experiment.output["top_tokens"][:SHOWN_TOKENS]}
+        else:
+            found |= {*MARKED.findall(line), *(MARKED.sub(r"\1", part) for part in PARTS.findall(line))}
+    return {word.strip().casefold() for word in found}
+
+
+def guessed(causes: Iterable[str], seen: set[str]) -> bool:
+    """Whether a test on these words predicts too little: fewer than two of them are new."""
+    return sum(cause.casefold() not in seen for cause in causes) < NEW
+
+
+def spelled_out(
+    case: Case, arguments: dict[str, Any], context: "Context", seen: set[str], last: bool
+) -> dict[str, Any]:
+    """Arguments in that form as the tool takes them, the words in places of texts that were not shown.
+
+    Beside each stands another word, as frequent. By the newest hypothesis the words matter, by any other that stands
+    they do not. ValidationError for another form, UserError for words that repeat, are not new (unless this is the
+    `last` try) or leave too few pairs.
     """
     from tools.lookup.minimal_pairs import Pair
 
-    firing = [word.strip() for word in Words.model_validate(arguments).fires]
-    known = {word.lower() for word in firing}
-    silent = [word for word in random_words(examples) if word.lower() not in known]
-    places, begin = contexts(examples), PAIRS * sum(run.tool == MINIMAL_PAIRS for run in case.runs)
-    if firing[0][:1].isalpha():  # a word goes where a word stood, as long as there is such a place
-        places.sort(key=lambda place: not place[0].endswith(" "))
+    assert case.latent is not None, "this form is about a latent"
+    named = {word.strip().casefold(): word.strip() for word in Words.model_validate(arguments).fires}
+    if not last and len(named) < PAIRS:
+        raise UserError(f"The {PAIRS} words repeat: give different ones.")
+    if not last and guessed(named, seen):
+        old = ", ".join(named[word] for word in named if word in seen)
+        raise UserError(f"Seen already: {old}; at least {NEW} of the {PAIRS} words must be new ones.")
+    found, frequencies = places(context, case.latent), Frequencies.of(context, case.latent)
+    found.sort(key=lambda place: not place[0].endswith(" "))  # where a word stood, as long as there is such a place
+    begin = PAIRS * sum(run.tool == MINIMAL_PAIRS for run in case.runs)
     pairs: list[dict[str, str]] = []
-    for number, cause in enumerate(firing if places and silent else ()):
-        before, after = places[(begin + number) % len(places)]
-        instead = silent[(begin + number) % len(silent)]
-        pair = {"text": f"{before}{cause}{after}", "cause": cause, "instead": instead}
-        if _fits(Pair, pair) and pair not in pairs:
-            pairs.append(pair)
+    for number, cause in enumerate(named.values(), begin):
+        instead = frequencies.match(cause, {*named, *(pair["instead"] for pair in pairs)})
+        for before, after in [found[(number + turn) % len(found)] for turn in range(len(found))]:
+            pair = {"text": f"{before}{cause}{after}", "cause": cause, "instead": instead or ""}
+            tight = not all(fits((before, after), word) for word in (cause, instead or ""))
+            if instead and not tight and _fits(Pair, pair) and Pair(**pair).start == len(before):
+                pairs.append(pair)
+                break
     if len(pairs) < FEWEST:
-        raise UserError(f"Give {PAIRS} words on which it should fire.")
+        raise UserError("There is no other word as frequent, or no place, for those words: give other ones.")
     expect = [
         {"hypothesis": label, "comparison": Comparison.AT_LEAST if label == newest(case).label else Comparison.LESS}
         for label in open_labels(case)
     ]
     return {"input": {"pairs": pairs}, "expect": expect}
-
-
-def contexts(examples: dict[str, Any]) -> list[tuple[str, str]]:
-    """What stands before and after the strongest token of the examples, as far as no other token fires."""
-    found = []
-    for example in [*examples["deciles"], *examples["top"]]:
-        tokens, activations = example["tokens"], example["activations"]
-        at = activations.index(max(activations))
-        if activations[at] < CLEAR * examples["max"] or not tokens[at].strip():
-            continue
-        fires = [activation >= LEAST * examples["max"] for activation in activations]
-        first = max((place + 1 for place in range(at) if fires[place]), default=0)
-        end = next((place for place in range(at + 1, len(tokens)) if fires[place]), len(tokens))
-        before, after = "".join(tokens[first:at]), "".join(tokens[at + 1 : end])
-        gap = " " if tokens[at][:1].isspace() or before[-1:].isspace() else ""
-        before = (" ".join(before.split()[-BEFORE:]) + gap).lstrip()
-        after = (" " if after[:1].isspace() else "") + " ".join(after.split()[:AFTER])
-        found.append((before, after))
-    return list(dict.fromkeys(found))
-
-
-def random_words(examples: dict[str, Any]) -> list[str]:
-    """Words of the random texts on which the latent does not fire."""
-    found = []
-    for example in examples["random"]:
-        tokens = zip(example["tokens"], example["activations"], strict=True)
-        found += [token.strip() for token, a in tokens if not a and re.fullmatch(r"\s[^\W\d_]{2,12}", token)]
-    return list(dict.fromkeys(found))
 
 
 def fired(tests: list[Experiment]) -> str:

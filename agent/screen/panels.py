@@ -10,9 +10,11 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
+from agent.inquiry.brief import brief
 from agent.inquiry.events import ApprovalNeeded, Concluded, ToolBegan, ToolEnded
 from agent.screen.draw import drawn
 from agent.screen.show import clean, coloured, plain
+from store.types import Experiment
 
 ID = 8  # digits of an id that are shown
 
@@ -23,6 +25,21 @@ class Call:
 
     began: ToolBegan
     ended: ToolEnded
+
+
+def call_of(experiment: Experiment, why: str = "") -> Call:
+    """An experiment of the ledger as the call it was."""
+    return Call(
+        ToolBegan(tool=experiment.tool, why=why, input=experiment.input),
+        ToolEnded(
+            tool=experiment.tool,
+            experiment=experiment.id,
+            ok=experiment.error is None,
+            verdict=brief(experiment).verdict,
+            seconds=experiment.seconds,
+            output=experiment.output,
+        ),
+    )
 
 
 def call_line(began: ToolBegan) -> Text:
@@ -74,11 +91,13 @@ def conclusion(event: Concluded) -> RenderableType:
     """One claim a line with its evidence; sentences without any are marked."""
     lines = [Text("Conclusion", "bold green")]
     if event.reason != "concluded":
-        lines.append(Text(f"Ended by a limit: {one_line(event.reason)}.", "yellow"))
+        lines.append(Text(f"Not concluded: {one_line(event.reason)}.", "yellow"))
     for claim in event.claims:
         said = Text.assemble("• ", one_line(claim.sentence))
         if claim.conjecture:
             said.append("  conjecture", "italic yellow")
+        if claim.seen:
+            said.append("  seen", "dim")
         for id in claim.evidence:
             said.append(f" [{one_line(id)[:ID]}]", "cyan")
         lines.append(said)

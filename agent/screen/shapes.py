@@ -4,6 +4,7 @@ an object with "tokens" and "activations"            the text, highlighted where
 a list of objects with a "strength" and an "effect"  a curve with its intervals, the controls' beside it
 an object with a "value" and an "effect"             a bar, the controls' below it
 an object with "rows", "columns" and "values"        a heat map, a value a cell
+the "controls", as far as they are numbers           bars
 a list of objects "with_cause" and "without_cause"   two bars a pair of texts
 a list of objects with a "count" between two ends    bars: a histogram
 a list of objects with a "text"                      the texts
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN, BARS = 6, 12  # of a list
-NAMES = ("index", "token", "label", "name", "latent")
+NAMES = ("site", "index", "token", "label", "name", "latent")
 Output = Mapping[str, Any]
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
 
@@ -96,6 +97,8 @@ def _figures(name: str, value: Any, controls: Output) -> Iterator[Figure]:
         else:
             if name == "controls":  # those drawn beside what they control are left out
                 value = {k: v for k, v in value.items() if not _is_effect(v) and not _points(v)}
+                if bars := [Bar(spaced(k), float(v), True) for k, v in value.items() if _is_number(v)]:
+                    yield Bars(bars, "the same measure where little should be found")
             yield from (figure for _, found in figures(value) for figure in found)
     elif points := _points(value):
         yield Curve(spaced(name), points, {spaced(k): other for k, v in controls.items() if (other := _points(v))})

@@ -104,9 +104,8 @@ class Prediction(Fact):
             raise KeyError(self.measure)
         return float(value)
 
-    def verdict(self, output: dict[str, Any]) -> bool:
-        """True when `output` bears the prediction out. Raises KeyError when it lacks the measure."""
-        value = self.measured(output)
+    def allows(self, value: float) -> bool:
+        """Whether the measure may have this value."""
         match self.comparison:
             case Comparison.GREATER:
                 return bool(value > self.threshold)
@@ -151,7 +150,8 @@ class Experiment(Fact):
 
 
 class Judgement(Fact):
-    """What code made of a prediction and its experiment. `held` is None when the run gave no such number."""
+    """What code made of a prediction and its experiment. `held` is None where the run cannot decide: it gave no such
+    number, or what it measured is not clear of chance or of its controls."""
 
     table: ClassVar[str] = "judgements"
     prediction: str
@@ -161,13 +161,39 @@ class Judgement(Fact):
 
     @classmethod
     def of(cls, prediction: Prediction, experiment: Experiment) -> Self:
-        """The one verdict there is: the prediction decides itself on the experiment's output."""
+        """The one verdict there is: the prediction decides itself on the experiment's output.
+
+        A run that is not clear shows nothing but that there may be nothing: it refutes what neither the number measured
+        nor the one expected of nothing (chance for a score, 0 for a change) bears out, and decides nothing else.
+        """
+        output = experiment.output or {}
         try:
-            output = experiment.output or {}
-            value, held = prediction.measured(output), prediction.verdict(output)
+            value = prediction.measured(output)
         except KeyError:
             return cls(prediction=prediction.id, experiment=experiment.id, held=None, value=None)
+        held: bool | None = prediction.allows(value)
+        if not clear(output):
+            nothing = float(output.get("chance", 0.0))
+            held = None if held or prediction.allows(nothing) else False
         return cls(prediction=prediction.id, experiment=experiment.id, held=held, value=value)
+
+    @property
+    def words(self) -> str:
+        """What became of the prediction."""
+        if self.value is None:
+            return "undecided: the test gave no such number"
+        told = {True: "held", False: "FAILED", None: "undecided, not clear of chance or controls"}
+        return f"measured {self.value:.4g}: {told[self.held]}"
+
+
+def clear(output: dict[str, Any]) -> bool:
+    """Whether a run's result stands clear of its controls, where the tool says so, and a score's interval of chance
+    and of what another latent's explanation scores. A tool with neither compares with its controls in its measures."""
+    if "clear" in output:
+        return bool(output["clear"])
+    if output.get("chance") is None or output.get("low") is None:
+        return True
+    return bool(output["low"] > max(output["chance"], output.get("floor") or 0.0))
 
 
 class ToolOffer(Fact):
@@ -298,6 +324,11 @@ class Claim(Noun):
     conjecture: bool = False
     author: Literal["llm", "code"] = "llm"
 
+    @property
+    def seen(self) -> bool:
+        """Whether it tells what a run showed, and decides nothing."""
+        return self.stance is None and not self.conjecture
+
     @model_validator(mode="after")
     def _conjecture_marked(self) -> Self:
         if self.conjecture == bool(self.evidence):
@@ -306,7 +337,7 @@ class Claim(Noun):
 
 
 class Conclusion(Fact):
-    """How an investigation ended: `reason` is "concluded" or the limit that was reached."""
+    """How an investigation ended: `reason` is "concluded", "untested" or the limit that was reached."""
 
     table: ClassVar[str] = "conclusions"
     investigation: str

@@ -38,4 +38,6 @@ def acts(**changes: Any) -> dict[str, Any]:
 
 def small_acts(**changes: Any) -> dict[str, Any]:
     """The same in the form of a small LLM, which is asked for neither expectations nor claims."""
-    return acts(**({"minimal_pairs": {"fires": [word for word, _ in SWAPS]}} | changes))
+    stated = {"hypotheses": ["it fires on names of colours"]}
+    fires = {"fires": [word for word, _ in SWAPS]}
+    return acts(**({"state_hypotheses": stated, "minimal_pairs": fires} | changes))

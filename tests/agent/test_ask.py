@@ -14,6 +14,7 @@ import pytest
 from agent.inquiry.events import ApprovalNeeded, Concluded, TextDelta
 from agent.inquiry.investigate import investigate
 from agent.inquiry.limits import Limits
+from agent.inquiry.small import RIVAL, asks_more
 from agent.session import open_session
 from agent.settings import load
 from prompts.providers import Role
@@ -23,6 +24,7 @@ from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect,
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running
 from tests.stub_llm import Stub
+from tests.tools.world import COLOUR
 from tools.workbench import registry
 
 
@@ -38,14 +40,15 @@ def test_an_investigation_concludes(world: Commands, agent: Stub) -> None:
     answered = world("ask", QUESTION, "--thread", "first", "--json")
     assert answered.code == 0, answered.err
     assert answered.json["reason"] == "concluded"
-    colours, position, seen, _ = answered.json["claims"]
+    colours, position, seen, _, *verdicts = answered.json["claims"]
     (test,) = world.ledger.find(Experiment, tool="minimal_pairs")
     assert colours["evidence"] == position["evidence"] == [test.id]
     assert test.output is not None
     assert test.output["separated"] == 1.0
-    assert [claim["conjecture"] for claim in answered.json["claims"]] == [False, False, False, True]
+    assert [claim["conjecture"] for claim in answered.json["claims"][:4]] == [False, False, False, True]
     assert seen["hypothesis"] is None
-    assert {claim["author"] for claim in answered.json["claims"]} == {"llm"}
+    assert [claim["author"] for claim in answered.json["claims"]] == ["llm"] * 4 + ["code"] * 2
+    assert [(claim["stance"], claim["evidence"]) for claim in verdicts] == [("for", [test.id]), ("against", [test.id])]
     predictions = world.ledger.find(Prediction)
     assert len(predictions) == 2
     assert all(p.counterexample and p.created_at < test.created_at for p in predictions)
@@ -69,6 +72,13 @@ def small(agent: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     return agent
 
 
+@pytest.fixture
+def only_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no other colour had been shown: the world has but three, and the first look shows them all."""
+    monkeypatch.setattr("agent.inquiry.register.known", lambda shown: {"red"})
+
+
+@pytest.mark.usefixtures("only_red")
 def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> None:
     """Each prompt goes on where the last one ended: a server that keeps what it has read reads on from there."""
     answered = world("ask", QUESTION, "--json")
@@ -79,11 +89,21 @@ def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> N
     assert [(c["sentence"], c["stance"], c["evidence"], c["author"]) for c in answered.json["claims"]] == [
         ("It fires on names of colours.", "for", [test.id], "llm"),
         (
-            'The dull hypothesis "it fires on the second word (position)" failed 1 of 1 registered predictions.',
-            "against", [test.id], "code",
+            'The hypothesis "it fires on names of colours" passed 1 of 1 registered predictions.',
+            "for", [test.id], "code",
         ),
+        (f'The dull hypothesis "{RIVAL}" failed 1 of 1 registered predictions.', "against", [test.id], "code"),
     ]  # fmt: skip
+    (looked,) = world.ledger.find(Experiment, tool="top_examples")
+    shown = {tuple(each["tokens"]) for group in ("top", "deciles") for each in (looked.output or {})[group]}
+    assert looked.input["half"] == "explain"
+    for pair in test.input["pairs"]:
+        assert pair["instead"] not in "red green blue"
+        before = f" {pair['text']}".partition(f" {pair['cause']} ")[0]
+        assert before
+        assert not any(before in "".join(tokens) for tokens in shown)
     first, second = world.ledger.find(LLMCall)
+    assert f"Question: {QUESTION}" in first.messages[-1]["content"]
     assert small.stats()["requests"] == 2
     assert second.messages[: len(first.messages)] == first.messages
     assert second.messages[len(first.messages)] == {"role": "assistant", "content": first.reply}
@@ -92,6 +112,40 @@ def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> N
     assert not world.ledger.find(Investigation)[0].native
 
 
+def test_words_that_were_shown_predict_nothing(world: Commands, small: Stub) -> None:
+    """They are refused with the reason; from an LLM that has no others they are taken, but what follows is a guess."""
+    repeated = {"fires": ["red", "Red", "blue"]}
+    small.configure(acts=small_acts(minimal_pairs=[repeated, small_acts()["minimal_pairs"]]))
+    answered = world("ask", f"does ablating latent {COLOUR} make the model sadder?", "--json")
+    assert answered.code == 0, answered.err
+    answers, guess, passed, rival = answered.json["claims"]
+    assert answers["sentence"].startswith(f"Answered is no more than what latent {COLOUR} fires on")
+    assert (answers["author"], answers["conjecture"]) == ("code", False)
+    assert guess["conjecture"]
+    assert "Tested on words seen to fire before" in guess["sentence"]
+    assert [claim["author"] for claim in (guess, passed, rival)] == ["llm", "code", "code"]
+    asked = small.stats()["asked"]
+    assert "The 3 words repeat" in asked[2]
+    assert "Seen already: red, green, blue; at least 2 of the 3 words must be new ones." in asked[3]
+    assert verify(world.ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "more"),
+    [
+        ("what does latent 41 do?", False),
+        ("On which tokens does the feature #41 fire?", False),
+        ("What makes latent 41 fire", False),
+        ("does ablating latent 41 make the model sadder?", True),
+        ("what does ablating latent 41 do?", True),
+        ("what does latent 41 do to the logits?", True),
+    ],
+)
+def test_a_small_llm_knows_one_kind_of_question(question: str, more: bool) -> None:
+    assert asks_more(question) is more
+
+
+@pytest.mark.usefixtures("only_red")
 def test_a_small_llm_refines_what_code_refuted(world: Commands, small: Stub) -> None:
     """Words that cannot be read are refused; what is refuted is replaced by another hypothesis and tested."""
     tests = [{"fires": [""]}, {"fires": ["da", "ga", "fa"]}, small_acts()["minimal_pairs"]]
@@ -100,11 +154,12 @@ def test_a_small_llm_refines_what_code_refuted(world: Commands, small: Stub) -> 
     answered = world("ask", QUESTION, "--json")
     assert answered.code == 0, answered.err
     assert [(c["stance"], c["author"]) for c in answered.json["claims"]] == [
-        ("for", "llm"), ("against", "code"), ("against", "code"),
+        ("for", "llm"), ("against", "code"), ("against", "code"), ("for", "code"),
     ]  # fmt: skip
     one, three = world.ledger.find(Experiment, tool="minimal_pairs")
     assert [pair["cause"] for pair in one.input["pairs"]] == ["da", "ga", "fa"]
-    assert not {"da", "ga", "fa"} & {pair["instead"] for pair in one.input["pairs"]}
+    others = {pair["instead"] for test in (one, three) for pair in test.input["pairs"]}
+    assert not {"da", "ga", "fa", "red", "green", "blue"} & others
     assert [pair["cause"] for pair in three.input["pairs"]] == ["red", "green", "blue"]
     asked = small.stats()["asked"]
     assert "Your last answer was not used: minimal_pairs: give three words" in asked[2]
@@ -119,23 +174,25 @@ def test_what_was_never_tested_is_not_concluded(world: Commands, small: Stub) ->
     assert ended.code == 3
     assert ended.json["reason"] == "no new information"
     *untested, seen = ended.json["claims"]
-    assert [claim["conjecture"] for claim in untested] == [True, True]
+    assert [claim["conjecture"] for claim in untested] == [True, True, True]
+    assert untested[1]["sentence"].endswith("was not decided by any test, so it is not excluded.")
+    assert untested[2]["sentence"] == "No minimal pair was tested."
     assert seen["sentence"].startswith("Seen: fires on")
     assert seen["evidence"]
     assert small.stats()["requests"] < 10
 
 
 def test_what_tools_are_worth_is_measured(world: Commands, agent: Stub) -> None:
+    agent.configure(acts=acts(minimal_pairs=[{"input": {"pairs": 7}, "expect": []}, acts()["minimal_pairs"]]))
     assert world("ask", QUESTION).code == 0
-    use = {(row["tool"], row["step"]): row for row in world.ledger.view("tool_use")}
-    pairs, profile, unused = (
-        use["minimal_pairs", "test"], use["latent_profile", "observe"], use["nearest_latents", "observe"],
-    )  # fmt: skip
+    use = {row["tool"]: row for row in world.ledger.view("tool_use")}
+    pairs, profile, unused = use["minimal_pairs"], use["latent_profile"], use["nearest_latents"]
     assert (pairs["used"], pairs["decided"], pairs["cited"], pairs["useful"]) == (1, 1, 1, 1)
-    assert (profile["used"], profile["decided"], profile["cited"]) == (1, 0, 1)
-    assert (unused["used"], unused["useful"]) == (0, 0)
-    assert unused["offered"] >= 1
-    assert use["minimal_pairs", "predict"]["offered"] == 1
+    assert (pairs["offered"], pairs["by_code"]) == (1, 0)  # asked twice: the first answer was not used
+    assert (profile["used"], profile["by_code"], profile["decided"], profile["cited"]) == (0, 1, 0, 1)
+    assert (unused["used"], unused["by_code"], unused["useful"]) == (0, 0, 0)
+    assert unused["offered"] == 1
+    assert sum(offer.step == "predict" for offer in world.ledger.find(ToolOffer)) == 2
     steps = {offer.step for offer in world.ledger.find(ToolOffer)}
     assert steps == {"frame", "observe", "hypothesise", "predict", "refine", "conclude"}
 
@@ -203,7 +260,7 @@ def test_a_wrong_citation_goes_back_to_the_llm(world: Commands, agent: Stub) -> 
     agent.configure(acts=acts(conclude=[{"claims": each} for each in wrong] + [{"claims": claims}]))
     answered = world("ask", QUESTION, "--json")
     assert answered.code == 0
-    assert len(answered.json["claims"]) == 4
+    assert len(answered.json["claims"]) == 4 + 2
     first, second = agent.stats()["asked"][-2:]
     assert "Claim 1 cites E9, which does not exist" in first
     assert "Claim 1 cites E1, which tested no prediction of that hypothesis" in second
@@ -230,7 +287,9 @@ def test_a_test_that_was_run_is_no_prediction(world: Commands, agent: Stub) -> N
     agent.configure(acts=acts(minimal_pairs=[same, same, other]))
     assert world("ask", QUESTION).code == 0
     asked = agent.stats()["asked"]
-    assert any("a prediction of H2; a test of which two hypotheses expect different outcomes" in text for text in asked)
+    assert any(
+        "a prediction of H2; a test of which two hypotheses expect outcomes of one measure" in text for text in asked
+    )
     assert any("registered already: design another test" in text for text in asked)
 
 
@@ -264,7 +323,7 @@ def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypat
         patch.setattr("tests.tools.world.PlantedSubject.fingerprint", "another")
         patch.setattr("agent.session.Session.find_harvest", lambda self: self.harvests()[0])
         assert "another subject" in world("ask", QUESTION, "--thread", "known").sentence
-    monkeypatch.setattr("agent.state.VERSION", 3)
+    monkeypatch.setattr("agent.state.VERSION", 4)
     assert "another version" in world("ask", QUESTION, "--thread", "known").sentence
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from agent.inquiry.investigable import check_question, named_latents
+from store.errors import UserError
 from store.types import Experiment, Hypothesis, Judgement, Prediction
 from store.verify import verify
 from tests.agent.conftest import Commands
@@ -34,35 +36,52 @@ def real(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Co
 
 
 def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: Stub) -> None:
-    """The real hypothesis foretells what the dull one denies, and that one neuron has no part in it."""
+    """Predictions about controls are refused; what is not clear of its controls supports nothing, and that is said."""
     ablate = {"targets": [{"head": 2, "layers": [3]}], "prompts": PROMPTS, "metric": NEXT}
     dose = {"target": {"neuron": 7, "layers": [20]}, "costs": [0.1, 0.5], "prompts": PROMPTS, "metric": NEXT}
-    known = "controls.no_edit.value"
+    known = [expected("H1", ">", "controls.no_edit.value", 0), expected("H2", "<=", "controls.no_edit.value", 0)]
+    loss = [expected("H1", "<", "effect.effect", -5), expected("H2", ">=", "effect.effect", -5)]
     script = {
-        "frame": {"about": "behaviour", "latent": None, "aim": "say whether it continues the week"},
+        "frame": {"about": "behaviour", "latent": None, "aim": "say what continues the week"},
         "latents_on_text": [{"text": "Monday, Tuesday"}, None],
         "enough": {},
         "state_hypotheses": {
-            "hypotheses": ["after a day of the week it expects the next one, and no neuron does this alone"],
+            "hypotheses": ["head 2 of layer 3 and neuron 7 of layer 20 are what it knows the order by"],
             "dull": {"account": "frequency", "claim": "it expects the most frequent day of the week"},
         },
-        "dose_response": [{"input": dose, "expect": [expected("H1", "<", "curve.slope", 0.1)]}, None],
-        "ablate": {"input": ablate, "expect": [expected("H1", ">", known, 0), expected("H2", "<=", known, 0)]},
-        "finish": {"reading": "it knows the order"},
+        "dose_response": [{"input": dose, "expect": [expected("H1", ">", "curve.slope", 50)]}, None],
+        "ablate": [{"input": ablate, "expect": known}, {"input": ablate, "expect": loss}],
+        "finish": {"reading": "it is not that head"},
         "conclude": {"claims": [
-            {"sentence": "It expects Tuesday.", "hypothesis": "H1", "stance": "for", "evidence": ["E2", "E3"]},
-            {"sentence": "It is no matter of frequency.", "hypothesis": "H2", "stance": "against", "evidence": ["E3"]},
+            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E2", "E3"]},
+            {"sentence": "The head does little.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]},
         ]},
     }  # fmt: skip
     llm.configure(behaviour="agent", acts=script)
     answered = real("ask", QUESTION, "--corpus", "text.jsonl", "--tokens", 1500, "--json")
     assert answered.code == 0, answered.err
     assert answered.json["reason"] == "concluded"
-    assert [(claim["author"], claim["conjecture"]) for claim in answered.json["claims"]] == [("llm", False)] * 2
+    claims = answered.json["claims"]
+    told = [(claim["author"], claim["stance"], claim["conjecture"]) for claim in claims[:3]]
+    assert told == [("llm", "against", False), ("llm", None, True), ("code", "against", False)]
+    assert claims[3]["sentence"].endswith("was not decided by any test, so it is not excluded.")
+    assert any("state a measure (effect.value, effect.effect," in text for text in llm.stats()["asked"])
     looked, dosed, ablated = real.ledger.find(Experiment)
     assert [looked.tool, dosed.tool, ablated.tool] == ["latents_on_text", "dose_response", "ablate"]
-    assert all(run.output and run.output["controls"] for run in (dosed, ablated))
-    assert sorted(bool(judgement.held) for judgement in real.ledger.find(Judgement)) == [False, True, True]
+    assert all(run.output and run.output["controls"] and not run.output["clear"] for run in (dosed, ablated))
+    judgements = real.ledger.find(Judgement)
+    assert sorted(str(judgement.held) for judgement in judgements) == ["False", "False", "None"]
+    assert all(judgement.value is not None for judgement in judgements)
     assert all(p.created_at < dosed.created_at and not p.counterexample for p in real.ledger.find(Prediction))
     assert {h.about for h in real.ledger.find(Hypothesis)} == {"behaviour"}
     assert verify(real.ledger) == []
+
+
+def test_a_question_that_cannot_be_investigated_is_refused_before_anything_runs() -> None:
+    assert named_latents("compare latents 838 and #41 with feature 7 or latent 41") == [838, 41, 7]
+    check_question("what does latent 41 do?", embedded=True)
+    check_question("Who gets it in 'When Mary and John went to the store, John gave a drink to'?", embedded=True)
+    check_question("does it know the order of weekdays?", embedded=False)
+    for question, count in {"does it know the order of weekdays?": "no", "compare latents 3 and 4": "2"}.items():
+        with pytest.raises(UserError, match=f"names {count} latents.*one at a time"):
+            check_question(question, embedded=True)

@@ -156,7 +156,7 @@ def test_an_approval_is_asked_for_and_given(answer: str, allowed: bool, world: C
         ("/nothing", "There is no command /nothing: /help lists them."),
         ("/approve", "Nothing waits for an approval."),
         ("/evidence zz", "'zz' is not an id"),
-        ("/threads zz", "No thread starts with 'zz'"),
+        ("/threads zz", "There is no thread 'zz'"),
         ("/hypotheses", "This thread has no hypotheses yet"),
         ("/replay", "Name what to replay"),
         ("/replay zz", "'zz' is not an id"),

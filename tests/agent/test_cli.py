@@ -110,7 +110,7 @@ def test_a_tool_that_fails_is_recorded_and_code_2(world: Commands) -> None:
 
 
 def test_replay_compares(world: Commands, llm: Stub) -> None:
-    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR})).json
+    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR}), "--json").json
     again = world("replay", called["id"][:10], "--json")
     assert (again.code, again.json["different"], again.json["replayed"][0]["outcome"]) == (0, 0, "equal")
     assert "1 replayed, 0 different" in world("replay", called["id"]).out
@@ -125,7 +125,7 @@ def test_replay_compares(world: Commands, llm: Stub) -> None:
 
 
 def test_replay_finds_a_difference(world: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR})).json
+    called = world("tool", "call", "latent_profile", json.dumps({"latent": COLOUR}), "--json").json
     from store.activations import Harvest
 
     stats = Harvest.stats

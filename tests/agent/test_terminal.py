@@ -109,5 +109,5 @@ def test_nothing_hostile_reaches_the_terminal(world: Commands, scripted: Stub) -
 
 def test_an_unknown_thread_is_a_sentence(world: Commands) -> None:
     with terminal(world.folder, "chat", "--thread", "nowhere") as person:
-        person.see("No thread starts with 'nowhere'")
+        person.see("There is no thread 'nowhere'")
         assert person.wait() == 2

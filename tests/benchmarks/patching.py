@@ -1,12 +1,14 @@
 """Exact patching against the plain loop, in one run: python -m tests.benchmarks.patching [--pairs N] [--sites N]
 
 Both measure the logit difference under single patches on the same IOI pairs. The plain loop gives each patch a whole
-`run_with_hooks` on all pairs at once; it takes `--sites` of the sites, spread evenly, since it is slow.
+`run_with_hooks` on all pairs at once; it takes `--sites` of the sites, spread evenly, since it is slow. Attribution is
+timed on `--batch` pairs, in forward and backward passes over them.
 """
 
 import argparse
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -16,13 +18,18 @@ import torch
 
 from store.ledger import Ledger
 from tools.dictionaries.load import load_subject
+from tools.workbench.attribution import estimated
 from tools.workbench.context import Context
+from tools.workbench.edge_scores import edge_scores
+from tools.workbench.edges import Edges
+from tools.workbench.gradients import Graph
 from tools.workbench.pairs import Batch, Contrast, aligned, batch, measure
 from tools.workbench.patching import Patch, Patcher
 from tools.workbench.sites import Kind, Site, point, sweep
 from tools.workbench.subject import Subject
 
 LAYERS = 5  # of a turn
+TURNS = 3
 
 
 def loop(subject: Subject, own: Batch, sites: Sequence[Site]) -> np.ndarray:
@@ -85,10 +92,41 @@ def compared(context: Context, pairs: int, kind: Kind, each: bool, n: int) -> di
     }
 
 
+def attributed(context: Context, pairs: int) -> dict[str, object]:
+    """What attribution over all heads and positions, and over all edges, takes beside a forward and backward pass."""
+    subject = context.subject
+    kept = aligned(subject, Contrast(template="ioi", n=pairs)).same_places(subject).kept
+    own, metric = batch(kept), measure(subject, kept, "logit_difference")
+    patcher, edges = Patcher(context, own, metric, "noising"), Edges(context, own, metric)
+    sites = sweep(subject, "z", positions=range(own.clean.shape[1]))
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for _ in range(TURNS):
+        for name, work in (
+            ("pass", lambda: Graph(subject, own.clean, patcher.reader, range(len(kept)), [subject.residual_points[0]])),
+            ("heads", lambda: estimated(patcher, sites, grad_drop=False)),
+            ("edges", lambda: edge_scores(edges)),
+        ):
+            begun = perf_counter()
+            made = work()
+            if isinstance(made, Graph):
+                made.gradients()
+            seconds[name].append(perf_counter() - begun)
+    quickest = {name: min(own) for name, own in seconds.items()}
+    return {
+        "pairs": len(kept),
+        "forward_backward_s": round(quickest["pass"], 2),
+        "heads x positions": len(sites),
+        "heads_in_passes": round(quickest["heads"] / quickest["pass"], 2),
+        "edges": int(edges.exists.sum()),
+        "edges_in_passes": round(quickest["edges"] / quickest["pass"], 2),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--sites", type=int, default=36)
+    parser.add_argument("--batch", type=int, default=32, help="pairs that attribution is timed on")
     arguments = parser.parse_args()
     subject = load_subject(dtype="float32")
     with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +136,7 @@ def main() -> None:
         for kind, each in kinds:
             name = f"{kind}, {'each position' if each else 'all positions together'}"
             figures[name] = compared(context, arguments.pairs, kind, each, arguments.sites)
+        figures["attribution"] = attributed(context, arguments.batch)
         print(json.dumps(figures, indent=1))
 
 

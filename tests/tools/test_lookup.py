@@ -245,9 +245,22 @@ def test_pairs_that_are_not_minimal_are_refused(bad: dict[str, str], what: str) 
         validate(get_tool("minimal_pairs"), {"latent": COLOUR, "pairs": [bad]})
 
 
+def test_only_the_place_of_the_cause_is_read(context: Context) -> None:
+    """What fires before it is the same in both texts, and would hide that it separates nothing or all."""
+    pairs = [pair("ba red da cat be", "cat", "dog"), pair("ba blue da green be", "green", "dog")]
+    output = call("minimal_pairs", context, latent=COLOUR, pairs=pairs)
+    first, second = output.pairs
+    assert (first.with_cause, first.without_cause) == (0, 0)
+    assert (second.separated, second.token, second.without_cause) == (True, " green", 0)
+    assert "2 pairs settle little: the interval includes 0.5" in output.verdict
+
+
 def test_a_cause_is_replaced_as_a_word() -> None:
     from tools.lookup.minimal_pairs import Pair
 
-    assert Pair(text="This is it, is it", cause="is", instead="was").other == "This was it, was it"
+    assert Pair(text="This is it, is it", cause="is", instead="was").other == "This was it, is it"
+    assert Pair(text="getattr(x, 'a_b') get\n  y", cause="get", instead="set").other == "getattr(x, 'a_b') set\n  y"
+    assert Pair(text="his a_b is_c", cause="is", instead="was").other == "his a_b was_c"
+    assert Pair(text="red da ba", cause="red", instead="").other == "da ba"
     assert Pair(text="a b (c) d", cause="(c)", instead="").other == "a b d"
     assert Pair(text="under way he went", cause="nder", instead="nto").other == "unto way he went"

@@ -109,8 +109,7 @@ def test_nothing_put_in_changes_nothing_and_everything_changes_all(noising: Patc
 def test_ioi_moves_from_the_second_subject_to_the_end(context: Context) -> None:
     found = call("activation_patching", context, template="ioi", n=4, layers=[0, 18, 21, 24, 28], positions=[S2, 14])
     s2, end = (
-        dict(zip((0, 18, 21, 24, 28), column, strict=True))
-        for column in zip(*(row["values"] for row in found["map"]), strict=True)
+        dict(zip((0, 18, 21, 24, 28), column, strict=True)) for column in zip(*found["map"]["values"], strict=True)
     )
     assert s2[0] == pytest.approx(1, abs=0.02)
     assert s2[18] == pytest.approx(1, abs=0.1)
@@ -123,7 +122,7 @@ def test_ioi_moves_from_the_second_subject_to_the_end(context: Context) -> None:
     assert found["controls"]["whole_stream"] == pytest.approx(1, abs=1e-5)
     assert abs(found["controls"]["random_direction"]) < 0.5
     assert found["clear"]
-    assert "S2" in found["columns"][0]
+    assert "S2" in found["map"]["columns"][0]
     assert "sufficient" in found["licence"]
 
 

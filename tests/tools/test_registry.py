@@ -86,8 +86,10 @@ def test_bad_input_is_refused_before_anything_runs(context: Context, bad: dict[s
 
 
 def test_an_unknown_tool_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"name one of .*explain_latent.*top_examples"):
+    with pytest.raises(UserError, match=r"did you mean explain_latent\?"):
         get_tool("explian_latent")
+    with pytest.raises(UserError, match=r"name one of .*explain_latent.*top_examples"):
+        get_tool("zzz")
 
 
 def test_a_tool_states_how_long_it_will_take(context: Context) -> None:

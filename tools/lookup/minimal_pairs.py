@@ -15,7 +15,15 @@ from tools.workbench.stats import wilson
 
 CHANGED = 0.5  # of a text's words and of its characters: more of both changed is no minimal pair
 CLEAR = 0.1  # of the latent's maximum over the harvest: what counts as firing, and as a difference
+FEW = 3  # pairs, that prove little
 CONTROLS = 20  # other active latents, read on the same pairs
+
+
+def standing(words: str) -> re.Pattern[str]:
+    """Where these words stand as words of their own."""
+    left = r"(?<![^\W_])" if words[:1].isalnum() else ""
+    right = r"(?![^\W_])" if words[-1:].isalnum() else ""
+    return re.compile(left + re.escape(words) + right)
 
 
 class Pair(ToolInput):
@@ -37,11 +45,18 @@ class Pair(ToolInput):
         return self
 
     @property
+    def start(self) -> int:
+        """Where the cause first stands as words of its own, else where it first stands: the one place that changes."""
+        found = standing(self.cause).search(self.text)
+        return found.start() if found else self.text.index(self.cause)
+
+    @property
     def other(self) -> str:
-        """The text without the cause: replaced wherever it stands as words of its own, else wherever it stands."""
-        whole = rf"(?<!\w){re.escape(self.cause)}(?!\w)"
-        pattern = whole if re.search(whole, self.text) else re.escape(self.cause)
-        return " ".join(re.sub(pattern, lambda _: self.instead, self.text).split())
+        """The text with other words for the cause, in that place alone."""
+        before, after = self.text[: self.start], self.text[self.start + len(self.cause) :]
+        if not self.instead and (after[:1].isspace() or not after):
+            before = before.rstrip(" ")
+        return before + self.instead + (after if before or self.instead else after.lstrip(" "))
 
 
 class Input(ToolInput):
@@ -52,7 +67,8 @@ class Input(ToolInput):
 
 
 class PairReading(ToolOutput):
-    """Both texts, the highest activation on each (dictionary units), and the token of the first that has it."""
+    """Both texts, the highest activation on each from the cause on (dictionary units), and the first text's token
+    that has it."""
 
     text: str
     other: str
@@ -87,7 +103,7 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=2)
+@tool(version=3)
 def minimal_pairs(input: Input, context: Context) -> Output:
     """Tests what makes a latent fire: reads pairs of texts that differ in the supposed cause alone.
 
@@ -97,8 +113,9 @@ def minimal_pairs(input: Input, context: Context) -> Output:
     latent = context.subject.latent(input.latent)
     need_firings(harvest, input.latent)
     maxima = np.asarray(harvest.stats().max, float)
-    first = [_peaks(context, pair.text) for pair in input.pairs]
-    second = [_peaks(context, pair.other) for pair in input.pairs]
+    same = [_same(context, pair) for pair in input.pairs]
+    first = [_peaks(context, pair.text, start) for pair, start in zip(input.pairs, same, strict=True)]
+    second = [_peaks(context, pair.other, start) for pair, start in zip(input.pairs, same, strict=True)]
     clear = CLEAR * maxima[input.latent]
     readings = []
     for pair, (peaks, tokens), (without, _) in zip(input.pairs, first, second, strict=True):
@@ -126,8 +143,12 @@ def minimal_pairs(input: Input, context: Context) -> Output:
         controls=controls,
         verdict=f"separates {split} of {n} pairs [{share.low:.2f}, {share.high:.2f}]: it fires on {fires_with} texts "
         f"with the cause{_without(fires_without, contrast)}; other latents active there separate "
-        f"{controls.separated:.2f}",
+        f"{controls.separated:.2f}{_few(n, share.low, share.high)}",
     )
+
+
+def _few(n: int, low: float, high: float) -> str:
+    return f"; {n} pairs settle little: the interval includes 0.5" if n <= FEW and low <= 0.5 <= high else ""
 
 
 def _without(fires: int, contrast: float) -> str:
@@ -138,14 +159,20 @@ def _without(fires: int, contrast: float) -> str:
     return f", and on {fires} without it too, there by {abs(contrast):.0%} of its maximum {how}"
 
 
-def _peaks(context: Context, text: str) -> tuple[np.ndarray, dict[int, str]]:
-    """(float32[n_latents] highest activation on the text, the token of it for each latent that fires)."""
+def _same(context: Context, pair: Pair) -> int:
+    """How many tokens both texts begin with, BOS left out: no latent can tell them apart there."""
+    a, b = (context.subject.to_tokens(text)[0].tolist() for text in (pair.text, pair.other))
+    return next((i for i, (x, y) in enumerate(zip(a[1:], b[1:], strict=False)) if x != y), min(len(a), len(b)) - 1)
+
+
+def _peaks(context: Context, text: str, start: int) -> tuple[np.ndarray, dict[int, str]]:
+    """(float32[n_latents] highest activation from token `start` on, the token of it for each latent that fires)."""
     reading = read_text(context.subject, text)
     blocks = [part.numpy() for part in reading.encoded()]
-    dense = np.concatenate(blocks)  # [n, n_latents]
-    where = dense.argmax(axis=0)
-    peaks: np.ndarray = dense.max(axis=0)
-    return peaks, {int(i): reading.tokens[int(where[i])] for i in np.flatnonzero(peaks > 0)}
+    dense = np.concatenate(blocks)[start:]  # [n, n_latents]
+    peaks: np.ndarray = dense.max(axis=0, initial=0)
+    fires = np.flatnonzero(peaks > 0)
+    return peaks, {int(i): reading.tokens[start + int(dense[:, i].argmax())] for i in fires}
 
 
 def _controls(

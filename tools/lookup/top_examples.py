@@ -4,7 +4,7 @@ from pydantic import Field
 
 from store.types import ActivationExample
 from tools.workbench.context import Context
-from tools.workbench.examples import WIDTH, need_firings, snippets, spread, top
+from tools.workbench.examples import WIDTH, Half, need_firings, snippets, spread, top
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 
 
@@ -16,6 +16,7 @@ class Input(ToolInput):
     deciles: int = Field(10, ge=0, le=100, description="snippets around firings of every strength, one a stratum")
     random: int = Field(5, ge=0, le=100, description="snippets of random text, firing or not")
     width: int = Field(WIDTH, ge=4, le=255, description="tokens of a snippet")
+    half: Half | None = Field(None, description="of the documents, for the top and the deciles; null: both")
 
 
 class Output(ToolOutput):
@@ -30,7 +31,7 @@ class Output(ToolOutput):
     random: tuple[ActivationExample, ...]
 
 
-@tool(version=1)
+@tool(version=2)
 def top_examples(input: Input, context: Context) -> Output:
     """Shows what a latent fires on: its strongest snippets, snippets from every decile of its firings, random text.
 
@@ -44,8 +45,8 @@ def top_examples(input: Input, context: Context) -> Output:
     windows = harvest.random_windows(input.random, seed=int(rng.integers(2**31)))
     positions = [int(rng.integers(1, len(window.tokens))) for window in windows]
     groups = {
-        "top": top(harvest, input.latent, input.top, width=input.width),
-        "deciles": spread(harvest, input.latent, input.deciles, None, rng, input.width) if input.deciles else [],
+        "top": top(harvest, input.latent, input.top, input.half, input.width),
+        "deciles": spread(harvest, input.latent, input.deciles, input.half, rng, input.width) if input.deciles else [],
         "random": snippets(harvest, input.latent, windows, positions, input.width),
     }
     return Output(

@@ -1,61 +1,33 @@
 """Which places carry a behaviour: activations of one prompt put into the other, one place at a time."""
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tools.workbench.causal import said, stands_clear
 from tools.workbench.context import Context
-from tools.workbench.pairs import Contrast, Dropped, Measured, Pairs, aligned, batch, measure
-from tools.workbench.patching import (
-    LICENCE,
-    PROBABILITY,
-    WARNING,
-    Mode,
-    Patch,
-    Patcher,
-    Progress,
-    Replacement,
-    share,
-)
+from tools.workbench.figures import HeatMap
+from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement, share
+from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.sitemap import MapRow, SiteEffect, labels, mapped, said_of, site_effect, size
-from tools.workbench.sites import KINDS, PLACES, Kind, named, sweep
+from tools.workbench.sitemap import SiteEffect, labels, mapped, said_at, said_of, site_effect, size, size_of_effect
+from tools.workbench.sites import PLACES, Kind, sweep
 from tools.workbench.subject import Subject
+from tools.workbench.sweeps import Index, Sweep, pairs_for, positions_of, run_all, seconds, sites_of, size_of, where
 
 TOP = 12  # sites that are told one by one
-ACTIVE = 64  # latents of a token, where the dictionary does not say
 RANDOMS = 5  # other sites that the strongest is compared with
-CPU, GPU = 1.5e10, 5e12  # operations a second that an estimate counts on
-
-Index = Annotated[int, Field(ge=0)]
 
 
-class Input(Contrast):
-    """The pairs, and what is patched on them. site: one of the kinds, or one hook point such as blocks.12.attn.hook_z.
+class Input(Sweep):
+    """The pairs, and what is patched on them: see `Sweep`."""
 
-    positions: each (a map of layers x positions), all together, or those listed. By default heads, neurons and latents
-    are patched at all positions together, the rest at each. indices: of heads, key heads (k, v), neurons or latents.
-    """
-
-    site: str = Field("resid_pre", description=f"one of {', '.join(KINDS)}, or a hook point")
-    layers: tuple[Index, ...] | None = None
-    positions: Literal["each", "all"] | tuple[Index, ...] | None = None
-    indices: tuple[Index, ...] | None = Field(None, description="None: all; of latents those that differ")
-    mode: Mode = Field("denoising", description="denoising finds what suffices, noising what is necessary")
     metric: Measured = "logit_difference"
     latent: Index | None = Field(None, description="for the metric latent")
     replacement: Replacement = Field("tokens", description="what is put in: the other prompt's values by default")
     window: int = Field(1, ge=1, le=64, description="consecutive layers that are patched together")
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if () in (self.layers, self.positions, self.indices):
-            raise ValueError("an empty list of layers, positions or indices patches nothing: leave it out")
-        return self
 
 
 class Controls(ToolOutput):
@@ -71,9 +43,8 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """The strongest sites, the map and its controls. clean, corrupted: the metric on each. columns: the map's, by token
-    and unit. agreement: correlation over sites between two halves of the pairs. licence: what this may be said to
-    show; warnings: what limits it."""
+    """The strongest sites, the map and its controls. clean, corrupted: the metric on each. agreement: correlation over
+    sites between two halves of the pairs. licence: what this may be said to show; warnings: what limits it."""
 
     metric: str
     mode: Mode
@@ -84,14 +55,14 @@ class Output(ToolOutput):
     corrupted: float
     strongest: SiteEffect
     top: tuple[SiteEffect, ...]
-    columns: tuple[str, ...]
-    map: tuple[MapRow, ...]
+    map: HeatMap | None
     controls: Controls
     agreement: float | None
     clear: bool
     licence: str
     warnings: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -99,20 +70,15 @@ def estimate(input: Input, context: Context) -> float:
     """Seconds: half of the layers, for each site and pair; 0 for what will be refused. The model is not run."""
     subject = context.subject
     try:
-        kind, layers = _where(subject, input)
-        pairs = _pairs(context, input, kind)
-        tokens = [len(pair.clean) - pair.places[0] for pair in pairs.kept]
-        if kind == "latent" and input.indices is None:
-            n = 2 * int(subject.dictionary.stated_l0 or ACTIVE) * max(tokens)
-        else:
-            n = len(_patches(context, input, kind, layers, pairs))
+        kind, layers = where(subject, input)
+        pairs = pairs_for(context, input, kind)
+        n = size_of(context, input, kind, layers, pairs)
     except ToolError:
         return 0.0
-    weights: int = sum(parameter.numel() for parameter in subject.model.original_model.parameters())
-    return n * sum(tokens) * weights / (GPU if subject.device.type == "cuda" else CPU)
+    return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def activation_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour exactly: patches places of one run with another's values, and measures each.
 
@@ -120,8 +86,8 @@ def activation_patching(input: Input, context: Context) -> Output:
     and position. Denoising says what suffices, noising what is necessary. Try the residual stream first, then heads.
     """
     subject = context.subject
-    kind, layers = _where(subject, input)
-    pairs = _pairs(context, input, kind)
+    kind, layers = where(subject, input)
+    pairs = pairs_for(context, input, kind)
     patches = _patches(context, input, kind, layers, pairs)
     patchers = [
         Patcher(
@@ -134,14 +100,14 @@ def activation_patching(input: Input, context: Context) -> Output:
         for group in pairs.groups()
     ]
     own, theirs = (np.concatenate([getattr(p, run) for p in patchers]) for run in ("own", "theirs"))
-    changes = _run(patchers, patches, context.progress)
+    changes = run_all(patchers, patches, context.progress)
     shares = [share(change, theirs - own) for change in changes]
     undefined = shares[0].effect is None
     sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])
     order = np.argsort(-np.abs(sizes), kind="stable")
     first = patches[order[0]]
     checked = [Patch(first.sites, "own"), Patch(first.sites, "random"), _whole(subject, first)]
-    checks = _run(patchers, checked, lambda done, total: None)
+    checks = run_all(patchers, checked)
     still, random, whole = (size(change, share(change, theirs - own)) for change in checks)
     others = context.rng("activation_patching", input.model_dump_json()).permutation(order[1:])[:RANDOMS]
     controls = Controls(
@@ -156,7 +122,6 @@ def activation_patching(input: Input, context: Context) -> Output:
     warnings = _warnings(input, pairs, patchers, undefined)
     clean, corrupted = (theirs, own) if input.mode == "denoising" else (own, theirs)
     metric = measure(subject, pairs.kept, input.metric, input.latent)
-    columns, rows = mapped(patches, sizes, tokens)
     best = told_sites[0]
     unit = "of the gap" if best.effect is not None else "in the metric's own unit"
     verdict = (
@@ -167,6 +132,13 @@ def activation_patching(input: Input, context: Context) -> Output:
         f"{controls.random_direction:+.2f}: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warnings)
     )
+    map = mapped([patch.sites[0] for patch in patches], sizes, tokens)
+    title = f"Activation patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
+    scale = SCALE[input.mode] if best.effect is not None else "change of the metric"
+    bars = [Bar(said_at(each), size_of_effect(each), each.low, each.high) for each in told_sites]
+    bars += [
+        Bar(f"control: {name.replace('_', ' ')}", value, beside=True) for name, value in controls if value is not None
+    ]
     return Output(
         metric=metric.words,
         mode=input.mode,
@@ -177,14 +149,20 @@ def activation_patching(input: Input, context: Context) -> Output:
         corrupted=float(corrupted.mean()),
         strongest=best,
         top=tuple(told_sites),
-        columns=columns,
-        map=rows,
+        map=map,
         controls=controls,
         agreement=_agreement(changes),
         clear=clear,
         licence=LICENCE[input.mode],
         warnings=warnings,
         dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "activation_patching",
+            input,
+            map=Picture(title, map, scale, controls_said(controls)) if map else None,
+            strongest=Picture(f"{title}; the strongest sites", Bars(tuple(bars)), scale),
+        ),
         verdict=verdict,
     )
 
@@ -194,40 +172,14 @@ def _whole(subject: Subject, patch: Patch) -> Patch:
     return Patch(tuple(sweep(subject, "resid_pre", [patch.sites[0].layer])))
 
 
-def _where(subject: Subject, input: Input) -> tuple[Kind, tuple[int, ...] | None]:
-    """The kind that is patched, and the layers if they were said."""
-    for kind in KINDS:
-        if kind == input.site:
-            return kind, input.layers
-    kind, layer = named(subject, input.site)
-    if input.layers is not None:
-        raise ToolError(f"{input.site} is of one layer: leave layers out, or give the kind {kind}.")
-    return kind, (layer,)
-
-
-def _positions(input: Input, kind: Kind) -> Literal["each", "all"] | tuple[int, ...]:
-    return input.positions or ("all" if PLACES[kind].unit else "each")
-
-
-def _pairs(context: Context, input: Input, kind: Kind) -> Pairs:
-    pairs = aligned(context.subject, input, context.seed)
-    return pairs if _positions(input, kind) == "all" else pairs.same_places(context.subject)
-
-
 def _patches(context: Context, input: Input, kind: Kind, layers: tuple[int, ...] | None, pairs: Pairs) -> list[Patch]:
     """One for each site of the sweep; of a window, the sites of its layers together."""
-    subject = context.subject
-    positions = _positions(input, kind)
-    at: Sequence[int | None] = (None,) if positions == "all" else () if positions == "each" else positions
-    at = at or range(len(pairs.kept[0].clean))
-    indices = input.indices
-    if kind == "latent" and indices is None:
-        indices = _differing(context, pairs)
-    sites = sweep(subject, kind, layers, at, indices)
+    sites = sites_of(context, input, kind, layers, pairs)
     if input.window == 1:
         return [Patch((site,)) for site in sites]
     if PLACES[kind].unit:
         raise ToolError(f"A window of layers has no {PLACES[kind].unit} in common: patch attn_out or mlp_out.")
+    at = positions_of(input, kind, pairs)
     columns = [[site for site in sites if site.position == position] for position in at]
     if len(columns[0]) < input.window:
         raise ToolError(f"A window of {input.window} layers is wider than the {len(columns[0])} layers: narrow it.")
@@ -236,33 +188,6 @@ def _patches(context: Context, input: Input, kind: Kind, layers: tuple[int, ...]
         for i in range(len(columns[0]) - input.window + 1)
         for column in columns
     ]
-
-
-def _differing(context: Context, pairs: Pairs) -> tuple[int, ...]:
-    """The latents whose activation differs between the prompts of any pair."""
-    differ = np.zeros(context.subject.dictionary.n_latents, bool)
-    for own in map(batch, pairs.groups()):
-        clean, corrupted = (context.subject.activations(tokens) for tokens in (own.clean, own.corrupted))
-        differ |= (clean != corrupted)[:, own.first :].flatten(0, 1).any(0).cpu().numpy()
-    if not differ.any():
-        raise ToolError("No latent differs between the prompts: patch the residual stream.")
-    return tuple(int(i) for i in np.flatnonzero(differ))
-
-
-def _run(patchers: Sequence[Patcher], patches: Sequence[Patch], progress: Progress) -> np.ndarray:
-    """float64[patches, n]: how the metric changes on every pair."""
-    total = len(patches) * sum(patcher.n for patcher in patchers)
-    changes, before = [], 0
-    for patcher in patchers:
-        own = len(patches) * patcher.n
-        values = patcher.run(patches, partial(_told, progress, before, own, total))
-        changes.append(values - patcher.own)
-        before += own
-    return np.concatenate(changes, axis=1)
-
-
-def _told(progress: Progress, before: int, own: int, total: int, done: int, of: int) -> None:
-    progress(before + own * done // of, total)
 
 
 def _agreement(changes: np.ndarray) -> float | None:

@@ -36,6 +36,11 @@ class Dictionary:
         return int(self.sae.cfg.d_sae)
 
     @property
+    def is_transcoder(self) -> bool:
+        """Whether it maps an MLP's input to its output, rather than a value to itself."""
+        return "transcoder" in str(self.sae.cfg.architecture())
+
+    @property
     def decoder(self) -> Tensor:
         """[n_latents, d_model]: what each latent writes."""
         decoder: Tensor = self.sae.W_dec.detach()
@@ -46,6 +51,16 @@ class Dictionary:
         with torch.no_grad():
             activations: Tensor = self.sae.encode(residual.to(self.sae.W_enc.dtype))
         return activations
+
+    def before_activation(self, residual: Tensor) -> Tensor:
+        """[..., d_model] -> [..., n_latents]: what the encoder's activation function is given."""
+        caught: list[Tensor] = []
+        handle = self.sae.hook_sae_acts_pre.register_forward_hook(lambda module, given, value: caught.append(value))
+        try:
+            self.encode(residual)
+        finally:
+            handle.remove()
+        return caught[0]
 
     def decode(self, activations: Tensor) -> Tensor:
         """[..., n_latents] -> [..., d_model]."""

@@ -147,6 +147,7 @@ def _changes(subject: Subject, edit: Edit, directions: Directions) -> list[Chang
     shape: tuple[int, ...] = (subject.d_model,)
     if edit.latent is not None:
         subject.check_latent(edit.latent)
+        subject.check_written()
         write = subject.dictionary.decoder[edit.latent].float()
         places = [subject.hook]
     elif edit.direction is not None:

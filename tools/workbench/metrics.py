@@ -272,7 +272,7 @@ class Reader:
                 own = logits[:, :-1].float().log_softmax(-1)
                 return -own.gather(-1, tokens[:, 1:, None].to(own.device))[..., 0].double().mean(-1)
             case "latent":
-                residual = self.caught[0]
+                residual = self.caught[0].flatten(2)
                 activations = self.subject.dictionary.encode(residual)[..., self.metric.latent].double()
                 kept = ~self.subject.sinks(residual)
                 return (activations * kept).sum(-1) / kept.sum(-1).clamp(min=1)

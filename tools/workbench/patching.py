@@ -45,6 +45,10 @@ LICENCE: dict[Mode, str] = {
     "noising": "Noising: corrupted values put into the clean run. A site that breaks the behaviour is necessary for it "
     "there; that others break nothing does not make them useless, since others may do their work as well.",
 }
+SCALE: dict[Mode, str] = {
+    "denoising": "share of the gap: 0 as corrupted, 1 as clean",
+    "noising": "share of the gap: 0 as clean, 1 as corrupted",
+}
 WARNING: dict[Replacement, str] = {
     "tokens": "",
     "mean": "Mean ablation takes away more than the cause and can leave the distribution that the model knows "

@@ -9,6 +9,7 @@ often the number of its `calls`, so that callers can ask before they start it.
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -108,5 +109,7 @@ def get_tool(name: str) -> Tool:
     """The tool called `name`; UserError listing the names when there is none."""
     menu = tools()
     if name not in menu:
-        raise UserError(f"There is no tool {name!r}: name one of {', '.join(menu)}.")
+        near = get_close_matches(name, menu, 1)
+        which = f"did you mean {near[0]}?" if near else f"name one of {', '.join(menu)}."
+        raise UserError(f"There is no tool {name!r}: {which}")
     return menu[name]

@@ -37,8 +37,7 @@ class Run:
         self.residuals: list[Tensor] = []
         self._given: list[int] = []  # what each block returns: 0 a tensor, else a tuple of so many
         looks = [(point, self.residuals.append) for point in subject.residual_points]
-        forward: Any = subject.model.original_model.forward
-        self._last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(forward).parameters else {}
+        self._last = last_alone(subject)
         handles = [block.register_forward_hook(self._note) for block in subject.model.blocks]
         try:
             with torch.no_grad(), hooked(subject, [*hooks, *looks]):
@@ -116,6 +115,12 @@ class Run:
             if index >= layer:
                 each.batch_select_indices(rows)
         return cache
+
+
+def last_alone(subject: Subject) -> dict[str, int]:
+    """What is said to a forward pass of which the last token's logits suffice, where the model can be told."""
+    forward: Any = subject.model.original_model.forward
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(forward).parameters else {}
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tools.workbench.causal import told
+from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Aligned
 from tools.workbench.patching import Patch, Share
 from tools.workbench.registry import ToolOutput
+from tools.workbench.sites import Site
 from tools.workbench.subject import Subject
 
 MAPPED = 10_000  # sites of a map
@@ -28,13 +30,6 @@ class SiteEffect(ToolOutput):
     high: float | None
 
 
-class MapRow(ToolOutput):
-    """One layer: the effect at each column, or the change of the metric where effects are undefined."""
-
-    layer: int
-    values: tuple[float, ...]
-
-
 def site_effect(patch: Patch, change: np.ndarray, found: Share, tokens: Sequence[str]) -> SiteEffect:
     site, *more = patch.sites
     return SiteEffect(
@@ -53,9 +48,16 @@ def size(change: np.ndarray, found: Share) -> float:
     return float(change.mean()) if found.effect is None else found.effect
 
 
+def size_of_effect(each: SiteEffect) -> float:
+    return each.change if each.effect is None else each.effect
+
+
+def said_at(each: SiteEffect) -> str:
+    return each.site if each.token is None else f"{each.site} ({each.token})"
+
+
 def said_of(each: SiteEffect) -> str:
-    at = "" if each.token is None else f" ({each.token})"
-    return f"{each.site}{at} {told(each.change if each.effect is None else each.effect, each.low, each.high)}"
+    return f"{said_at(each)} {told(size_of_effect(each), each.low, each.high)}"
 
 
 def labels(subject: Subject, pair: Aligned) -> list[str]:
@@ -68,19 +70,23 @@ def labels(subject: Subject, pair: Aligned) -> list[str]:
     ]
 
 
-def mapped(
-    patches: Sequence[Patch], sizes: np.ndarray, tokens: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[MapRow, ...]]:
-    """The columns and a row for each layer; nothing where there are too many sites to look at."""
-    if len(patches) > MAPPED:
-        return (), ()
-    firsts = [patch.sites[0] for patch in patches]
-    columns = list(dict.fromkeys((site.position, site.index) for site in firsts))
+def mapped(sites: Sequence[Site], sizes: np.ndarray, tokens: Sequence[str]) -> HeatMap | None:
+    """A number for each site, a row for each layer; None where there are too many sites to look at. Of a token that
+    repeats the position is told, too."""
+    if len(sites) > MAPPED:
+        return None
+    columns = {(site.position, site.index): site for site in sites}
     rows: dict[int, list[float]] = {}
-    for site, size in zip(firsts, sizes, strict=True):
+    for site, size in zip(sites, sizes, strict=True):
         rows.setdefault(site.layer, []).append(float(size))
-    names = [
-        " ".join([*([] if index is None else [str(index)]), "all positions" if position is None else tokens[position]])
-        for position, index in columns
-    ]
-    return tuple(names), tuple(MapRow(layer=layer, values=tuple(row)) for layer, row in rows.items())
+    names = [f"{token} @{place}" if tokens.count(token) > 1 else token for place, token in enumerate(tokens)]
+    return HeatMap(
+        rows=tuple(f"L{layer}" for layer in rows),
+        columns=tuple(_column(site, names) for site in columns.values()),
+        values=tuple(tuple(row) for row in rows.values()),
+    )
+
+
+def _column(site: Site, names: Sequence[str]) -> str:
+    at = "" if site.position is None else names[site.position]
+    return f"{site.unit} {at}".strip() if site.unit else at or "all positions"

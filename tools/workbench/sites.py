@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 PLACES: dict[Kind, Place] = {
     "resid_pre": Place("hook_resid_pre", None, "the residual stream entering the layer"),
-    "resid_mid": Place("hook_resid_mid", None, "the residual stream between attention and MLP"),
+    "resid_mid": Place("hook_resid_mid", None, "what the MLP reads of the residual stream"),
     "resid_post": Place("hook_resid_post", None, "the residual stream leaving the layer"),
     "attn_out": Place("hook_attn_out", None, "the attention's output"),
     "mlp_out": Place("hook_mlp_out", None, "the MLP's output"),
@@ -63,21 +63,23 @@ class Site:
     def at(self) -> At:
         return self.kind, self.layer
 
+    @property
+    def unit(self) -> str:
+        """H3, KV1, N200 or F41; "" where it is all of them."""
+        if self.index is None:
+            return ""
+        letter = {"neuron": "N", "latent": "F", "k": "KV", "v": "KV"}.get(self.kind, "H")
+        return f"{letter}{self.index}"
+
     def __str__(self) -> str:
-        unit = (
-            ""
-            if self.index is None
-            else {"neuron": f"N{self.index}", "latent": f"F{self.index}"}.get(
-                self.kind, f"{'KV' if self.kind in ('k', 'v') else 'H'}{self.index}"
-            )
-        )
         at = "" if self.position is None else f" @ {self.position}"
-        return f"L{self.layer}{unit} {self.kind}{at}"
+        return f"L{self.layer}{self.unit} {self.kind}{at}"
 
 
 def point(subject: Subject, kind: Kind, layer: int) -> str:
     """The hook point of a kind. ToolError for a layer or a place that this model does not have."""
     if kind == "latent":
+        subject.check_written()
         hook = subject.dictionary.hook
         if layer != subject.layer_of(hook):
             raise ToolError(

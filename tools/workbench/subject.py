@@ -78,6 +78,15 @@ class Subject:
                 f"name one from 0 to {self.dictionary.n_latents - 1}."
             )
 
+    def check_written(self) -> None:
+        """Raises ToolError unless latents are written where the dictionary reads: not those of heads' outputs side by
+        side, nor a transcoder's."""
+        if self.hook.endswith("attn.hook_z") or self.dictionary.is_transcoder:
+            raise ToolError(
+                f"The latents of {self.dictionary.name!r} can be read and attributed, but not edited or patched: they "
+                "are not of the residual stream. Edit a head, a neuron or a direction."
+            )
+
     @property
     def bos(self) -> int:
         """The token every window starts with."""
@@ -106,11 +115,12 @@ class Subject:
         return strings
 
     def residual(self, tokens: Tensor) -> Tensor:
-        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must.
+        """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must. Heads' outputs are
+        laid side by side: [b, s, heads * d_head].
 
         tokens: int64[b, s], padded on the right with anything (attention is causal).
         """
-        return self.value_at(self.hook, tokens)
+        return self.value_at(self.hook, tokens).flatten(2)
 
     def value_at(self, hook: str, tokens: Tensor, changes: Sequence[Change] = ()) -> Tensor:
         """[b, s, ...] at any hook point, with the changes made up to it; the model runs no further than it must."""

@@ -71,6 +71,16 @@ WORDS: tuple[str, ...] = (
 WORDS = (*WORDS, "fire", "green", "king", "snow", "chair", "bird", "gold")
 
 
+FRAMES: dict[Template, str] = {  # of those whose words are fixed but for the slots
+    "ioi": "When {IO} and {S1} went to the {place}, {S2} gave a {thing} to",
+    "greater_than": "The {event} lasted from the year {century}{YEAR} to the year {century}",
+    "capital": "The capital of {COUNTRY} is the city of",
+    "pronoun": "So {NAME} is a really great {thing}, isn't",
+    "days": "If today is {NOW}, then tomorrow is",
+    "months": "The month that comes right after {NOW} is",
+}
+
+
 class Candidate(NamedTuple):
     """A pair as its template makes it; roles: characters of the clean prompt up to the end of each slot."""
 
@@ -90,6 +100,14 @@ def candidates(template: Template, seed: int, most: int) -> Iterator[Candidate]:
         if made.clean not in seen:
             seen.add(made.clean)
             yield made
+
+
+def fitting(text: str) -> Template | None:
+    """The template that a prompt within this text is of, whatever fills its slots."""
+    for template, frame in FRAMES.items():
+        if re.search(re.sub(r"\\{\w+\\}", r"\\w[\\w ]*", re.escape(frame)), text):
+            return template
+    return None
 
 
 def _pair(frame: str, clean: dict[str, str], corrupted: dict[str, str], answer: str, other: str) -> Candidate:
@@ -117,22 +135,19 @@ def _ioi(rng: np.random.Generator) -> Candidate:
     a, b = _one(rng, WOMEN), _one(rng, MEN)
     io, s = (a, b) if rng.random() < 0.5 else (b, a)
     slots = {"IO": io, "S1": s, "S2": s, "place": _one(rng, PLACES), "thing": _one(rng, THINGS)}
-    frame = "When {IO} and {S1} went to the {place}, {S2} gave a {thing} to"
-    return _pair(frame, slots, {"S2": io}, f" {io}", f" {s}")
+    return _pair(FRAMES["ioi"], slots, {"S2": io}, f" {io}", f" {s}")
 
 
 def _greater_than(rng: np.random.Generator) -> Candidate:
     """Hanna et al. 2305.00586: the year must be later; an early year instead of a late one."""
     century, late, early = f"1{rng.integers(1, 9)}", rng.integers(6, 8), rng.integers(1, 3)
     slots = {"event": _one(rng, EVENTS), "century": century, "YEAR": f"{late}2"}
-    frame = "The {event} lasted from the year {century}{YEAR} to the year {century}"
-    return _pair(frame, slots, {"YEAR": f"{early}2"}, f"{late + 1}5", f"{early + 1}5")
+    return _pair(FRAMES["greater_than"], slots, {"YEAR": f"{early}2"}, f"{late + 1}5", f"{early + 1}5")
 
 
 def _capital(rng: np.random.Generator) -> Candidate:
     a, b = _two(rng, tuple(CAPITALS))
-    frame = "The capital of {COUNTRY} is the city of"
-    return _pair(frame, {"COUNTRY": a}, {"COUNTRY": b}, f" {CAPITALS[a]}", f" {CAPITALS[b]}")
+    return _pair(FRAMES["capital"], {"COUNTRY": a}, {"COUNTRY": b}, f" {CAPITALS[a]}", f" {CAPITALS[b]}")
 
 
 def _agreement(rng: np.random.Generator) -> Candidate:
@@ -147,15 +162,15 @@ def _pronoun(rng: np.random.Generator) -> Candidate:
     she, he = _one(rng, WOMEN), _one(rng, MEN)
     names, pronouns = ((she, he), (" she", " he")) if rng.random() < 0.5 else ((he, she), (" he", " she"))
     slots = {"NAME": names[0], "thing": _one(rng, ("friend", "cook", "player", "teacher", "writer", "driver"))}
-    return _pair("So {NAME} is a really great {thing}, isn't", slots, {"NAME": names[1]}, *pronouns)
+    return _pair(FRAMES["pronoun"], slots, {"NAME": names[1]}, *pronouns)
 
 
 def _days(rng: np.random.Generator) -> Candidate:
-    return _cycle(rng, DAYS, "If today is {NOW}, then tomorrow is")
+    return _cycle(rng, DAYS, FRAMES["days"])
 
 
 def _months(rng: np.random.Generator) -> Candidate:
-    return _cycle(rng, MONTHS, "The month that comes right after {NOW} is")
+    return _cycle(rng, MONTHS, FRAMES["months"])
 
 
 def _cycle(rng: np.random.Generator, names: tuple[str, ...], frame: str) -> Candidate:

@@ -1,0 +1,150 @@
+"""A behaviour localised on the real model: by command, by the agent, and what it says of input that cannot be used."""
+
+import json
+from collections.abc import Callable
+from pydoc_data.topics import topics
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from store.types import Experiment
+from store.verify import verify
+from tests.agent.conftest import Commands, Outcome
+from tests.stub_llm import Stub
+from tools.workbench.subject import Subject
+
+STEPS = [
+    "contrast_pairs",
+    "activation_patching",
+    "attribution_patching",
+    "edge_attribution",
+    "circuit_faithfulness",
+    "head_profile",
+]
+QUESTION = "How does the model find the city in 'The capital of France is the city of'?"
+PAIR = "The capital of France is|The capital of Italy is| Paris| Rome"
+
+
+@pytest.fixture
+def real(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Commands on the real model, with a little text to harvest."""
+    rows = [json.dumps({"text": topics[key][:600]}) for key in sorted(topics)[:10]]
+    (run.folder / "text.jsonl").write_text("\n".join(rows))
+    monkeypatch.setattr("tools.dictionaries.load.load_subject", lambda *_, **__: subject)
+    return run
+
+
+def test_a_behaviour_is_localised_and_goes_on_where_it_was_interrupted(
+    real: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def localised() -> Outcome:
+        return real("localise", "--template", "capital", "--n", 2, "--json")
+
+    def interrupted(output: dict[str, Any]) -> list[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.localise.heads_of", interrupted)
+        assert localised().code == 130
+    kept = {row.tool: row.id for row in real.ledger.find(Experiment)}
+    assert list(kept) == STEPS[:4]
+    answered = localised()
+    assert answered.code == 0, answered.err
+    found = answered.json
+    assert [step["tool"] for step in found["steps"]] == STEPS
+    assert [step["earlier"] for step in found["steps"]] == [True] * 4 + [False] * 2
+    assert {step["tool"]: step["id"] for step in found["steps"][:4]} == kept
+    _, residual, _, edges, circuit, heads = (step["output"] for step in found["steps"])
+    country = next(i for i, name in enumerate(residual["map"]["columns"]) if "COUNTRY" in name)
+    assert residual["map"]["values"][0][country] == pytest.approx(1, abs=0.05)
+    assert " of @3" in residual["map"]["columns"]  # a token that repeats has its position
+    assert found["faithfulness"] > 0.3 > max(circuit["controls"]["random"])
+    assert found["rank_correlation"] > 0.5
+    assert set(found["heads"]) == {head["label"] for head in heads["heads"]}
+    assert edges["sizes"][-1]["faithfulness"] > edges["sizes"][-1]["random"] + 0.3
+    for path in map(real.workspace.joinpath, found["pictures"]):
+        if path.suffix == ".png":
+            assert path.read_bytes().startswith(b"\x89PNG")
+        else:
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    assert len(found["pictures"]) >= 10
+    told = real("localise", "--template", "capital", "--n", 2).out
+    assert all(word in told for word in ("COUNTRY", "rank correlation", "faithfulness", "random heads", "picture"))
+    assert all(step["id"][:8] in told for step in found["steps"])
+    assert verify(real.ledger) == []
+
+
+def test_a_behaviour_in_question_is_localised_first(real: Commands, llm: Stub) -> None:
+    """The pipeline runs before the LLM says anything; its predictions and claims are about what was patched."""
+    patch = {"site": "resid_pre", "layers": [0], "positions": [4]}
+    script = {
+        "enough": {},
+        "state_hypotheses": {
+            "hypotheses": ["the country's own token carries it"],
+            "dull": {"account": "position", "claim": "the last position carries it"},
+        },
+        "activation_patching": {
+            "input": patch,
+            "expect": [{"hypothesis": "H1", "comparison": ">"}, {"hypothesis": "H2", "comparison": "<="}],
+        },
+        "finish": {"reading": "it is the country"},
+        "conclude": {
+            "claims": [
+                {"sentence": "The country carries it.", "hypothesis": "H1", "stance": "for", "evidence": ["E4"]},
+                {"sentence": "Not position.", "hypothesis": "H2", "stance": "against", "evidence": ["E4"]},
+                {"sentence": "Heads do it.", "hypothesis": None, "stance": None, "evidence": ["E2", "E3"]},
+            ]
+        },
+    }
+    llm.configure(behaviour="agent", acts=script)
+    answered = real("ask", QUESTION, "--corpus", "text.jsonl", "--tokens", 1500, "--json")
+    assert answered.code == 0, answered.err
+    assert answered.json["reason"] == "concluded"
+    runs = real.ledger.find(Experiment)
+    assert [row.tool for row in runs] == ["contrast_pairs", "attribution_patching", "head_profile", STEPS[1]]
+    assert all(row.input.get("template", "capital") == "capital" for row in runs)
+    heads, test = runs[1:3], runs[3]
+    cited = [claim["evidence"] for claim in answered.json["claims"]]
+    assert cited == [[test.id], [test.id], [row.id for row in heads]]
+    assert not any(claim["conjecture"] for claim in answered.json["claims"])
+    assert verify(real.ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "Name a template"),
+        (("--template", "ioi", "--pair", PAIR), "not both"),
+        (("--pair", "a|b| c"), "4 parts and not 3"),
+        (("--pair", PAIR.replace("Italy", "Great Britain")), "clean has 5 tokens and corrupted 6"),
+        (("--pair", PAIR.replace("The capital of Italy is", "Italy capital The of is")), "other positions"),
+        (("--pair", PAIR.replace("Italy", "France")), "the same tokens"),
+        (("--template", "weather"), "template"),
+        (("--template", "ioi", "--n", 65), "n: Input should be less than or equal to 64"),
+    ],
+)
+def test_what_cannot_be_localised_is_said(
+    real: Commands, refused: Callable[..., str], arguments: tuple[Any, ...], sentence: str
+) -> None:
+    outcome = real("localise", *arguments)
+    assert sentence in outcome.sentence
+
+
+def test_a_hook_point_that_does_not_exist_is_said(real: Commands) -> None:
+    wrong = real("tool", "call", "activation_patching", '{"template": "ioi", "site": "blocks.3.attn.hook_zz"}')
+    assert "nearest are blocks.3.attn.hook_z" in wrong.sentence
+
+
+def test_equal_metrics_and_answers_of_several_tokens_are_said(real: Commands) -> None:
+    """Swapped answers in equal pairs: their gaps cancel, so that there is no share to tell, and no nan."""
+    pairs = [PAIR, "|".join([*PAIR.split("|")[:2], " Rome", " Paris"])]
+    arguments = [word for pair in pairs for word in ("--pair", pair)]
+    answered = real("localise", *arguments, "--json")
+    assert answered.code == 0, answered.err
+    missing = {step["tool"]: step["not_available"] for step in answered.json["steps"] if step["not_available"]}
+    assert set(missing) == {"edge_attribution", "circuit_faithfulness", "head_profile"}
+    assert "same on clean and corrupted" in missing["edge_attribution"]
+    residual = answered.json["steps"][1]["output"]
+    assert residual["strongest"]["effect"] is None
+    assert any("no share" in warning for warning in residual["warnings"])

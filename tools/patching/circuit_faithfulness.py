@@ -1,0 +1,221 @@
+"""Does a circuit do what the model does, is anything of it missing, and is anything of it idle?"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from tools.workbench.causal import interval, said, stands_clear, told
+from tools.workbench.context import Context
+from tools.workbench.edges import Edges, gap_of, run_edges
+from tools.workbench.nodes import Nodes
+from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
+from tools.workbench.patching import PROBABILITY
+from tools.workbench.pictures import Bar, Bars, Picture, draw
+from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sweeps import seconds
+
+DRAWN = 16  # parts of a picture
+RANDOMS = 3  # random circuits of the same size
+IDLE = 0.01  # of the gap: an element whose loss costs less
+TESTED = 64  # elements that are left out one by one
+LICENCE = (
+    "Faithfulness says what the circuit suffices for when everything else is as on the corrupted prompt; that it is "
+    "faithful does not make it the only one, which is what completeness asks."
+)
+
+Name = Annotated[str, Field(min_length=1, max_length=60)]
+
+
+class Input(Contrast):
+    """The pairs, and a circuit of nodes (L5H3, L9MLP) or of edges (L5H3->L23H0.q, embed->L2MLP, L9MLP->logits). Of a
+    circuit of nodes, the embedding always is a part and, with every_mlp, each MLP."""
+
+    nodes: tuple[Name, ...] = Field((), max_length=2000)
+    edges: tuple[Name, ...] = Field((), max_length=2000)
+    every_mlp: bool = Field(True, description="of nodes: MLPs belong to the circuit, as in 2211.00593")
+    metric: Literal["logit_difference", "log_probability", "probability", "kl"] = "logit_difference"
+    subsets: int = Field(6, ge=0, le=64, description="random halves of the circuit, for completeness")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.nodes) == bool(self.edges):
+            raise ValueError("give nodes or edges of a circuit, not both")
+        return self
+
+
+class Element(ToolOutput):
+    """A part of the circuit, and the loss of faithfulness when it is left out of it."""
+
+    name: str
+    loss: float
+
+
+class Controls(ToolOutput):
+    """Faithfulness of nothing (0), of the whole model (1), and of random circuits of as many parts."""
+
+    nothing: float
+    everything: float
+    random: tuple[float, ...]
+
+
+class Output(ToolOutput):
+    """faithfulness: of the circuit alone, 1 where it does all that the model does, with a 95 % interval over pairs.
+    without: of the model without the circuit; near 0 where nothing outside can do the same. incompleteness: mean size
+    of faithfulness(circuit less K) - faithfulness(model less K) over random halves K of the circuit (Wang et al.
+    2211.00593, section 4). elements: what leaving each out costs, least first; idle: those that cost less than 1 %."""
+
+    metric: str
+    pairs: int
+    size: int
+    edges: int
+    clean: float
+    corrupted: float
+    faithfulness: float
+    low: float | None
+    high: float | None
+    without: float
+    incompleteness: float | None
+    elements: tuple[Element, ...]
+    idle: tuple[str, ...]
+    controls: Controls
+    clear: bool
+    licence: str
+    warnings: tuple[str, ...]
+    dropped: tuple[Dropped, ...]
+    pictures: tuple[str, ...]
+    verdict: str
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: a run with edges corrupted takes about twice as long as a plain one."""
+    try:
+        pairs = aligned(context.subject, input, context.seed).kept
+    except ToolError:
+        return 0.0
+    runs = 3 + RANDOMS + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
+    return seconds(context.subject, 2 * runs * sum(len(pair.clean) - pair.places[0] for pair in pairs))
+
+
+@tool(version=1, estimate=estimate)
+def circuit_faithfulness(input: Input, context: Context) -> Output:
+    """Measures a circuit: what it does alone, what the model does without it, and what each part of it is needed for.
+
+    Everything outside the circuit is as on the corrupted prompt (token replacement), and what follows is computed anew.
+    Use it on what edge_attribution, acdc or attribution_patching found.
+    """
+    subject = context.subject
+    pairs = aligned(subject, input, context.seed)
+    parts = [Edges(context, batch(g), measure(subject, g, input.metric)) for g in pairs.groups()]
+    own, theirs = (np.concatenate([getattr(part, run) for part in parts]) for run in ("own", "theirs"))
+    whole = gap_of(own, theirs)
+    graph, exists = parts[0].graph, parts[0].exists
+    names = tuple(dict.fromkeys(input.nodes or input.edges))
+    places = [graph.node(name) if input.nodes else graph.parse(name) for name in names]
+    always = _always(graph, exists, input)
+    members = [_element(exists, place) for place in places]
+    rng = context.rng("circuit_faithfulness", input.model_dump_json())
+
+    def together(chosen: Sequence[Tensor]) -> Tensor:
+        return torch.stack([torch.zeros_like(exists), *chosen]).any(0)
+
+    def alone(chosen: Sequence[Tensor]) -> Tensor:
+        return exists & ~(always | together(chosen))
+
+    halves = [rng.permutation(len(members))[: max(1, len(members) // 2)] for _ in range(input.subsets)]
+    tested = list(range(len(members)))[:TESTED]
+    masks = [alone(members), together(members) & ~always, exists]
+    masks += [alone(drawn) for drawn in _random(graph, exists, input, len(members), rng)]
+    masks += [alone([m for i, m in enumerate(members) if i not in set(half)]) for half in halves]
+    masks += [together([members[i] for i in half]) for half in halves]
+    masks += [alone([m for i, m in enumerate(members) if i != left]) for left in tested]
+    values = run_edges(parts, masks, context.progress)
+    faithful = ((values - theirs).mean(1) / whole).tolist()
+    cut = 3 + RANDOMS
+    randoms, lost = faithful[3:cut], faithful[cut + 2 * len(halves) :]
+    gaps = np.abs(np.subtract(faithful[cut : cut + len(halves)], faithful[cut + len(halves) : cut + 2 * len(halves)]))
+    low, high = interval((values[0] - theirs) / whole)
+    elements = sorted((Element(name=names[i], loss=faithful[0] - loss) for i, loss in zip(tested, lost, strict=True)),
+                      key=lambda each: abs(each.loss))  # fmt: skip
+    idle = tuple(each.name for each in elements if abs(each.loss) < IDLE)
+    incompleteness = float(gaps.mean()) if len(gaps) else None
+    clear = stands_clear(values[0] - theirs, [values[3] - theirs])
+    warnings = [PROBABILITY if input.metric == "probability" else "", *pairs.notes]
+    if len(members) > TESTED:
+        warnings.append(f"Of {len(members)} parts the first {TESTED} were left out one by one.")
+    warned = tuple(dict.fromkeys(filter(None, warnings)))
+    metric = measure(subject, pairs.kept, input.metric)
+    kept = int((exists & ~masks[0]).sum())
+    verdict = (
+        f"{len(members)} {'nodes' if input.nodes else 'edges'} ({kept} of {int(exists.sum())} edges) on {len(own)} "
+        f"pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: alone they do "
+        f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:.2f}, random circuits of that "
+        f"size {', '.join(f'{each:.2f}' for each in randoms)}; "
+        + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:.2f}; ")
+        + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE}"
+        + "".join(f" {warning}" for warning in warned)
+    )
+    bars = [Bar("the circuit alone", faithful[0], low, high), Bar("the model without it", faithful[1])]
+    bars += [Bar("control: a random circuit", value, beside=True) for value in randoms]
+    bars += [Bar(f"lost without {each.name}", each.loss) for each in reversed(elements[-DRAWN:])]
+    kind = "nodes" if input.nodes else "edges"
+    title = f"A circuit of {len(members)} {kind}, {len(own)} pairs: {metric.words}"
+    return Output(
+        metric=metric.words,
+        pairs=len(own),
+        size=len(members),
+        edges=kept,
+        clean=float(own.mean()),
+        corrupted=float(theirs.mean()),
+        faithfulness=faithful[0],
+        low=low,
+        high=high,
+        without=faithful[1],
+        incompleteness=incompleteness,
+        elements=tuple(elements),
+        idle=idle,
+        controls=Controls(nothing=faithful[2], everything=1.0, random=tuple(randoms)),
+        clear=clear,
+        licence=LICENCE,
+        warnings=warned,
+        dropped=pairs.dropped,
+        pictures=draw(
+            context,
+            "circuit_faithfulness",
+            input,
+            parts=Picture(title, Bars(tuple(bars)), "faithfulness: 0 as corrupted, 1 as the whole model"),
+        ),
+        verdict=verdict,
+    )
+
+
+def _always(graph: Nodes, exists: Tensor, input: Input) -> Tensor:
+    """The edges that are kept whatever the circuit."""
+    kept = torch.zeros_like(exists)
+    if input.nodes:
+        free = [at for at, name in enumerate(graph.senders) if name == "embed" or (input.every_mlp and "MLP" in name)]
+        kept[:, free] = exists[:, free]
+    return kept
+
+
+def _element(exists: Tensor, place: int | tuple[int, int]) -> Tensor:
+    """The edges of a part: what a node sends, or the edge itself."""
+    mask = torch.zeros_like(exists)
+    if isinstance(place, int):
+        mask[:, place] = exists[:, place]
+    else:
+        mask[place] = True
+    return mask
+
+
+def _random(graph: Nodes, exists: Tensor, input: Input, size: int, rng: np.random.Generator) -> list[list[Tensor]]:
+    """Random circuits of as many parts of the same kind."""
+    if not input.nodes:
+        edges = exists.nonzero().tolist()
+        drawn = [[tuple(edges[i]) for i in rng.permutation(len(edges))[:size]] for _ in range(RANDOMS)]
+        return [[_element(exists, (r, s)) for r, s in each] for each in drawn]
+    free = [at for at, name in enumerate(graph.senders) if name != "embed" and not (input.every_mlp and "MLP" in name)]
+    return [[_element(exists, int(at)) for at in rng.permutation(free)[:size]] for _ in range(RANDOMS)]

@@ -1,0 +1,106 @@
+"""How much of what a head does on ordinary text is copy suppression, by taking away everything else.
+
+Copy-suppression-preserving ablation (McDougall et al. 2310.04625): of what a head writes, keep from each token read
+the part along that token's own unembedding, where it lowers it (OV), and of the tokens read only those that the model
+already foresees there (QK: the most likely twentieth by the logit lens); the rest is replaced by its mean. The share of
+the head's effect that survives is 1 - KL(whole || kept) / KL(whole || nothing but the mean).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tools.workbench.components import spread, weights
+from tools.workbench.registry import ToolError
+from tools.workbench.resume import Run
+from tools.workbench.sites import point, read
+from tools.workbench.subject import Subject
+from tools.workbench.unembed import through_norm
+
+ROWS, LENGTH = 2, 96  # of calibration text
+FORESEEN = 0.05  # of the tokens read
+CHUNK = 32  # positions whose logits are held at once
+
+
+class Preserved(NamedTuple):
+    """Shares of the head's effect that survive, at most 1: by OV alone, by OV and QK, and by OV with the tokens'
+    unembeddings exchanged at random. effect: KL(whole || mean-ablated), nats a token."""
+
+    ov: float
+    both: float
+    permuted: float
+    effect: float
+
+
+def preserved(subject: Subject, layer: int, head: int, seed: int = 0) -> Preserved:
+    """On calibration text. ToolError when ablating the head changes nothing that could be explained."""
+    tokens = subject.calibration_tokens[:ROWS, :LENGTH]
+    patterns: list[Tensor] = []
+    values: list[Tensor] = []
+    looks = [(point(subject, "v", layer), values.append), (point(subject, "pattern", layer), patterns.append)]
+    run = Run(subject, tokens, looks)
+    pattern = read(subject, "pattern", patterns[0])[:, head].float()  # [b, query, key]
+    written = spread(subject, values[0], 2)[:, :, head].float() @ weights(subject, layer).o[head]  # [b, key, d_model]
+    whole = pattern @ written
+    reading = pattern.clone()
+    reading[..., 0] = 0  # BOS is no token to suppress
+    columns = through_norm(subject, subject.model.unembed.W_U.detach()[:, tokens].movedim(0, -1)).float()
+    foreseen = _foreseen(subject, run.residuals[layer], tokens)
+    order = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(seed)).to(tokens.device)
+    own = _along(written, columns)
+    kept = (reading @ own, reading * foreseen @ own, reading @ _along(written, columns[:, order]))
+    rows = torch.arange(len(tokens))
+
+    def logits(output: Tensor | None) -> Tensor:
+        def put(value: Tensor) -> Tensor:
+            return value if output is None else value + (output - whole).to(value)
+
+        return run.resume(rows, layer, 0, [(point(subject, "attn_out", layer), put)], every=True)[:, 1:]
+
+    before = logits(None)
+
+    def change(output: Tensor) -> float:
+        after = logits(output)
+        parts = [_divergence(before[:, i : i + CHUNK], after[:, i : i + CHUNK]) for i in range(0, LENGTH - 1, CHUNK)]
+        return float(torch.cat(parts, dim=1).mean())
+
+    effect = change(_mean(whole).expand_as(whole))
+    if effect < 1e-7:
+        raise ToolError(f"Ablating L{layer}H{head} changes nothing on ordinary text: there is nothing to explain.")
+    ov, both, permuted = (1 - change(part + _mean(whole - part)) / effect for part in kept)
+    return Preserved(ov, both, permuted, effect)
+
+
+def _mean(output: Tensor) -> Tensor:
+    """[d_model]: over all positions of [b, s, d_model] but BOS."""
+    mean: Tensor = output[:, 1:].mean((0, 1))
+    return mean
+
+
+def _along(written: Tensor, columns: Tensor) -> Tensor:
+    """The part of each token's output along its own unembedding, where that is negative; both [b, s, d_model]."""
+    unit = columns / columns.norm(dim=-1, keepdim=True)
+    part: Tensor = (written * unit).sum(-1, keepdim=True).clamp(max=0) * unit
+    return part
+
+
+def _foreseen(subject: Subject, residual: Tensor, tokens: Tensor) -> Tensor:
+    """bool[b, query, key]: whether the key's token is among the most likely twentieth, one at least, of the earlier
+    tokens to come next at the query, by the residual stream [b, s, d_model] read as it is."""
+    with torch.no_grad():
+        normed = subject.model.ln_final(residual)
+        columns = subject.model.unembed.W_U.detach()[:, tokens]  # [d_model, b, s]
+        said = torch.einsum("bqd,dbk->bqk", normed.float(), columns.float())
+    length = tokens.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+    earlier[:, 0] = False  # BOS
+    ranked = said.masked_fill(~earlier, -torch.inf).argsort(-1, descending=True).argsort(-1)
+    most = (FORESEEN * earlier.sum(-1)).ceil().long()
+    return (ranked < most[:, None]) & earlier
+
+
+def _divergence(before: Tensor, after: Tensor) -> Tensor:
+    """KL(before || after) [b, s], nats."""
+    p, q = before.double().log_softmax(-1), after.double().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)
