@@ -100,9 +100,7 @@ async def observe(case: Case, lab: Lab) -> None:
         except NotRun as refusal:
             case.stumble(str(refusal))
         return
-    if case.asked >= (
-        LOOKS_NATIVE if lab.native else LOOKS_TERSE if not lab.small(case) and case.latent is None else 0
-    ):
+    if case.asked >= (LOOKS_NATIVE if lab.native else 0 if lab.small(case) else LOOKS_TERSE):
         case.goes("conclude" if case.contrast and lab.small(case) else "hypothesise")
         return
     menu = looking(case, not lab.native)

@@ -112,7 +112,7 @@ def _verdicts(case: Case, evidence: Evidence, claims: list[Claim]) -> list[Claim
     """Code's own sentence on every hypothesis that no proven claim speaks of."""
     spoken = {claim.hypothesis for claim in claims if claim.evidence}
     return [_verdict(h.id, h.claim, h.dull, evidence) for h in case.hypotheses if h.id not in spoken] or (
-        [] if claims or case.contrast else [_unknown()]
+        [] if claims or (case.contrast and any(run.ok for run in case.runs)) else [_unknown()]
     )
 
 
