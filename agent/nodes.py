@@ -91,8 +91,8 @@ async def observe(case: Case, lab: Lab) -> None:
         except NotRun as refusal:
             case.stumble(str(refusal))
         return
-    if case.asked >= (LOOKS_NATIVE if lab.native else LOOKS_TERSE if case.latent is None and not case.contrast else 0):
-        case.goes("hypothesise")
+    if case.asked >= (LOOKS_NATIVE if lab.native else 0 if lab.small(case) else LOOKS_TERSE):
+        case.goes("conclude" if case.contrast and lab.small(case) else "hypothesise")
         return
     menu = looking(case, not lab.native)
     actions = [look(tool, case, not lab.native) for tool in menu]

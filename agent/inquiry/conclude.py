@@ -41,7 +41,7 @@ async def conclude(case: Case, lab: Lab) -> None:
         stated = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
     lacking = _lacking(case, evidence)
     stated += [_verdict(h.id, h.claim, h.dull, evidence) for h in case.hypotheses] + lacking
-    if not stated:
+    if not stated and not (case.contrast and any(run.ok for run in case.runs)):
         stated = [_unknown()]
     if not any(claim.stance == "for" for claim in stated):
         stated += _seen(case)
@@ -58,7 +58,7 @@ async def conclude(case: Case, lab: Lab) -> None:
 def _answered(case: Case) -> list[Claim]:
     """What was answered, where the question asks more than a small LLM's form can answer."""
     looks = tuple(run.id for run in case.runs if run.ok)[:1]
-    if not asks_more(case.question):
+    if case.latent is None or not asks_more(case.question):
         return []
     sentence = f"Answered is no more than what latent {case.latent} fires on: the question asks for something else."
     return [Claim(sentence=sentence, evidence=looks, conjecture=not looks, author="code")]

@@ -56,8 +56,9 @@ class Lab:
         return self.llm.endpoints[Role.AGENT].tool_calls
 
     def small(self, case: Case) -> bool:
-        """Whether a small LLM is at work, in its own forms (agent.inquiry.small): on a latent, without tool calls."""
-        return not self.native and case.latent is not None
+        """Whether a small LLM is at work: without tool calls, in its own forms (agent.inquiry.small) on a latent, not
+        asked at all about a behaviour that code localises."""
+        return not self.native and (case.latent is not None or bool(case.contrast))
 
     @property
     def roles(self) -> frozenset[Role]:

@@ -111,6 +111,18 @@ def test_a_behaviour_in_question_is_localised_first(real: Commands, llm: Stub) -
     assert verify(real.ledger) == []
 
 
+def test_a_small_llm_is_not_asked_about_it(real: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOSSATOR_AGENT_TOOL_CALLS", "false")
+    monkeypatch.setattr("agent.nodes.LOCALISING", {"contrast_pairs": {}})
+    answered = real("ask", QUESTION, "--corpus", "text.jsonl", "--tokens", 1500, "--json")
+    assert answered.code == 0, answered.err
+    (pairs,) = real.ledger.find(Experiment)
+    (claim,) = answered.json["claims"]
+    assert (claim["evidence"], claim["author"]) == ([pairs.id], "code")
+    assert "the behaviour is there to be localised" in claim["sentence"]
+    assert llm.stats()["requests"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
