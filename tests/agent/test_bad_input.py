@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_made(command: str, world: Commands, llm: Stub) 
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.parametrize("hook", ["blocks.3.mlp.hook_post", "blocks.3.attn.hook_z"])
+@pytest.mark.parametrize("hook", ["blocks.3.mlp.hook_post", "blocks.3.attn.hook_k"])
 def test_training_where_no_residual_stream_is(hook: str, loaded: None, run: Commands) -> None:
     (run.folder / "words.txt").write_text("all cats " * 100)
     outcome = run("train", "sae", "--hook", hook, "--corpus", "words.txt")

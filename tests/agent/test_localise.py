@@ -35,11 +35,12 @@ def real(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Co
     return run
 
 
+@pytest.mark.slow
 def test_a_behaviour_is_localised_and_goes_on_where_it_was_interrupted(
     real: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def localised() -> Outcome:
-        return real("localise", "--template", "capital", "--n", 2, "--json")
+        return real("localise", "--template", "capital", "--n", 4, "--json")
 
     def interrupted(output: dict[str, Any]) -> list[str]:
         raise KeyboardInterrupt
@@ -69,7 +70,7 @@ def test_a_behaviour_is_localised_and_goes_on_where_it_was_interrupted(
         else:
             assert ElementTree.parse(path).getroot().tag.endswith("svg")
     assert len(found["pictures"]) >= 10
-    told = real("localise", "--template", "capital", "--n", 2).out
+    told = real("localise", "--template", "capital", "--n", 4).out
     assert all(word in told for word in ("COUNTRY", "rank correlation", "faithfulness", "random heads", "picture"))
     assert all(step["id"][:8] in told for step in found["steps"])
     assert verify(real.ledger) == []
@@ -106,7 +107,7 @@ def test_a_behaviour_in_question_is_localised_first(real: Commands, llm: Stub) -
     assert all(row.input.get("template", "capital") == "capital" for row in runs)
     heads, test = runs[1:3], runs[3]
     cited = [claim["evidence"] for claim in answered.json["claims"]]
-    assert cited == [[test.id], [test.id], [row.id for row in heads]]
+    assert cited[:3] == [[test.id], [test.id], [row.id for row in heads]]
     assert not any(claim["conjecture"] for claim in answered.json["claims"])
     assert verify(real.ledger) == []
 
