@@ -170,7 +170,7 @@ def test_a_loss_is_its_direct_part_what_follows_and_the_norm(ioi: Edges) -> None
     assert found.total == pytest.approx(found.direct + found.downstream + found.norm, abs=1e-3)
     assert found.downstream[3] == pytest.approx(0, abs=1e-4)  # nothing comes after the last MLP
     assert np.abs(found.downstream[2]).min() > 0.1  # it comes after the last heads
-    assert found.total[1].min() > 0  # without the copy suppressor the right name is likelier (F8)
+    assert found.total[1].min() > 0  # without the copy suppressor the right name is likelier
     assert np.abs(found.norm).max() > 0.01
 
 

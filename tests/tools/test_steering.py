@@ -83,7 +83,7 @@ def test_sentiment_is_found_beside_its_baselines(sentiment: Any, context: Contex
 
 
 def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: Context, sentiment: Any) -> None:
-    """F20, with adjectives and a template that the direction was not found on."""
+    """Sentiment (2310.15154), with adjectives and a template that the direction was not found on."""
     output = call(
         "flip_projection",
         context,
@@ -107,7 +107,7 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
 
 
 def test_orthogonalised_weights_equal_directional_ablation(context: Context, harm: Any) -> None:
-    """F10."""
+    """Ablating a direction and projecting it out of the weights are the same (2406.11717)."""
     prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
     more = {"direction": harm.direction, "prompts": prompts, "metric": SENTIMENT}
     output = call("orthogonalise_weights", context, save=True, **more)
@@ -126,7 +126,7 @@ def test_orthogonalised_weights_equal_directional_ablation(context: Context, har
 
 
 def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> None:
-    """F10: more than 1 off in some logit."""
+    """More than 1 off in some logit."""
     subject = context.subject
     edit = Edit(operation="ablate", direction=harm.direction, layers="all", include_sinks=True)
     changes = prepare(subject, [edit], context.directions)
