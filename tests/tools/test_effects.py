@@ -81,7 +81,7 @@ def test_fewer_vectors_than_dimensions_still_predict() -> None:
 
 
 def test_the_subspace_illusion_is_seen() -> None:
-    """The toy of the illusion: the input varies along a disconnected direction; the output reads a dormant one (2311.17030)."""
+    """The input varies along a disconnected direction; the output reads a dormant one (2311.17030)."""
     base, source = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[-1.0, 0.0]]).double()
     gram = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).double()
 
