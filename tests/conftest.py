@@ -1,12 +1,18 @@
-"""Fixtures that are dear: one real model and one real LLM server per test run."""
+"""Fixtures that are dear: one real model in each of pytest's two processes, one real LLM server for both."""
+
+import os
 
 import pytest
+import torch
 
 from prompts.local import embedded_endpoint
 from prompts.providers import Endpoint
 from tools.dictionaries.load import load_subject
 from tools.organisms.planted.subject import PlantedSubject
 from tools.workbench.subject import Subject
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
 
 
 @pytest.fixture(scope="session")
