@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from agent.graph import build
-from agent.inquiry.events import ApprovalNeeded, Event
+from agent.inquiry.events import ApprovalNeeded, Concluded, Event
 from agent.inquiry.history import threads
 from agent.inquiry.investigable import check_question
 from agent.inquiry.lab import Lab
@@ -18,6 +18,7 @@ from agent.inquiry.threads import open_threads
 from agent.state import Case, State, load_case
 from prompts.budget import Budget
 from store.errors import UserError
+from store.types import Conclusion
 
 if TYPE_CHECKING:
     from agent.session import Session
@@ -59,12 +60,18 @@ async def investigate(
                 )
             kinds: Any = ["custom", "updates"]
             stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
+            silent = True
             async with aclosing(stream):
                 async for kind, told in stream:
                     if kind == "custom":
+                        silent = False
                         yield told
                     elif "__interrupt__" in told:
+                        silent = False
                         yield ApprovalNeeded(**told["__interrupt__"][0].value)
+            if silent and case is not None:  # cut off between its conclusion and the last checkpoint
+                row = session.ledger.find(Conclusion, investigation=case.investigation)[-1]
+                yield Concluded(thread=thread, reason=row.reason, claims=list(row.claims))
         finally:
             await lab.llm.aclose()
 
