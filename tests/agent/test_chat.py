@@ -162,6 +162,7 @@ def test_an_approval_is_asked_for_and_given(answer: str, allowed: bool, world: C
         ("/replay zz", "'zz' is not an id"),
         ("/export report.doc", "Name a file that ends in .md or .html"),
         ("/export report.md", "There is no thread"),
+        ("/export ~nobody-here/report.md", "in the home of a user whom this machine does not know"),
         ("/model gpt", "The embedded LLM has one model"),
     ],
 )
