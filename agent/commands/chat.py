@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,14 +55,23 @@ def chat(
     with create_app_session(output=create_output(sys.stdout)), open_session(settings) as session:
         known = resolve(session.ledger, thread) if thread else secrets.token_hex(4)
         limits = limits_of(settings, interactive=True)
-        asyncio.run(Chat(session, known, limits, console, lambda: prepare(session)).talk())
+        asyncio.run(Chat(session, known, limits, console, partial(prepare, session)).talk())
 
 
-def prepare(session: "Session") -> None:
-    """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without."""
+def prepare(session: "Session", question: str | None) -> None:
+    """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without.
+
+    UserError for a `question` that cannot be investigated, before any of it that would be in vain.
+    """
+    from agent.inquiry.investigable import check_question
+
+    if question is not None:
+        check_question(question, session.embedded_agent)
     if "subject" not in vars(session):
         say(f"Opening {session.settings.model}.")
     with _interruptible():
+        if question is not None:
+            check_question(question, session.embedded_agent, session.subject)
         session.harvest()
         session.ensure_llm()
 

@@ -49,10 +49,8 @@ async def investigate(
             start = State(question=question, case=None, history=case.history if case else [])
             check_question(question, session.embedded_agent)
         await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
-        lab = open_lab(session, thread, limits, case if question is None else None)
+        lab = open_lab(session, thread, limits, case if question is None else None, question)
         try:
-            if question is not None:
-                check_question(question, session.embedded_agent, lab.context.subject)
             if case is not None and case.subject != lab.context.fingerprint:
                 raise UserError(
                     f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
@@ -85,14 +83,19 @@ def _budget(limits: Limits, before: Case | None) -> Budget:
     )
 
 
-def open_lab(session: "Session", thread: str, limits: Limits, before: Case | None = None) -> Lab:
+def open_lab(
+    session: "Session", thread: str, limits: Limits, before: Case | None = None, question: str | None = None
+) -> Lab:
     """What a run of the graph works with: subject, harvest and LLM. Close its `llm`.
 
-    `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept.
+    `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept, and before
+    a harvest is made for a `question` about what the subject does not have.
     """
     settings, budget = session.settings, _budget(limits, before)
     roles = session.answered()
     session.check_llm(budget, roles)
+    if question is not None:
+        check_question(question, session.embedded_agent, session.subject)
     context = session.context(session.harvest())
     subject, llm = context.subject, session.llm(budget, roles)
     context.llm = llm
