@@ -42,8 +42,7 @@ def chat(
         raise UserError(NO_TERMINAL)
     settings = load(locals())
     os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")  # many terminals do not tell where the cursor is
-    from prompt_toolkit.application import create_app_session
-    from prompt_toolkit.output import create_output
+    from prompt_toolkit.application import get_app_session
     from rich.console import Console
 
     from agent.chat import Chat
@@ -51,8 +50,8 @@ def chat(
     from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
-    console = Console(file=sys.stdout, highlight=False)
-    with create_app_session(output=create_output(sys.stdout)), open_session(settings) as session:
+    console = Console(file=get_app_session().output.stdout, highlight=False)  # found before stdout is turned away
+    with open_session(settings) as session:
         known = resolve(session.ledger, thread) if thread else secrets.token_hex(4)
         limits = limits_of(settings, interactive=True)
         asyncio.run(Chat(session, known, limits, console, partial(prepare, session)).talk())
