@@ -45,7 +45,7 @@ class Chat:
         thread: str,
         limits: Limits,
         console: Console,
-        prepare: Callable[[], None],
+        prepare: Callable[[str | None], None],
         investigate: Investigate | None = None,
     ) -> None:
         self.session = session
@@ -115,15 +115,15 @@ class Chat:
 
     async def ask(self, question: str | None, answer: bool | None = None) -> None:
         """Investigates `question`; None goes on with what was stopped, or waits for an `answer` to its approval."""
-        await self.work(self._follow(question, answer))
+        await self.work(self._follow(question, answer), question)
 
-    async def work(self, job: Coroutine[Any, Any, None]) -> None:
-        """Begins `job` beside the prompt; Ctrl-C stops it. UserError while another one runs."""
+    async def work(self, job: Coroutine[Any, Any, None], question: str | None = None) -> None:
+        """Begins `job` beside the prompt; Ctrl-C stops it. UserError while another one runs, or for its `question`."""
         if self.running:
             job.close()
             raise UserError("Something is running: wait for it, or stop it with Ctrl-C.")
         try:
-            self._prepare()
+            self._prepare(question)
         except BaseException:
             job.close()
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.screen.console import meter
 from agent.settings import Settings
+from store.disk import expanded
 from store.errors import UserError
 from store.ids import content_hash
 from store.ledger import Ledger
@@ -35,7 +36,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.workspace = settings.workspace.expanduser()
+        self.workspace = expanded(settings.workspace)
 
     def need_workspace(self) -> None:
         """UserError when the workspace that was named is not there: a slip of the pen must not look like no results."""
@@ -234,7 +235,7 @@ class Session:
 def use_cache(settings: Settings) -> None:
     """Downloads go to the folder of the settings, if they name one; also those of child processes."""
     if settings.cache is not None:
-        os.environ["GLOSSATOR_CACHE"] = str(settings.cache.expanduser().resolve())
+        os.environ["GLOSSATOR_CACHE"] = str(expanded(settings.cache).resolve())
 
 
 @contextmanager

@@ -26,6 +26,14 @@ def full_disk_explained(place: Path) -> Iterator[None]:
         ) from error
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` and `~user` spelled out. Raises UserError for a user who has no home here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path} is in the home of a user whom this machine does not know; name another path") from None
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and those above it, unless they are there. Raises UserError when that cannot be."""
     try:

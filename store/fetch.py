@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
-from store.disk import appearing, full_disk_explained, sha256_of
+from store.disk import appearing, expanded, full_disk_explained, sha256_of
 from store.errors import UserError
 
 WATCH_S = 0.2
@@ -24,7 +24,7 @@ WATCH_S = 0.2
 def cache_dir() -> Path:
     """Where downloads are kept: GLOSSATOR_CACHE, or `glossator` in the user's cache folder."""
     if chosen := os.environ.get("GLOSSATOR_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return expanded(chosen).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glossator"
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,8 +42,7 @@ def chat(
         raise UserError(NO_TERMINAL)
     settings = load(locals())
     os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")  # many terminals do not tell where the cursor is
-    from prompt_toolkit.application import create_app_session
-    from prompt_toolkit.output import create_output
+    from prompt_toolkit.application import get_app_session
     from rich.console import Console
 
     from agent.chat import Chat
@@ -50,18 +50,27 @@ def chat(
     from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
-    console = Console(file=sys.stdout, highlight=False)
-    with create_app_session(output=create_output(sys.stdout)), open_session(settings) as session:
+    console = Console(file=get_app_session().output.stdout, highlight=False)  # found before stdout is turned away
+    with open_session(settings) as session:
         known = resolve(session.ledger, thread) if thread else secrets.token_hex(4)
         limits = limits_of(settings, interactive=True)
-        asyncio.run(Chat(session, known, limits, console, lambda: prepare(session)).talk())
+        asyncio.run(Chat(session, known, limits, console, partial(prepare, session)).talk())
 
 
-def prepare(session: "Session") -> None:
-    """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without."""
+def prepare(session: "Session", question: str | None) -> None:
+    """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without.
+
+    UserError for a `question` that cannot be investigated, before any of it that would be in vain.
+    """
+    from agent.inquiry.investigable import check_question
+
+    if question is not None:
+        check_question(question, session.embedded_agent)
     if "subject" not in vars(session):
         say(f"Opening {session.settings.model}.")
     with _interruptible():
+        if question is not None:
+            check_question(question, session.embedded_agent, session.subject)
         session.harvest()
         session.ensure_llm()
 

@@ -1,7 +1,6 @@
 """The commands of the conversation: /help, /evidence and the others."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich import box
@@ -16,6 +15,7 @@ from agent.inquiry.dossier import Dossier, dossiers
 from agent.inquiry.history import ending, resolve, threads
 from agent.screen.panels import ID, call_of, call_summary
 from agent.screen.show import clean, plain
+from store.disk import expanded
 from store.errors import UserError
 from store.ledger import Ledger
 from store.types import Experiment, Investigation, ToolUse
@@ -117,7 +117,7 @@ async def show_tools(chat: "Chat", _: str) -> None:
 async def export(chat: "Chat", file: str) -> None:
     from agent.reports.export import FORMATS, report
 
-    out = Path(file).expanduser()
+    out = expanded(file)
     if out.suffix[1:] not in FORMATS:
         raise UserError(f"Name a file that ends in {' or '.join(f'.{name}' for name in FORMATS)}: /export report.md")
     save(report(dossiers(chat.session.ledger, chat.thread), out.suffix[1:]), out)

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from agent.graph import build
-from agent.inquiry.events import ApprovalNeeded, Event
+from agent.inquiry.events import ApprovalNeeded, Concluded, Event
 from agent.inquiry.history import threads
 from agent.inquiry.investigable import check_question
 from agent.inquiry.lab import Lab
@@ -18,6 +18,7 @@ from agent.inquiry.threads import open_threads
 from agent.state import Case, State, load_case
 from prompts.budget import Budget
 from store.errors import UserError
+from store.types import Conclusion
 
 if TYPE_CHECKING:
     from agent.session import Session
@@ -48,10 +49,8 @@ async def investigate(
             start = State(question=question, case=None, history=case.history if case else [])
             check_question(question, session.embedded_agent)
         await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
-        lab = open_lab(session, thread, limits, case if question is None else None)
+        lab = open_lab(session, thread, limits, case if question is None else None, question)
         try:
-            if question is not None:
-                check_question(question, session.embedded_agent, lab.context.subject)
             if case is not None and case.subject != lab.context.fingerprint:
                 raise UserError(
                     f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
@@ -59,12 +58,18 @@ async def investigate(
                 )
             kinds: Any = ["custom", "updates"]
             stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
+            silent = True
             async with aclosing(stream):
                 async for kind, told in stream:
                     if kind == "custom":
+                        silent = False
                         yield told
                     elif "__interrupt__" in told:
+                        silent = False
                         yield ApprovalNeeded(**told["__interrupt__"][0].value)
+            if silent and case is not None:  # cut off between its conclusion and the last checkpoint
+                row = session.ledger.find(Conclusion, investigation=case.investigation)[-1]
+                yield Concluded(thread=thread, reason=row.reason, claims=list(row.claims))
         finally:
             await lab.llm.aclose()
 
@@ -78,14 +83,19 @@ def _budget(limits: Limits, before: Case | None) -> Budget:
     )
 
 
-def open_lab(session: "Session", thread: str, limits: Limits, before: Case | None = None) -> Lab:
+def open_lab(
+    session: "Session", thread: str, limits: Limits, before: Case | None = None, question: str | None = None
+) -> Lab:
     """What a run of the graph works with: subject, harvest and LLM. Close its `llm`.
 
-    `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept.
+    `before` is the case to go on with. UserError, before anything is opened, for limits that cannot be kept, and before
+    a harvest is made for a `question` about what the subject does not have.
     """
     settings, budget = session.settings, _budget(limits, before)
     roles = session.answered()
     session.check_llm(budget, roles)
+    if question is not None:
+        check_question(question, session.embedded_agent, session.subject)
     context = session.context(session.harvest())
     subject, llm = context.subject, session.llm(budget, roles)
     context.llm = llm

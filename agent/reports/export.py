@@ -79,7 +79,6 @@ def _experiment(dossier: Dossier, run: Experiment) -> dict[str, Any]:
         "verdict": brief(run).verdict,
         "input": json.dumps(run.input, ensure_ascii=False)[:INPUT_SHOWN],
         "numbers": [(name, f"{value:.4g}") for name, value in numbers(run.output or {}).items()],
-        "controls": [(name, f"{value:.4g}") for name, value in numbers(run.controls).items()],
         "pairs": _pairs(run),
         "figures": [(name, [Markup(figure(shape)) for shape in found]) for name, found in figures(run.output or {})],
     }

@@ -97,7 +97,7 @@ def _figures(name: str, value: Any, controls: Output) -> Iterator[Figure]:
         else:
             if name == "controls":  # those drawn beside what they control are left out
                 value = {k: v for k, v in value.items() if not _is_effect(v) and not _points(v)}
-                if bars := [Bar(spaced(k), float(v), True) for k, v in value.items() if _is_number(v)]:
+                if bars := [Bar(spaced(k), v, True) for k, v in value.items() if isinstance(v, float)]:  # no counts
                     yield Bars(bars, "the same measure where little should be found")
             yield from (figure for _, found in figures(value) for figure in found)
     elif points := _points(value):

@@ -1,6 +1,7 @@
 """`glossator ask` on the planted world, its LLM scripted: from the question to claims that cite their evidence."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from store.types import Experiment, Investigation, Judgement, LLMCall, Predictio
 from store.verify import verify
 from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect, small_acts
 from tests.agent.conftest import Commands
-from tests.agent.planted_cli import Running
+from tests.agent.planted_cli import Running, planted_text
 from tests.stub_llm import Stub
-from tests.tools.world import COLOUR
+from tests.tools.world import COLOUR, N_LATENTS
 from tools.workbench import registry
 
 
@@ -325,6 +326,13 @@ def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypat
         assert "another subject" in world("ask", QUESTION, "--thread", "known").sentence
     monkeypatch.setattr("agent.state.VERSION", 4)
     assert "another version" in world("ask", QUESTION, "--thread", "known").sentence
+
+
+def test_a_latent_that_is_not_there_is_said_before_a_harvest_is_made(world: Commands, agent: Stub) -> None:
+    shutil.rmtree(world.workspace)
+    made = ("--corpus", planted_text(world.folder), "--tokens", 16_000)
+    assert f"0 to {N_LATENTS - 1}" in world("ask", "what does latent 99999 do?", *made).sentence
+    assert not (world.workspace / "activations").exists()
 
 
 def test_a_thread_remembers_what_was_asked(world: Commands, agent: Stub) -> None:

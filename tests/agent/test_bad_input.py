@@ -151,6 +151,17 @@ def test_a_folder_that_cannot_be_made(command: str, world: Commands, llm: Stub) 
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("hypotheses", "--workspace", "~nobody-here/here"),
+        ("harvest", "--corpus", "~nobody-here/text"),
+    ],
+)
+def test_the_home_of_nobody(arguments: tuple[str, ...], world: Commands, refused: Callable[..., str]) -> None:
+    assert "in the home of a user whom this machine does not know" in refused(*arguments)
+
+
 @pytest.mark.parametrize("hook", ["blocks.3.mlp.hook_post", "blocks.3.attn.hook_k"])
 def test_training_where_no_residual_stream_is(hook: str, loaded: None, run: Commands) -> None:
     (run.folder / "words.txt").write_text("all cats " * 100)

@@ -1,6 +1,7 @@
 """The conversation, driven by keys: it streams, stops, goes on, opens, completes, and leaves."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
 from agent.chat import Chat
-from agent.commands.chat import NO_TERMINAL
+from agent.commands.chat import NO_TERMINAL, prepare
 from agent.conversation.completion import ChatCompleter, Known
 from agent.conversation.slash import COMMANDS
 from agent.inquiry.events import TextDelta
@@ -25,6 +26,7 @@ from agent.session import open_session
 from agent.settings import load
 from store.errors import UserError
 from tests.agent.conftest import Commands
+from tests.agent.planted_cli import planted_text
 from tests.agent.script import APPROVAL, E2, OBSERVED, TESTED, Script
 
 CTRL_C, CTRL_D, CTRL_O, ENTER = "\x03", "\x04", "\x0f", "\r"
@@ -65,7 +67,7 @@ async def at_the_terminal(script: Any, thread: str = "t") -> AsyncIterator[Perso
         create_app_session(input=keys, output=DummyOutput()),
         open_session(load()) as session,
     ):
-        chat = Chat(session, thread, Limits(), console, lambda: None, script)
+        chat = Chat(session, thread, Limits(), console, lambda question: None, script)
         sitting = asyncio.create_task(chat.talk())
         person = Person(keys, screen, chat, sitting)
         await person.see("/help lists")
@@ -162,6 +164,7 @@ def test_an_approval_is_asked_for_and_given(answer: str, allowed: bool, world: C
         ("/replay zz", "'zz' is not an id"),
         ("/export report.doc", "Name a file that ends in .md or .html"),
         ("/export report.md", "There is no thread"),
+        ("/export ~nobody-here/report.md", "in the home of a user whom this machine does not know"),
         ("/model gpt", "The embedded LLM has one model"),
     ],
 )
@@ -173,6 +176,15 @@ def test_what_cannot_be_done_is_a_sentence(typed: str, sentence: str, world: Com
             person.type(CTRL_D)
 
     asyncio.run(talk())
+
+
+def test_nothing_is_prepared_for_a_question_that_cannot_be_investigated(world: Commands) -> None:
+    shutil.rmtree(world.workspace)
+    with open_session(load({"corpus": planted_text(world.folder)})) as session:
+        for question, said in (("why is the sky blue?", "names no latents"), ("what does latent 99 do?", "Latent 99")):
+            with pytest.raises(UserError, match=said):
+                prepare(session, question)
+    assert not world.workspace.exists()
 
 
 def test_every_command_without_an_argument_shows_something(world: Commands) -> None:

@@ -57,6 +57,19 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(world: Commands, scripted:
     assert len({key for _, key in after}) == len(after), "nothing finished ran twice"
 
 
+def test_a_warning_goes_above_the_prompt(world: Commands, scripted: Stub) -> None:
+    scripted.script("agent", "500", "agent")
+    with terminal(world.folder, "chat", columns=120, rows=60) as person:
+        person.type(QUESTION + ENTER)
+        person.see("/evidence ID opens")
+        person.type("/quit" + ENTER)
+        assert person.wait() == 0
+        (warning,) = [line for line in person.text.splitlines() if "trying again" in line]
+        assert not warning.startswith(">")
+        status = [line for line in person.text.splitlines() if "tool calls ·" in line]
+        assert len(status) <= 1, "nothing that is redrawn stays behind"
+
+
 def test_ctrl_c_stops_a_step_and_keeps_the_conversation(
     world: Commands, scripted: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

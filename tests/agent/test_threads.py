@@ -2,12 +2,14 @@
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from agent.inquiry.events import Concluded, Event
 from agent.inquiry.investigate import investigate
 from agent.inquiry.limits import Limits
+from agent.inquiry.threads import Saver
 from agent.session import Session, open_session
 from agent.settings import load
 from store.types import Experiment
@@ -45,3 +47,25 @@ def test_stopped_anywhere_it_goes_on(events: int, later_s: float, world: Command
     assert sum(isinstance(event, Concluded) for event in asyncio.run(stop_and_go_on())) == 1
     keys = [experiment.key for experiment in world.ledger.find(Experiment)]
     assert len(keys) == len(set(keys)) == 3, "nothing that finished ran twice"
+
+
+def test_cut_off_after_its_conclusion_it_still_tells_it(
+    world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm.configure(behaviour="agent", acts=acts())
+    put = Saver.aput
+
+    async def cut_off(self: Saver, config: Any, checkpoint: Any, *more: Any) -> Any:
+        case = checkpoint["channel_values"].get("case")
+        if case and case["next"] == "end":
+            raise ConnectionError("cut off")
+        return await put(self, config, checkpoint, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Saver, "aput", cut_off)
+        with pytest.raises(ConnectionError):
+            world("ask", QUESTION, "--thread", "t")
+    again = world("ask", "--thread", "t", "--json")
+    assert again.code == 0
+    assert again.json["claims"][0]["sentence"] == "It fires on colours."
+    assert "has concluded" in world("ask", "--thread", "t").sentence

@@ -135,3 +135,11 @@ def test_what_an_edit_does_is_drawn_beside_its_controls() -> None:
         console.print(*drawn(output, 60, False), sep="\n")
     lines = [line.split() for line in shown.get().splitlines() if line.strip()]
     assert [line[:3] for line in lines] == [["effect"], ["effect", "-2", lines[1][2]], ["no", "edit", "0"]]
+
+
+def test_a_count_is_no_bar_among_controls() -> None:
+    console = Console(width=60)
+    with console.capture() as shown:
+        console.print(*drawn({"controls": {"other_latents": 20, "separated": 0.05}}, 60, False), sep="\n")
+    assert "separated" in shown.get()
+    assert "other latents" not in shown.get()

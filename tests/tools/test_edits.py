@@ -125,6 +125,17 @@ def test_a_direction_is_projected_out(subject: Subject, directions: Directions) 
         assert torch.equal(after[:, 0], before[:, 0])
 
 
+def test_a_direction_given_by_its_numbers_has_length_1_whatever_theirs(
+    subject: Subject, directions: Directions
+) -> None:
+    numbers = torch.randn(576, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    unit = (numbers / numbers.norm()).float()
+    for size in (1e-300, 1e-30, 1.0, 1e38, 1e300):
+        (change,) = made(subject, directions, operation="ablate", direction=(size * numbers).tolist())
+        assert change.read is not None
+        torch.testing.assert_close(change.read, unit)
+
+
 def test_neurons_and_heads_are_those_of_the_weights(subject: Subject, directions: Directions) -> None:
     """Ablating one equals taking its column out of the matrix that reads it."""
     tokens = subject.to_tokens(TEXT)

@@ -1,6 +1,7 @@
 """The menu and the one way to run: every tool documented, every run recorded, every bug loud."""
 
 import asyncio
+import math
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +84,14 @@ def test_bad_input_is_refused_before_anything_runs(context: Context, bad: dict[s
     with pytest.raises(UserError, match="double cannot take that input"):
         asyncio.run(run("double", bad, context))
     assert context.ledger.find(Experiment) == []
+
+
+def test_of_many_faults_the_first_are_told() -> None:
+    with pytest.raises(UserError) as refused:
+        validate(get_tool("ablate"), {"targets": [{"direction": [math.nan] * 576}]})
+    assert "targets.0.direction" in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert str(refused.value).endswith("more.")
 
 
 def test_an_unknown_tool_names_the_known_ones() -> None:

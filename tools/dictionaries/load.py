@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from store.disk import expanded
 from store.errors import UserError
 from store.types import slug
 from tools.dictionaries.formats import GEMMA_SCOPE, SAELENS, SPARSIFY, gemma_scope, sparsify
@@ -60,7 +61,7 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
 
     loaders = {SAELENS: sae_lens_disk_loader, SPARSIFY: sparsify, GEMMA_SCOPE: gemma_scope}
     precision = str(dtype).removeprefix("torch.")
-    folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else Path(name).expanduser()
+    folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else expanded(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import zstandard
 
-from store.disk import appearing
+from store.disk import appearing, expanded
 from store.errors import UserError
 from store.fetch import alone, cache_dir, fetch_wheel
 
@@ -75,7 +75,7 @@ def open_corpus(name: str) -> Corpus:
     """
     if name in NAMED:
         return _corpus(name, NAMED[name]())
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.exists():
         names = ", ".join(sorted(NAMED))
         raise UserError(

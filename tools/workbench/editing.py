@@ -209,10 +209,11 @@ def _vector(subject: Subject, given: str | tuple[float, ...], directions: Direct
         if found.model != subject.name:
             raise ToolError(f"The direction {given!r} is of {found.model}, not of {subject.name}: find one there.")
         return found.vector.to(subject.device), found.hook
-    vector = torch.tensor(given, dtype=torch.float32, device=subject.device)
+    vector = torch.tensor(given, dtype=torch.float64)
     if len(vector) != subject.d_model:
         raise ToolError(f"A direction has {len(vector)} numbers and {subject.name} needs {subject.d_model}.")
-    return vector / vector.norm(), subject.hook
+    vector = vector / vector.abs().max()  # first, or the squares of very large or small numbers are infinite or 0
+    return (vector / vector.norm()).to(subject.device, torch.float32), subject.hook
 
 
 def _check_strength(subject: Subject, edit: Edit, layer: int) -> None:

@@ -12,6 +12,8 @@ from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.registry import Tool, ToolError, ToolInput, get_tool
 
+MOST_FAULTS = 3  # of an input, told at once
+
 
 async def run(
     name: str, input: dict[str, Any] | ToolInput, context: Context, prediction: str | None = None
@@ -83,7 +85,9 @@ def _faults(error: ValidationError) -> str:
     found = error.errors()
     deeper = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     told = [e for e in found if not (e["type"] == "too_short" and e["loc"] in deeper)]
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in told)
+    sentences = [f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in told]
+    more = f"; and {len(told) - MOST_FAULTS:,} more" if len(told) > MOST_FAULTS else ""
+    return "; ".join(sentences[:MOST_FAULTS]) + more
 
 
 async def _call(tool: Tool, input: ToolInput, context: Context) -> Any:
