@@ -63,8 +63,7 @@ class Chat:
 
     def take_up(self, thread: str) -> None:
         """Turns to another thread. UserError while something runs."""
-        if self.running:
-            raise UserError("Something is running: wait for it, or stop it with Ctrl-C.")
+        self.need_idle()
         self.thread, self.transcript = thread, Transcript(self.console)
         self.unfinished: bool  # an investigation of the thread was stopped, and can go on
         asked = threads(self.session.ledger).get(thread)
@@ -115,18 +114,17 @@ class Chat:
 
     async def ask(self, question: str | None, answer: bool | None = None) -> None:
         """Investigates `question`; None goes on with what was stopped, or waits for an `answer` to its approval."""
-        await self.work(self._follow(question, answer), question)
+        self.need_idle()
+        self._prepare(question)
+        self.work(self._follow(question, answer))
 
-    async def work(self, job: Coroutine[Any, Any, None], question: str | None = None) -> None:
-        """Begins `job` beside the prompt; Ctrl-C stops it. UserError while another one runs, or for its `question`."""
+    def need_idle(self) -> None:
+        """UserError while something runs."""
         if self.running:
-            job.close()
             raise UserError("Something is running: wait for it, or stop it with Ctrl-C.")
-        try:
-            self._prepare(question)
-        except BaseException:
-            job.close()
-            raise
+
+    def work(self, job: Coroutine[Any, Any, None]) -> None:
+        """Begins `job` beside the prompt; Ctrl-C stops it."""
         self._task = asyncio.create_task(self._attended(job))
         self._task.add_done_callback(self._ended)
 

@@ -1,9 +1,7 @@
 """The overnight batch, from the command line's words to its outcome. Killed at any time, the same command goes on."""
 
 import asyncio
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.batch.choose import asked_roles, drawn, indices, latents_named, tool_names
@@ -14,6 +12,7 @@ from agent.screen.console import meter, say
 from agent.session import Session
 from prompts.budget import Budget
 from store.errors import UserError
+from store.lock import only_one
 
 SPARE_LATENTS = 2  # being scored beside those that keep the LLM busy: some compute, or wait for their last verdicts
 REQUESTS_PER_LATENT = 16  # in flight; a scorer has dozens ready at once
@@ -58,18 +57,6 @@ def label_latents(
             finally:
                 await llm.aclose()
 
-    with _alone(session.workspace):
+    refusal = f"Another glossator label is at work in {session.workspace}: wait for it, or use another --workspace."
+    with only_one(session.workspace / "label.lock", refusal):  # two would pay for the same replies
         return asyncio.run(batch())
-
-
-@contextmanager
-def _alone(workspace: Path) -> Iterator[None]:
-    """One batch at a time: two would not see each other's replies, and pay for them twice."""
-    with (workspace / "label.lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"Another glossator label is at work in {workspace}: wait for it, or use another --workspace."
-            ) from None
-        yield

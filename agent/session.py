@@ -106,12 +106,19 @@ class Session:
 
     def harvest_of(self, fingerprint: str) -> "Harvest | None":
         """The harvest that `Context.fingerprint` was made with; the subject's largest if that is not there."""
-        if content_hash([self.subject.fingerprint, None]) == fingerprint:
-            return None
-        for harvest in self.harvests():
-            if content_hash([self.subject.fingerprint, harvest.header]) == fingerprint:
-                return harvest
-        return self.find_harvest()
+        made = self._surroundings(fingerprint)
+        return made[0] if made else self.find_harvest()
+
+    def has_loaded(self, fingerprint: str) -> bool:
+        """Whether `Context.fingerprint` is of the subject that is loaded, and of no or an existing harvest."""
+        return "subject" in vars(self) and bool(self._surroundings(fingerprint))
+
+    def _surroundings(self, fingerprint: str) -> "list[Harvest | None]":
+        """The harvest, or None, with which the subject gives that `Context.fingerprint`; empty when nothing does."""
+        every: list[Harvest | None] = [None, *self.harvests()]
+        headers = [harvest.header if harvest else None for harvest in every]
+        known = [content_hash([self.subject.fingerprint, header]) == fingerprint for header in headers]
+        return [harvest for harvest, same in zip(every, known, strict=True) if same][:1]
 
     def harvests(self) -> "list[Harvest]":
         """Every finished harvest of the workspace."""

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from store.errors import UserError
+
 POLL_S = 0.003
 
 
@@ -41,6 +43,17 @@ class FairLock:
             _wait(room, mode, deadline)
             fcntl.flock(gate, fcntl.LOCK_UN)
             yield
+
+
+@contextmanager
+def only_one(lock: Path, refusal: str) -> Iterator[None]:
+    """One process at a time, and nobody waits: UserError with `refusal` while another has the file locked."""
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(refusal) from None
+        yield
 
 
 def _wait(file: IO[bytes], operation: int, deadline: float) -> None:

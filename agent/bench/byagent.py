@@ -72,7 +72,7 @@ class ByAgent:
         from agent.inquiry.threads import open_threads
         from agent.state import load_case
 
-        async with open_threads(self._session.workspace) as saver:
+        async with open_threads(self._session.workspace, thread) as saver:
             stored = await build().compile(checkpointer=saver).aget_state({"configurable": {"thread_id": thread}})
             return load_case(stored.values, thread)
 

@@ -74,7 +74,7 @@ async def replayed(session: "Session", id: str) -> "list[Replayed]":
     found = dossiers(session.ledger, id) if on_thread else []
     runs = [fact] if fact else [e for dossier in found for e in dossier.evidence.experiments.values()]
     if runs:
-        surroundings(session, runs[0])
+        session = surroundings(session, runs[0])
     llm = session.llm(from_records=True)
     try:
         if isinstance(fact, Experiment):

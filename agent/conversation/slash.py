@@ -76,14 +76,11 @@ async def replay(chat: "Chat", id: str) -> None:
         raise UserError("Name what to replay: the id of an experiment or of an LLM call, or a thread.")
 
     async def job() -> None:
-        session, settings = chat.session, chat.session.settings
-        try:
-            found = await replayed(session, id)
-        finally:
-            session.settings = settings  # a replay takes up those of the row
+        found = await replayed(chat.session, id)
         await chat.draw(lambda console: print_replayed(console, found))
 
-    await chat.work(job())
+    chat.need_idle()
+    chat.work(job())
 
 
 async def show_cost(chat: "Chat", _: str) -> None:

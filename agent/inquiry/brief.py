@@ -126,7 +126,10 @@ def _matches(output: Output) -> str:
 
 def _pairs(output: Output) -> str:
     """The verdict, and what each pair gave."""
-    peaks = [f"{p['token'] or ''!r} {p['with_cause']:.2g}, {p['without_cause']:.2g}" for p in output["pairs"]]
+    peaks = [
+        (f"{p['token']!r} " if p["token"] else "no firing ") + f"{p['with_cause']:.2g}, {p['without_cause']:.2g}"
+        for p in output["pairs"]
+    ]
     return f"{output['verdict']}; peak on the first text and on the second: {' · '.join(peaks)}"
 
 

@@ -34,7 +34,9 @@ async def investigate(
     `resume` answers an `ApprovalNeeded`: True allows the tool. Whoever stops listening stops the run; it goes on from
     the last finished step. UserError when the thread is unknown, of another subject, or of another version.
     """
-    async with open_threads(session.workspace) as saver:
+    if question is not None:
+        check_question(question, session.embedded_agent)
+    async with open_threads(session.workspace, thread) as saver:
         graph = build().compile(checkpointer=saver)
         config: RunnableConfig = {"configurable": {"thread_id": thread}, "recursion_limit": STEPS_AT_MOST}
         stored = await graph.aget_state(config)
@@ -47,7 +49,6 @@ async def investigate(
         start: Any = Command(resume=resume) if resume is not None else None
         if question is not None:
             start = State(question=question, case=None, history=case.history if case else [])
-            check_question(question, session.embedded_agent)
         await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
         lab = open_lab(session, thread, limits, case if question is None else None, question)
         try:

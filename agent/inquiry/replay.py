@@ -1,10 +1,12 @@
 """Rows run again without trusting whoever wrote them: experiments by their tools, LLM steps from their records."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.inquiry.dossier import Dossier
+from agent.session import Session
 from prompts.actions import read_acts
 from prompts.errors import NoAnswer
 from prompts.template import load as load_template
@@ -14,7 +16,6 @@ from store.types import Experiment, Investigation, Judgement, LLMCall
 from tools.workbench.run import run
 
 if TYPE_CHECKING:
-    from agent.session import Session
     from prompts.ask import LLM
 
 TOLERANCE = 1e-6  # relative, between the numbers of an output and of its replay
@@ -35,19 +36,23 @@ class Replayed:
         return self.outcome == "different"
 
 
-def surroundings(session: "Session", first: Experiment) -> None:
-    """Sets the session to what the experiment was made with, as far as the ledger says."""
+def surroundings(session: Session, first: Experiment) -> Session:
+    """A session with what the experiment was made with, as far as the ledger says; a subject that is loaded is used."""
     known = session.ledger.find(Investigation, subject=first.subject)
     changes: dict[str, Any] = {"seed": first.seed}
     if known:
         last = known[-1]
         changes |= {"model": last.model, "dictionary": last.dictionary, "hook": last.hook, "dtype": last.dtype}
-    session.settings = session.settings.model_copy(update=changes)
+    recorded = Session(session.settings.model_copy(update=changes))
+    recorded.ledger = session.ledger
+    if session.has_loaded(first.subject):
+        recorded.subject = session.subject
+    return recorded
 
 
-async def replay_experiment(session: "Session", first: Experiment, llm: "LLM") -> Replayed:
+async def replay_experiment(session: Session, first: Experiment, llm: "LLM") -> Replayed:
     """Runs it again on the recorded subject and harvest; its LLM answers from the records."""
-    context = session.context(session.harvest_of(first.subject), llm)
+    context = await asyncio.to_thread(lambda: session.context(session.harvest_of(first.subject), llm))
     context.seed = first.seed
     again = await run(first.tool, first.input, context)
     before, after = first.output or {"error": first.error}, again.output or {"error": again.error}
@@ -76,7 +81,7 @@ def replay_call(call: LLMCall) -> Replayed:
     return Replayed(call.id, f"reply to {call.template}", "different" if lines else "equal", lines)
 
 
-async def replay_thread(session: "Session", found: list[Dossier], llm: "LLM") -> list[Replayed]:
+async def replay_thread(session: Session, found: list[Dossier], llm: "LLM") -> list[Replayed]:
     """Every step of a thread in order: replies, experiments, verdicts on the new outputs, conclusions."""
     replayed: list[Replayed] = []
     for dossier in found:
@@ -107,7 +112,7 @@ def _replayed_step(call: LLMCall) -> Replayed:
     return Replayed(found.id, f"{found.what}: {acts}", found.outcome, found.differences)
 
 
-def _replayed_verdict(session: "Session", dossier: Dossier, first: Judgement, again: dict[str, str]) -> Replayed:
+def _replayed_verdict(session: Session, dossier: Dossier, first: Judgement, again: dict[str, str]) -> Replayed:
     prediction = dossier.evidence.predictions[first.prediction]
     experiment = session.ledger.get(Experiment, again.get(first.experiment, ""))
     if experiment is None:

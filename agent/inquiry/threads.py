@@ -14,6 +14,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from store.disk import make_folder
 from store.errors import UserError
+from store.ids import content_hash
+from store.lock import only_one
 
 T = TypeVar("T")
 
@@ -50,23 +52,26 @@ async def _whole(write: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def open_threads(workspace: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    """The checkpoints of a workspace. UserError when the file cannot be used."""
-    path = workspace / FILE
-    make_folder(workspace)
-    try:
-        connection = await aiosqlite.connect(path, timeout=BUSY_S)
-    except (sqlite3.Error, OSError) as error:
-        raise _broken(path, error) from error
-    try:
-        saver = Saver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+async def open_threads(workspace: Path, thread: str) -> AsyncIterator[AsyncSqliteSaver]:
+    """The checkpoints of a workspace, for one run on `thread`. UserError when the file cannot be used, or while another
+    run has the thread."""
+    path, locks = workspace / FILE, workspace / "locks"
+    make_folder(locks)
+    lock = locks / f"thread-{content_hash([thread])[:16]}.lock"
+    with only_one(lock, f"The thread {thread} is at work elsewhere: wait for it, or begin a new thread."):
         try:
-            await saver.setup()
-        except sqlite3.Error as error:
+            connection = await aiosqlite.connect(path, timeout=BUSY_S)
+        except (sqlite3.Error, OSError) as error:
             raise _broken(path, error) from error
-        yield saver
-    finally:
-        await _whole(connection.close())
+        try:
+            saver = Saver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+            try:
+                await saver.setup()
+            except sqlite3.Error as error:
+                raise _broken(path, error) from error
+            yield saver
+        finally:
+            await _whole(connection.close())
 
 
 def _broken(path: Path, error: Exception) -> UserError:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN, BARS = 6, 12  # of a list
+SIDES = (("+", "text", "with"), ("-", "other", "without"))  # of a minimal pair: its sign, its text, its name
 NAMES = ("site", "index", "token", "label", "name", "latent")
 Output = Mapping[str, Any]
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
@@ -121,8 +122,9 @@ def _list(items: Sequence[Output]) -> Iterator[Figure]:
 
 
 def _pair(at: int, pair: Output) -> tuple[Bar, Bar]:
-    """The text with the supposed cause above the one without; older rows hold the second text only."""
-    with_cause, without = pair.get("text", f"{at} with"), pair.get("other", f"{at} without")
+    """The text with the supposed cause above the one without, told apart by a sign where they are cut; older rows hold
+    no texts."""
+    with_cause, without = (f"{at}{sign} {pair.get(text, name)}" for sign, text, name in SIDES)
     return Bar(with_cause, pair["with_cause"]), Bar(without, pair["without_cause"], True)
 
 

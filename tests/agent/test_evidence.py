@@ -4,15 +4,20 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from agent.inquiry.replay import surroundings
 from agent.reports.figures import curve, heat_map
 from agent.screen.shapes import Curve, HeatMap
+from agent.session import open_session
+from agent.settings import load
 from store.types import Experiment, Hypothesis, LLMCall
 from tests.agent.agent_script import QUESTION, acts
 from tests.agent.conftest import Commands
 from tests.stub_llm import Stub
+from tests.tools.world import COLOUR
 
 HOSTILE = "<script>alert(1)</script> \x1b[31m| `x` <img src=x onerror=y> ](javascript:z)"
 
@@ -168,3 +173,16 @@ def test_a_heat_map_is_symmetric_about_zero_and_leaves_out_what_was_not_measured
     assert "<b>" not in text
     assert ">2<" in text
     assert ">-2<" in text
+
+
+def test_a_row_is_replayed_on_its_own_subject_whatever_is_loaded(world: Commands) -> None:
+    called = world("tool", "call", "latent_profile", f'{{"latent": {COLOUR}}}', "--json").json
+    with open_session(load()) as session:
+        first = session.ledger.get(Experiment, called["id"])
+        assert first is not None
+        loaded = session.subject
+        assert surroundings(session, first).subject is loaded
+        session.subject = SimpleNamespace(fingerprint="another")  # type: ignore[assignment]
+        recorded = surroundings(session, first)
+        assert recorded.subject.fingerprint == loaded.fingerprint
+        assert session.subject.fingerprint == "another"

@@ -12,6 +12,7 @@ from agent.inquiry.limits import Limits
 from agent.inquiry.threads import Saver
 from agent.session import Session, open_session
 from agent.settings import load
+from store.errors import UserError
 from store.types import Experiment
 from tests.agent.agent_script import QUESTION, acts
 from tests.agent.conftest import Commands
@@ -69,3 +70,20 @@ def test_cut_off_after_its_conclusion_it_still_tells_it(
     assert again.code == 0
     assert again.json["claims"][0]["sentence"] == "It fires on colours."
     assert "has concluded" in world("ask", "--thread", "t").sentence
+
+
+def test_a_thread_is_worked_on_once_at_a_time(world: Commands, llm: Stub) -> None:
+    llm.configure(behaviour="agent", acts=acts())
+
+    async def twice() -> None:
+        first: list[Event] = []
+        enough = asyncio.Event()
+        with open_session(load()) as session:
+            running = asyncio.create_task(listen(session, QUESTION, first, enough, 1))
+            await enough.wait()
+            with pytest.raises(UserError, match="is at work elsewhere"):
+                await listen(session, QUESTION, [], asyncio.Event(), 1)
+            await running
+        assert any(isinstance(event, Concluded) for event in first)
+
+    asyncio.run(twice())

@@ -85,9 +85,14 @@ def _faults(error: ValidationError) -> str:
     found = error.errors()
     deeper = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     told = [e for e in found if not (e["type"] == "too_short" and e["loc"] in deeper)]
-    sentences = [f"{'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}" for e in told]
-    more = f"; and {len(told) - MOST_FAULTS:,} more" if len(told) > MOST_FAULTS else ""
+    sentences = list(dict.fromkeys(f"{_path(e['loc']) or 'input'}: {e['msg']}" for e in told))
+    more = f"; and {len(sentences) - MOST_FAULTS:,} more" if len(sentences) > MOST_FAULTS else ""
     return "; ".join(sentences[:MOST_FAULTS]) + more
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """A field by its dotted path, without the names that pydantic gives to the members of a union."""
+    return ".".join(str(part) for part in location if isinstance(part, int) or part.isidentifier())
 
 
 async def _call(tool: Tool, input: ToolInput, context: Context) -> Any:
