@@ -1,5 +1,7 @@
 """The last step: a claim a sentence, each with its evidence, checked by code before it stands."""
 
+from typing import Literal
+
 from agent.inquiry.events import Concluded
 from agent.inquiry.lab import Lab
 from agent.inquiry.menu import Conclude, Told, form
@@ -65,12 +67,11 @@ def _answered(case: Case) -> list[Claim]:
 
 
 def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
-    """A small LLM's hypothesis that has passed its tests, in its own words; a guess, if they showed nothing new."""
+    """A small LLM's hypothesis that has passed its tests, in its own words."""
     by = tuple(dict.fromkeys(judgement.experiment for judgement in evidence.verdicts(hypothesis.id)))
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
-    if hypothesis.guessed:
-        return Claim(sentence=f"{sentence} (Tested on words seen before: a guess about others.)", conjecture=True)
-    return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
+    author: Literal["llm", "code"] = "llm" if hypothesis.holds is None else "code"
+    return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for", author=author)
 
 
 def _read(case: Case, evidence: Evidence, given: Conclude) -> tuple[list[Claim], list[str]]:

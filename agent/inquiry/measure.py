@@ -11,6 +11,7 @@ from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.lab import LIMIT_NAMES, Lab
 from agent.inquiry.measures import measures
 from agent.inquiry.menu import looking, takes_pairs, testing
+from agent.inquiry.small import unspoilt
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from prompts.pricing import dollars
@@ -82,7 +83,7 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
         why=pending.why,
     )
     await lab.once(use, investigation=case.investigation, experiment=experiment.id)
-    short = brief(experiment)
+    short = brief(unspoilt(experiment, lab.context) if lab.small(case) else experiment)
     lab.tell(
         ToolEnded(
             tool=pending.tool,

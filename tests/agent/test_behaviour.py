@@ -53,7 +53,7 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
         "ablate": [{"input": ablate, "expect": known}, {"input": ablate, "expect": loss}],
         "finish": {"reading": "it is not that head"},
         "conclude": {"claims": [
-            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E3"]},
+            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E2", "E3"]},
             {"sentence": "The head does little.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]},
         ]},
     }  # fmt: skip
@@ -68,11 +68,15 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
     assert any("state a measure (effect.value, effect.effect," in text for text in llm.stats()["asked"])
     looked, dosed, ablated = real.ledger.find(Experiment)
     assert [looked.tool, dosed.tool, ablated.tool] == ["latents_on_text", "dose_response", "ablate"]
-    assert ablated.output is not None
-    assert ablated.output["controls"]
-    assert not ablated.output["clear"]
-    held = [judgement.held for judgement in real.ledger.find(Judgement) if judgement.experiment == ablated.id]
-    assert sorted(map(str, held)) == ["False", "None"]
+    for run, verdicts in ((dosed, ["False"]), (ablated, ["False", "None"])):
+        assert run.error is None
+        assert run.output is not None
+        assert run.output["controls"]
+        assert not run.output["clear"]
+        held = [judgement.held for judgement in real.ledger.find(Judgement) if judgement.experiment == run.id]
+        assert sorted(map(str, held)) == verdicts
+    assert dosed.output is not None
+    assert dosed.output["controls"]["other"].startswith("neuron ")
     assert all(p.created_at < dosed.created_at and not p.counterexample for p in real.ledger.find(Prediction))
     assert {h.about for h in real.ledger.find(Hypothesis)} == {"behaviour"}
     assert verify(real.ledger) == []
