@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from agent.inquiry.events import PredictionRegistered
 from agent.inquiry.lab import Lab
-from agent.inquiry.measure import already, checked
+from agent.inquiry.measure import already, checked, repeats
 from agent.inquiry.measures import Range, disjoint, foregone, ranges
 from agent.inquiry.menu import DEFAULTS, MINIMAL_PAIRS, Expected, open_labels
 from agent.inquiry.small import known, offered, spelled_out, untested
@@ -65,7 +65,7 @@ async def register(case: Case, lab: Lab, act: Act) -> None:
         raise UserError(f"{act.name} with that input was run as {ran.label}: predict what is not known yet.")
     if key_of(pending.tool, pending.input, lab.context) in case.refused:
         raise UserError(f"{act.name} with that input could not be run: design another test.")
-    if any(waiting.tool == pending.tool and waiting.input == pending.input for waiting in case.queue):
+    if any(waiting.tool == pending.tool and repeats(waiting.input, pending.input) for waiting in case.queue):
         raise UserError(f"{act.name} with that input is registered already: design another test.")
     measure, threshold = DEFAULTS.get(tool.name, (None, None))
     can, rows = ranges(tool), []

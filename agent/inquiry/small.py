@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from tools.workbench.context import Context
 
 WORDS = "firing_words"  # the tool that shows them
-FIRES = 8  # words on which the latent fires, offered for a test; beside each are two silent ones, one that looks alike
+FIRES = 6  # words on which the latent fires, offered for a test; beside each are two silent ones, one that looks alike
 FEWEST = 4  # of the former: fewer decide nothing
 MOST = 20  # pairs of a test
 RIVAL = "whether it fires in such places depends on position, context and frequency alone, not on the word"
 SAYS = "it fires on "  # how a hypothesis begins
 HELD = 0.5  # of the shown words that must hold what code supposes to be the cause
 LONGEST = 8  # characters of it
-EXAMPLES_OF = re.compile(r",?\s*\b(?:such as|for example|for instance|including|e\.g\.).*", re.IGNORECASE | re.DOTALL)
 MARKED = re.compile(r"<<(.+?)>>")
 PARTS = re.compile(r"\w*(?:<<\w+>>\w*)+")  # a word of which tokens are marked
 
@@ -61,10 +60,9 @@ class Fits(Form):
 
 
 def claimed(kind: str) -> str:
-    """The hypothesis that it fires on a kind of words. Examples are left out: they would be a test's answer."""
+    """The hypothesis that it fires on a kind of words."""
     kind = kind.strip().rstrip(".")
-    kind = kind[len(SAYS) :] if kind.lower().startswith(SAYS) else kind
-    return SAYS + (EXAMPLES_OF.sub("", kind).strip() or kind)
+    return SAYS + (kind[len(SAYS) :] if kind.lower().startswith(SAYS) else kind)
 
 
 def untested(case: Case) -> list[Stated]:

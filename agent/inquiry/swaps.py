@@ -1,5 +1,6 @@
 """Where a word is put to test a latent: places in texts that were not shown."""
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ Place = tuple[str, str]
 
 
 def places(context: "Context", latent: int) -> list[Place]:
-    """What stands before and after the strongest token of snippets of the scoring half, as far as no other fires."""
+    """What stands before and after the word that fires most in snippets of the scoring half, as far as no other does."""
     from tools.workbench.examples import spread, top
-    from tools.workbench.lexicon import LEAST
+    from tools.workbench.lexicon import LEAST, WORDS
     from tools.workbench.texts import pieces
 
     harvest = context.need_harvest()
@@ -24,14 +25,18 @@ def places(context: "Context", latent: int) -> list[Place]:
     drawn = spread(harvest, latent, SNIPPETS, "score", context.rng("places", latent))
     for snippet in [*drawn, *top(harvest, latent, SNIPPETS, "score")]:
         tokens, activations = pieces(context.subject, snippet.tokens), snippet.activations
+        text, ends = "".join(tokens), list(accumulate(map(len, tokens)))
         at = int(activations.argmax())
-        if activations[at] < CLEAR * maximum or not tokens[at].strip():
+        middle = ends[at] - len(tokens[at].lstrip()) / 2
+        word = next((match for match in WORDS.finditer(text) if match.start() < middle < match.end()), None)
+        if activations[at] < CLEAR * maximum or word is None:
             continue
-        fires = activations >= LEAST * maximum
-        first = max((place + 1 for place in range(at) if fires[place]), default=0)
-        end = next((place for place in range(at + 1, len(tokens)) if fires[place]), len(tokens))
-        before, after = "".join(tokens[first:at]), "".join(tokens[at + 1 : end])
-        gap = " " if tokens[at][:1].isspace() or before[-1:].isspace() else ""
+        fires = [end for end, activation in zip(ends, activations, strict=True) if activation >= LEAST * maximum]
+        first = max((end for end in fires if end <= word.start()), default=0)
+        begins = [end - len(tokens[place]) for place, end in enumerate(ends) if end in fires]
+        last = min((begin for begin in begins if begin >= word.end()), default=len(text))
+        before, after = text[first : word.start()], text[word.end() : last]
+        gap = " " if before[-1:].isspace() else ""
         before = (" ".join(before.split()[-BEFORE:]) + gap).lstrip()
         after = (" " if after[:1].isspace() else "") + " ".join(after.split()[:AFTER])
         found.append((before, after))

@@ -216,8 +216,8 @@ def test_a_native_llm_reads_figures_ids_and_what_may_follow(world: Commands, age
     profile, _, test = world.ledger.find(Experiment)
     assert f"E1 latent_profile {profile.id[:8]}: fires on" in asked
     assert "; next: top_examples, minimal_pairs)" in asked
-    assert f"E3 minimal_pairs {test.id[:8]}: separates 3 of 3" in asked
-    assert "(separated 1, low 0.4385, high 1, contrast " in asked
+    assert f"E3 minimal_pairs {test.id[:8]}: separates 5 of 5" in asked
+    assert "(separated 1, low 0.5655, high 1, contrast " in asked
     assert "harvest_max" not in asked
 
 
