@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.commands import options as o
-from agent.screen.console import say
+from agent.screen.console import elapsed
 from agent.settings import load
 from store.errors import UserError
 
@@ -59,9 +59,11 @@ def chat(
 
 def prepare(session: "Session") -> None:
     """Loads the subject, makes a harvest where there is none and starts the LLM: what a question cannot do without."""
-    if "subject" not in vars(session):
-        say(f"Opening {session.settings.model}.")
     with _interruptible():
+        session.check_agent()
+        if "subject" not in vars(session):
+            with elapsed(f"Opening {session.settings.model}"):
+                assert session.subject, "is loaded when it is asked for"
         session.harvest()
         session.ensure_llm()
 

@@ -79,15 +79,7 @@ class Lab:
         case.tokens = budget.tokens + (before.tokens if before else 0)
         earlier = before.usd if before else 0.0
         case.usd = None if budget.unpriced or earlier is None else budget.usd + earlier
-        self.tell(
-            Spent(
-                round=case.round,
-                tool_calls=case.tool_calls,
-                tokens=case.tokens,
-                usd=case.usd,
-                seconds=case.seconds,
-            )
-        )
+        self.tell(spent(case))
 
     def reached(self, case: Case) -> str | None:
         """The name of the limit that is reached, if one is."""
@@ -155,6 +147,11 @@ class Lab:
             if call is not None:
                 await self.once(offer, investigation=case.investigation, call=call)
         return None
+
+
+def spent(case: Case) -> Spent:
+    """What the case has used up."""
+    return Spent(round=case.round, tool_calls=case.tool_calls, tokens=case.tokens, usd=case.usd, seconds=case.seconds)
 
 
 def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:

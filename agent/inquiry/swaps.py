@@ -14,7 +14,7 @@ Place = tuple[str, str]
 
 
 def places(context: "Context", latent: int) -> list[Place]:
-    """What stands before and after the word that fires most in snippets of the scoring half, as far as no other does."""
+    """What stands about the word that fires most in snippets of the scoring half, up to the next that fires."""
     from tools.workbench.examples import spread, top
     from tools.workbench.lexicon import LEAST, WORDS
     from tools.workbench.texts import pieces

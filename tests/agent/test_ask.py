@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.inquiry.events import ApprovalNeeded, Concluded, TextDelta
+from agent.inquiry.events import ApprovalNeeded, Concluded, Spent, TextDelta
 from agent.inquiry.investigate import investigate
 from agent.inquiry.limits import Limits
 from agent.inquiry.small import FEWEST, RIVAL, asks_more
@@ -435,6 +435,23 @@ def test_a_dear_tool_waits_for_approval(
     assert len(world.ledger.find(Experiment, tool="minimal_pairs")) == allowed
     (end,) = (event for event in rest if isinstance(event, Concluded))
     assert end.claims[0].conjecture != allowed
+
+
+def test_a_thread_that_goes_on_counts_from_where_it_was(world: Commands, agent: Stub) -> None:
+    agent.script("agent", "agent", "stream_dies")
+    assert world("ask", QUESTION, "--thread", "t").code == 2
+    rest = asyncio.run(events(world, None, Limits()))
+    first = next(event for event in rest if isinstance(event, Spent))
+    assert (first.tokens, first.tool_calls) == (220, 2), "before anything is asked"
+
+
+def test_an_endpoint_that_is_down_is_told_before_anything_is_loaded(
+    world: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOSSATOR_LLM_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("GLOSSATOR_LLM_MODEL", "some")
+    monkeypatch.setattr("agent.session.Session.harvest", lambda self: pytest.fail("the subject was loaded"))
+    assert "Nothing answers at http://127.0.0.1:9/v1" in world("ask", QUESTION).sentence
 
 
 def test_a_batch_refuses_a_dear_tool(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,5 +88,5 @@ def test_a_question_that_cannot_be_investigated_is_refused_before_anything_runs(
     check_question("Who gets it in 'When Mary and John went to the store, John gave a drink to'?", embedded=True)
     check_question("does it know the order of weekdays?", embedded=False)
     for question, count in {"does it know the order of weekdays?": "no", "compare latents 3 and 4": "2"}.items():
-        with pytest.raises(UserError, match=f"names {count} latents.*one at a time"):
+        with pytest.raises(UserError, match=rf"one latent, or .*\(ioi, .*names {count} latents: ask"):
             check_question(question, embedded=True)

@@ -77,6 +77,13 @@ def test_few_shots_alternate_and_end_with_the_question():
         assert roles[1:] == ["user", "assistant"] * ((len(roles) - 1) // 2) + ["user"]
 
 
+def test_a_native_llm_is_told_how_decided_runs_are_cited():
+    names = ("subject", "question", "aim", "limit", "problem")
+    values = dict.fromkeys(names, "") | dict.fromkeys(("history", "runs", "hypotheses", "untested", "acts"), ())
+    asked = load("investigate").render(step="conclude", **values)[-1]["content"]
+    assert "Whoever cites an experiment that decided predictions names their hypothesis and the stance." in asked
+
+
 def test_newlines_in_values_do_not_break_lines():
     last = load("explain_latent").render(windows=["a\n<<b>>"], tokens=["b", "\n"])[-1]["content"]
     assert last == "1. a\\n<<b>>\nActivating tokens: b, \\n"
