@@ -156,7 +156,6 @@ def spent(case: Case) -> Spent:
 
 def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
     """The template of the step and its values."""
-    runs = [_ran(run, lab.native) for run in case.runs]
     if lab.small(case) and case.step == "predict":
         return CHOOSE, {
             "claim": untested(case)[0].claim.removeprefix(SAYS),
@@ -164,14 +163,12 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
             "problem": case.problem,
         }
     if lab.small(case):
-        told = " ".join(
-            f"{_name(h)} {case.standing(h.label) if h.says else 'tells no words apart'}{_by(case, h)}."
-            for h in case.hypotheses
-        )
+        fresh = case.runs[case.turns[-1].runs if case.turns else 0 :]
+        told = " ".join(f"{_name(h)} {case.standing(h.label)}{_by(case, h)}." for h in case.hypotheses)
         return SMALL, {
             "question": case.question,
             "turns": [(turn.asked, turn.said) for turn in case.turns],
-            "runs": runs[case.turns[-1].runs if case.turns else 0 :],
+            "runs": [_ran(run, native=False) for run in fresh if run.tool != MINIMAL_PAIRS],  # what fired is told below
             "refined": refined(case).label if case.hypotheses else "",
             "fired": fired(_tests(case, lab)) if case.step == "refine" and _tests(case, lab) else "",
             "verdicts": told,
@@ -183,7 +180,7 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
         "history": case.history,
         "question": case.question,
         "aim": case.aim,
-        "runs": runs,
+        "runs": [_ran(run, lab.native) for run in case.runs],
         "hypotheses": [_told(case, hypothesis) for hypothesis in case.hypotheses],
         "step": case.step,
         "untested": [h.label for h in case.hypotheses if not any(p.hypothesis == h.label for p in case.predictions)],

@@ -1,9 +1,9 @@
 """The forms in which a small LLM works: a few words at a time, and nothing to write that code knows already.
 
 Of a latent it states two hypotheses about the words that were shown. Then, seeing one hypothesis and nothing else, it
-picks out of words that were not shown those that fit. On a third of them the latent fires, as code knows and it does
-not. Code puts what fits, and in the same place what does not, into texts, and counts. A third hypothesis is code's, by
-what the shown words hold; code picks, too, what fits that.
+picks the five that fit best out of words that were not shown. On a third of these the latent fires, as code knows and
+it does not. Code puts the five, and the others in the same places, into texts, and counts. A third hypothesis is of
+code, by what the shown words hold; code picks, too, what fits that.
 """
 
 import json
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WORDS = "firing_words"  # the tool that shows them
 FIRES = 6  # words on which the latent fires, offered for a test; beside each are two silent ones, one that looks alike
+PICKED = 5  # of all these, as those that fit best: four of them must fire, if none of the rest does, to be no chance
 FEWEST = 4  # of the former: fewer decide nothing
 MOST = 20  # pairs of a test
 RIVAL = "whether it fires in such places depends on position, context and frequency alone, not on the word"
@@ -54,9 +55,9 @@ class Two(Form):
 
 
 class Fits(Form):
-    """Names the words that are of this kind."""
+    """Names the words that fit best."""
 
-    fits: list[str] = Field(min_length=1)
+    fits: list[str] = Field(min_length=PICKED, max_length=PICKED)
 
 
 def claimed(kind: str) -> str:
@@ -205,7 +206,7 @@ def spelled_out(
     from tools.workbench.lexicon import lexicon
 
     assert case.latent is not None, "this form is about a latent"
-    chosen = set(Fits.model_validate(arguments).fits)
+    chosen = set(arguments["fits"] if hypothesis.holds else Fits.model_validate(arguments).fits)
     fit, other = ([word for word in words if (word in chosen) is which] for which in (True, False))
     frequent = lexicon(context.subject, context.need_harvest(), case.latent, context.seed).as_frequent
     found = places(context, case.latent)

@@ -9,8 +9,8 @@ SWAPS = (("red", "cat"), ("green", "dog"), ("blue", "river"), ("red", "cow"), ("
 PAIRS = {"pairs": [{"text": f"ba {word} da", "cause": word, "instead": other} for word, other in SWAPS]}
 SMALL_QUESTION = f"what does latent {EVEN} do?"
 SEVENTH = [word.strip() for word in FILLERS if ID[word] % 7 == 0]  # on which that one fires
-OTHERS = [word.strip() for word in FILLERS if ID[word] % 7][::2]
-REST = [word.strip() for word in FILLERS if word.strip() not in (*SEVENTH, *OTHERS)]
+HELD = ["po", "say", "fay", "ru"]  # those of them that are not shown
+SILENT = ["to", "mi", "fa", "pe", "no"]  # some that are offered beside them
 OTHER_PAIRS = {"pairs": [{"text": f"du {word} mo", "cause": "mo", "instead": "re"} for word in ("red", "blue")]}
 
 
@@ -43,5 +43,5 @@ def acts(**changes: Any) -> dict[str, Any]:
 def small_acts(**changes: Any) -> dict[str, Any]:
     """The form of a small LLM, which is asked for neither expectations nor claims: H1 is right, H2 is not."""
     stated = {"hypotheses": ["every seventh word", "it fires on words of one syllable."]}
-    fits = [{"fits": SEVENTH}, {"fits": OTHERS}]
+    fits = [{"fits": [*HELD, "moon"]}, {"fits": SILENT}]
     return acts(**({"state_hypotheses": stated, "minimal_pairs": fits} | changes))
