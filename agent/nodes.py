@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from agent.inquiry.brief import SHOWN_WORDS
 from agent.inquiry.events import HypothesisStated, Judged
 from agent.inquiry.investigable import named_latents
 from agent.inquiry.lab import Lab
 from agent.inquiry.measure import NotRun, already, checked, measure
 from agent.inquiry.menu import (
     EXAMPLES,
+    MINIMAL_PAIRS,
     Enough,
     Finish,
     Form,
@@ -29,8 +31,19 @@ from agent.inquiry.menu import (
     test,
     testing,
 )
-from agent.inquiry.register import lacking, register
-from agent.inquiry.small import RIVAL, SMALL_ASKS, One, one_hypothesis, refinement, words
+from agent.inquiry.register import known_to, lacking, register
+from agent.inquiry.small import (
+    RIVAL,
+    WORDS,
+    Two,
+    claimed,
+    common,
+    offered,
+    picking,
+    refinement,
+    two_hypotheses,
+    untested,
+)
 from agent.state import Case, Stated
 from prompts.actions import Act
 from store.errors import UserError
@@ -39,6 +52,7 @@ from tools.workbench.run import key_of
 from tools.workbench.templates import fitting
 
 OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
+OPENING_SMALL: dict[str, dict[str, Any]] = {WORDS: {"n": SHOWN_WORDS}, EXAMPLES: {"top": 40, "deciles": 20}}
 PAIRS = 4  # of prompts, which a behaviour is looked at on
 LOCALISING: dict[str, dict[str, Any]] = {  # and at a behaviour that pairs of prompts show
     "contrast_pairs": {},
@@ -77,7 +91,7 @@ async def frame(case: Case, lab: Lab) -> None:
         case.latent = framed.latent
         looks = {name: {} for name in OPENING}
         if lab.small(case):
-            looks[EXAMPLES] = {"half": "explain"}
+            looks = {name: {"half": "explain"} | more for name, more in OPENING_SMALL.items()}
     case.aim = framed.aim
     case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks.items()]
     case.goes("observe")
@@ -132,34 +146,40 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:
-    """Two or more competing hypotheses, one of them dull; a small LLM states one, and code the dull one."""
+    """Two or more competing hypotheses, one of them dull; where a small LLM states the others, code states that."""
     small = lab.small(case)
-    choice = await lab.ask(case, [one_hypothesis(case) if small else form("state_hypotheses", State, case)])
-    model: type[One | State] = One if small else State
+    choice = await lab.ask(case, [two_hypotheses(case) if small else form("state_hypotheses", State, case)])
+    model: type[Two | State] = Two if small else State
     if choice is None or (stated := filled(case, choice.acts[0], "state_hypotheses", model)) is None:
         return
-    claims = [claim.strip() for claim in stated.hypotheses]
-    dull, account = (
-        (stated.dull.claim.strip(), f" ({stated.dull.account})") if isinstance(stated, State) else (RIVAL, "")
-    )
+    if isinstance(stated, State):
+        claims = [claim.strip() for claim in stated.hypotheses]
+        dull, account = stated.dull.claim.strip(), f" ({stated.dull.account})"
+    else:
+        claims, dull, account = [claimed(kind) for kind in stated.hypotheses], RIVAL, ""
     if len({claim.lower() for claim in [*claims, dull]}) <= len(claims):
         case.stumble("Two of the hypotheses are the same: state different ones.")
         return
     for claim in claims:
         await _state(case, lab, claim, None, dull=False)
+    if small and case.latent is not None and (piece := common(lab.context, case.latent, SHOWN_WORDS)):
+        await _state(case, lab, claimed(f'words that hold "{piece}"'), None, dull=False)
+        case.hypotheses[-1].holds = piece
     await _state(case, lab, dull + account, None, dull=True)
     case.goes("predict")
 
 
 async def predict(case: Case, lab: Lab) -> None:
     """Registers predictions until every open hypothesis has one, a minimal pair is among them, and rivals differ."""
+    if lab.small(case):
+        await _choose(case, lab)
+        return
     missing, menu = lacking(case), testing(case, not lab.native, lab.roles)
-    most = len(open_labels(case)) + SPARE_ASKS if lab.native else SMALL_ASKS
-    if not missing or not menu or case.asked >= most:
+    if not missing or not menu or case.asked >= len(open_labels(case)) + SPARE_ASKS:
         case.goes("test")
         return
     case.problem = case.problem or (f"Still needed: {'; '.join(missing)}." if case.asked else "")
-    actions = [words()] if lab.small(case) else [test(tool, case, not lab.native) for tool in menu]
+    actions = [test(tool, case, not lab.native) for tool in menu]
     choice = await lab.ask(case, actions, [tool.name for tool in menu])
     if choice is None:
         return
@@ -172,6 +192,32 @@ async def predict(case: Case, lab: Lab) -> None:
             await register(case, lab, act)
         except UserError as error:
             case.unused(str(error))  # no stumble: the questions of this step are counted
+
+
+async def _choose(case: Case, lab: Lab) -> None:
+    """A small LLM says of the next hypothesis that waits for a test which new words fit it."""
+    waiting = untested(case)
+    if not waiting:
+        case.goes("test")
+        return
+    assert case.latent is not None, "this form is about a latent"
+    words = offered(lab.context, case.latent, known_to(case, lab))
+    if not words:
+        case.stop("no new words", mute=False)
+        return
+    if (piece := waiting[0].holds) is not None:
+        act = Act(MINIMAL_PAIRS, {"fits": [word for word in words if piece in word.casefold()]})
+    elif choice := await lab.ask(case, [picking(words)], [MINIMAL_PAIRS]):
+        act = choice.acts[0]
+    else:
+        return
+    if act.name != MINIMAL_PAIRS:
+        case.stumble(_unknown(act, [MINIMAL_PAIRS]))
+        return
+    try:
+        await register(case, lab, act)
+    except UserError:
+        waiting[0].says = False
 
 
 async def run_test(case: Case, lab: Lab) -> None:
@@ -218,7 +264,7 @@ async def judge(case: Case, lab: Lab) -> None:
         )
     case.quiet = 0 if case.fresh else case.quiet + 1
     case.fresh = False
-    case.goes("refine" if measured else "predict")
+    case.goes("refine" if measured or lab.small(case) else "predict")
 
 
 async def refine(case: Case, lab: Lab) -> None:
@@ -242,6 +288,8 @@ async def refine(case: Case, lab: Lab) -> None:
     if (refined := filled(case, act, "refine", Refine)) is None:
         return
     parent, claim = case.hypothesis(refined.of), refined.claim.strip()
+    if lab.small(case):
+        claim = claimed(claim)
     if parent is None:
         case.stumble(f"There is no hypothesis {refined.of}: name one of {', '.join(h.label for h in case.hypotheses)}.")
     elif any(claim.lower() == h.claim.lower() for h in case.hypotheses):

@@ -207,6 +207,13 @@ class Session:
             check(endpoint)
             budget.check_price(dollars(endpoint, 1, 1), endpoint.model)
 
+    def check_agent(self) -> None:
+        """LLMError, before anything is loaded, when nothing listens where the agent's endpoint is said to be."""
+        from prompts.providers import check_listening
+
+        if endpoint := self._endpoint("agent"):
+            check_listening(endpoint)
+
     def _endpoint(self, role: str) -> "Endpoint | None":
         """The endpoint that is set for `role`; None where that is the embedded LLM."""
         from prompts.providers import Endpoint, shown

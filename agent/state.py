@@ -9,7 +9,7 @@ from agent.inquiry.events import Step
 from store.errors import UserError
 from store.types import Claim, Comparison, Experiment
 
-VERSION = 3  # of what a checkpoint holds
+VERSION = 4  # of what a checkpoint holds
 
 
 class State(TypedDict, total=False):
@@ -34,7 +34,8 @@ class Stated(Part):
     id: str
     claim: str
     dull: bool
-    guessed: bool = False  # its test used words that had been shown or tried before
+    holds: str | None = None  # what the words hold on which it fires, where code states so
+    says: bool = True  # something about words: it fits some of those offered for a test, and not all
 
 
 class Foretold(Part):

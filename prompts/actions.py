@@ -122,7 +122,10 @@ def bounded(schema: dict[str, Any]) -> dict[str, Any]:
         if kept.get("type") == "string" and not kept.keys() & {"enum", "const", "pattern"}:
             kept["maxLength"] = min(int(part.get("maxLength", LONGEST_TEXT)), LONGEST_TEXT)
         if kept.get("type") == "array":
-            kept["maxItems"] = min(int(part.get("maxItems", MOST_ITEMS)), MOST_ITEMS)
+            most = max(
+                MOST_ITEMS, len(part.get("items", {}).get("enum", ()))
+            )  # a choice among what is named may be all
+            kept["maxItems"] = min(int(part.get("maxItems", most)), most)
         if "properties" in kept:
             kept["required"] = list(kept["properties"])
         return kept

@@ -1,5 +1,6 @@
 """Who answers: the endpoint of each role, and the client that speaks to it."""
 
+import socket
 import ssl
 from enum import StrEnum
 from functools import cache
@@ -14,6 +15,8 @@ from prompts.errors import LLMError
 from store.types import Noun
 
 OPENAI = "https://api.openai.com/v1"
+PORTS = {"http": 80, "https": 443}
+CONNECT_S = 5.0
 
 
 class Role(StrEnum):
@@ -76,10 +79,27 @@ def check(endpoint: Endpoint) -> None:
         raise LLMError(f"{OPENAI} needs an API key; set one, or name the base URL of another endpoint.")
 
 
+def check_listening(endpoint: Endpoint) -> None:
+    """LLMError when the endpoint is on this machine and nothing listens there; others, who may be behind a proxy, are
+    not tried."""
+    parts = urlsplit(endpoint.base_url or OPENAI)
+    if not _loopback(endpoint):
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), CONNECT_S).close()
+    except OSError as error:
+        raise LLMError(
+            f"Nothing answers at {endpoint.url} ({error.strerror or error}); start the server or correct the base URL."
+        ) from None
+
+
+def _loopback(endpoint: Endpoint) -> bool:
+    return urlsplit(endpoint.base_url or OPENAI).hostname in ("localhost", "127.0.0.1", "::1")
+
+
 def client(endpoint: Endpoint) -> AsyncOpenAI:
     """A client without retries of its own. LLMError when `check` finds a fault."""
     check(endpoint)
-    loopback = urlsplit(endpoint.base_url or OPENAI).hostname in ("localhost", "127.0.0.1", "::1")
     return AsyncOpenAI(
         base_url=endpoint.base_url or OPENAI,
         # never the SDK's default, OPENAI_API_KEY: that key is not for every endpoint
@@ -87,7 +107,7 @@ def client(endpoint: Endpoint) -> AsyncOpenAI:
         timeout=endpoint.timeout_s,
         max_retries=0,
         # no proxy stands before loopback
-        http_client=DefaultAsyncHttpxClient(verify=_certificates(), trust_env=not loopback),
+        http_client=DefaultAsyncHttpxClient(verify=_certificates(), trust_env=not _loopback(endpoint)),
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agent.state import Case
     from prompts.budget import Budget
 
-TEMPLATES = ("investigate", "investigate_small")  # a changed prompt is another investigation
+TEMPLATES = ("investigate", "investigate_small", "investigate_choose")  # a changed prompt is another investigation
 QUESTION = "What does latent {latent} do: what does it fire on, and what does it make the model write?"
 
 
@@ -84,13 +84,12 @@ class ByAgent:
 def surviving(case: "Case") -> tuple[str | None, bool]:
     """The label that an investigation leaves, and whether it stands by it.
 
-    The hypotheses whose predictions held, vouched for if each was tested on new words; if there are none the dull one,
-    if its own did, which only says that it is not excluded. Failing both, the first hypothesis that was not refuted, a
-    guess. None when all were.
+    The hypotheses whose predictions held, vouched for. If there are none the first that was neither supported nor
+    refuted, a guess; failing that the dull one, if its own predictions held: it is not excluded.
     """
-    for dull in (False, True):
-        held = [h for h in case.hypotheses if h.dull is dull and case.standing(h.label) == "supported"]
-        if held:
-            return " ".join(h.claim for h in held), not dull and not any(h.guessed for h in held)
+    held = [h.claim for h in case.hypotheses if not h.dull and case.standing(h.label) == "supported"]
+    if held:
+        return " ".join(held), True
     guesses = [h.claim for h in case.hypotheses if not h.dull and case.standing(h.label) == "untested"]
+    guesses += [h.claim for h in case.hypotheses if h.dull and case.standing(h.label) == "supported"]
     return (guesses[0] if guesses else None), False

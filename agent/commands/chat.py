@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.commands import options as o
-from agent.screen.console import say
+from agent.screen.console import elapsed
 from agent.settings import load
 from store.errors import UserError
 
@@ -66,9 +66,11 @@ def prepare(session: "Session", question: str | None) -> None:
 
     if question is not None:
         check_question(question, session.embedded_agent)
-    if "subject" not in vars(session):
-        say(f"Opening {session.settings.model}.")
     with _interruptible():
+        session.check_agent()
+        if "subject" not in vars(session):
+            with elapsed(f"Opening {session.settings.model}"):
+                assert session.subject, "is loaded when it is asked for"
         if question is not None:
             check_question(question, session.embedded_agent, session.subject)
         session.harvest()

@@ -8,7 +8,7 @@ from agent.screen.show import clean
 from store.types import Experiment
 
 LONGEST = 640  # characters of a verdict
-SHOWN_EXAMPLES, SHOWN_TOKENS, AROUND = 4, 8, 30
+SHOWN_EXAMPLES, SHOWN_TOKENS, SHOWN_WORDS, AROUND = 4, 8, 12, 30
 FIRING = 0.3  # of a snippet's peak: what is marked, as explainers are shown it
 
 Output = dict[str, Any]
@@ -62,6 +62,11 @@ def _profile(output: Output) -> str:
         f"fires on {output['density']:.2%} of tokens, mean {output['mean']:.2g}, maximum {output['max']:.3g}; "
         f"strongest on {tokens}"
     )
+
+
+def _words(output: Output) -> str:
+    named = ", ".join(each["word"] for each in output["words"][:SHOWN_WORDS])
+    return f"{output['all']} words make it fire as a rule" + (f"; most of all {named}" if named else "")
 
 
 def _marked(example: dict[str, Any]) -> str:
@@ -148,6 +153,7 @@ def _score(output: Output) -> str:
 
 WORDS: dict[str, tuple[Callable[[Output], str], list[str]]] = {
     "latent_profile": (_profile, ["top_examples", "minimal_pairs"]),
+    "firing_words": (_words, ["minimal_pairs"]),
     "top_examples": (_examples, ["minimal_pairs", "search_examples", "nearest_latents"]),
     "activate_on_text": (_readings, ["minimal_pairs"]),
     "latents_on_text": (_lit, ["latent_profile", "top_examples"]),

@@ -1,8 +1,10 @@
 """The last step: a claim a sentence, each with its evidence, checked by code before it stands."""
 
+from typing import Literal
+
 from agent.inquiry.events import Concluded
 from agent.inquiry.lab import Lab
-from agent.inquiry.menu import Conclude, Told, form
+from agent.inquiry.menu import MINIMAL_PAIRS, Conclude, Told, form
 from agent.inquiry.small import asks_more
 from agent.nodes import filled
 from agent.state import Case, Stated
@@ -65,12 +67,11 @@ def _answered(case: Case) -> list[Claim]:
 
 
 def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
-    """A small LLM's hypothesis that has passed its tests, in its own words; a guess, if they showed nothing new."""
+    """A small LLM's hypothesis that has passed its tests, in its own words."""
     by = tuple(dict.fromkeys(judgement.experiment for judgement in evidence.verdicts(hypothesis.id)))
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
-    if hypothesis.guessed:
-        return Claim(sentence=f"{sentence} (Tested on words seen before: a guess about others.)", conjecture=True)
-    return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for")
+    author: Literal["llm", "code"] = "llm" if hypothesis.holds is None else "code"
+    return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for", author=author)
 
 
 def _read(case: Case, evidence: Evidence, given: Conclude) -> tuple[list[Claim], list[str]]:
@@ -146,11 +147,23 @@ def _verdict(id: str, claim: str, dull: bool, evidence: Evidence) -> Claim:
         return Claim(sentence=sentence, conjecture=True, author="code")
     cited = tuple(dict.fromkeys(judgement.experiment for judgement in failed or verdicts))
     n = len(verdicts)
+    by = _chance(cited, evidence)
     if failed:
-        sentence = f'The {kind} "{claim}" failed {len(failed)} of {n} registered predictions.'
+        sentence = f'The {kind} "{claim}" failed {len(failed)} of {n} registered predictions{by}.'
         return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="against", author="code")
-    sentence = f'The {kind} "{claim}" passed {n} of {n} registered predictions{still}.'
+    sentence = f'The {kind} "{claim}" passed {n} of {n} registered predictions{by}{still}.'
     return Claim(sentence=sentence, evidence=cited, hypothesis=id, stance="for", author="code")
+
+
+def _chance(cited: tuple[str, ...], evidence: Evidence) -> str:
+    """Which of the investigation's tests on minimal pairs the cited ones are, and what chance had to do with them."""
+    tests = [run for run in evidence.experiments.values() if run.tool == MINIMAL_PAIRS and run.output]
+    told = [
+        f"test {number} of {len(tests)}: p {run.output['p']:.2g}, {run.input['level']:.2g} at most"
+        for number, run in enumerate(tests, 1)
+        if run.id in cited and run.output and run.input.get("level")
+    ]
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _seen(case: Case) -> list[Claim]:

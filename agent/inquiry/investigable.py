@@ -18,14 +18,14 @@ def named_latents(question: str) -> list[int]:
 
 def check_question(question: str, embedded: bool, subject: "Subject | None" = None) -> None:
     """UserError for a latent that does not exist, and for what the embedded LLM cannot investigate."""
-    from tools.workbench.templates import fitting
+    from tools.workbench.templates import FRAMES, fitting
 
     named = named_latents(question)
     if embedded and len(named) != 1 and not (fitting(question) and not named):
         raise UserError(
-            f"The question names {len(named) or 'no'} latents: the embedded LLM investigates one at a time, or a "
-            'behaviour whose prompt is quoted and fits a template. Ask "what does latent 41 do?", or configure another '
-            "LLM (GLOSSATOR_LLM_BASE_URL)."
+            f"The embedded LLM investigates one latent, or a behaviour whose prompt is quoted and of a template "
+            f'({", ".join(FRAMES)}), and this question names {len(named) or "no"} latents: ask "what does latent 41 '
+            'do?", quote such a prompt, or configure another LLM (GLOSSATOR_LLM_BASE_URL).'
         )
     if subject is not None:
         for latent in named:

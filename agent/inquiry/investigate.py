@@ -12,7 +12,7 @@ from agent.graph import build
 from agent.inquiry.events import ApprovalNeeded, Concluded, Event
 from agent.inquiry.history import threads
 from agent.inquiry.investigable import check_question
-from agent.inquiry.lab import Lab
+from agent.inquiry.lab import Lab, spent
 from agent.inquiry.limits import Limits
 from agent.inquiry.threads import open_threads
 from agent.state import Case, State, load_case
@@ -57,6 +57,8 @@ async def investigate(
                     f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
                     "--dictionary and --tokens it was begun with, or begin a new thread."
                 )
+            if case is not None and question is None:
+                yield spent(case)
             kinds: Any = ["custom", "updates"]
             stream: Any = graph.astream(start, config, context=lab, stream_mode=kinds, durability="sync")
             silent = True
@@ -95,6 +97,7 @@ def open_lab(
     settings, budget = session.settings, _budget(limits, before)
     roles = session.answered()
     session.check_llm(budget, roles)
+    session.check_agent()
     if question is not None:
         check_question(question, session.embedded_agent, session.subject)
     context = session.context(session.harvest())

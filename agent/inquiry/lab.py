@@ -9,7 +9,7 @@ from typing import TypeVar
 from agent.inquiry.events import Event, Spent, TextDelta
 from agent.inquiry.limits import Limits
 from agent.inquiry.menu import MINIMAL_PAIRS, signature
-from agent.inquiry.small import fired, newest
+from agent.inquiry.small import SAYS, fired, quoted, refined, untested
 from agent.state import Case, Ran, Stated, Turn
 from prompts.actions import Action
 from prompts.ask import LLM, Choice
@@ -23,6 +23,7 @@ F = TypeVar("F", bound=Fact)
 
 TEMPLATE = "investigate"
 SMALL = "investigate_small"  # one conversation, begun by whole studies: what was read once need not be read again
+CHOOSE = "investigate_choose"  # apart from it: what follows from a hypothesis, for a reader of nothing else
 LIMIT_NAMES = {"hours": "minutes"}  # of the budget, as people set them
 MUTE = ("tokens", "dollars", "minutes", "unusable replies")  # limits after which the LLM is not asked again
 
@@ -78,15 +79,7 @@ class Lab:
         case.tokens = budget.tokens + (before.tokens if before else 0)
         earlier = before.usd if before else 0.0
         case.usd = None if budget.unpriced or earlier is None else budget.usd + earlier
-        self.tell(
-            Spent(
-                round=case.round,
-                tool_calls=case.tool_calls,
-                tokens=case.tokens,
-                usd=case.usd,
-                seconds=case.seconds,
-            )
-        )
+        self.tell(spent(case))
 
     def reached(self, case: Case) -> str | None:
         """The name of the limit that is reached, if one is."""
@@ -156,19 +149,29 @@ class Lab:
         return None
 
 
+def spent(case: Case) -> Spent:
+    """What the case has used up."""
+    return Spent(round=case.round, tool_calls=case.tool_calls, tokens=case.tokens, usd=case.usd, seconds=case.seconds)
+
+
 def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[str, object]]:
     """The template of the step and its values."""
-    runs = [_ran(run, lab.native) for run in case.runs]
+    if lab.small(case) and case.step == "predict":
+        return CHOOSE, {
+            "claim": untested(case)[0].claim.removeprefix(SAYS),
+            "words": quoted(actions[0].schema["properties"]["fits"]["items"]["enum"]),
+            "problem": case.problem,
+        }
     if lab.small(case):
-        hypothesis = newest(case) if case.hypotheses else None
+        fresh = case.runs[case.turns[-1].runs if case.turns else 0 :]
+        told = " ".join(f"{_name(h)} {case.standing(h.label)}{_by(case, h)}." for h in case.hypotheses)
         return SMALL, {
             "question": case.question,
             "turns": [(turn.asked, turn.said) for turn in case.turns],
-            "runs": runs[case.turns[-1].runs if case.turns else 0 :],
-            "newest": f"{hypothesis.label}: {hypothesis.claim}" if hypothesis else "",
-            "refuted": hypothesis.label if hypothesis else "",
-            "fired": fired(_tests(case, lab)) if case.step == "refine" else "",
-            "verdicts": " ".join(f"{_name(h)} {case.standing(h.label)}{_by(case, h)}." for h in case.hypotheses),
+            "runs": [_ran(run, native=False) for run in fresh if run.tool != MINIMAL_PAIRS],  # what fired is told below
+            "refined": refined(case).label if case.hypotheses else "",
+            "fired": fired(_tests(case, lab)) if case.step == "refine" and _tests(case, lab) else "",
+            "verdicts": told,
             "step": case.step,
             "problem": case.problem,
         }
@@ -177,7 +180,7 @@ def prompt(case: Case, lab: Lab, actions: Sequence[Action]) -> tuple[str, dict[s
         "history": case.history,
         "question": case.question,
         "aim": case.aim,
-        "runs": runs,
+        "runs": [_ran(run, lab.native) for run in case.runs],
         "hypotheses": [_told(case, hypothesis) for hypothesis in case.hypotheses],
         "step": case.step,
         "untested": [h.label for h in case.hypotheses if not any(p.hypothesis == h.label for p in case.predictions)],

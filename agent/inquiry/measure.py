@@ -11,6 +11,7 @@ from agent.inquiry.events import ToolBegan, ToolEnded
 from agent.inquiry.lab import LIMIT_NAMES, Lab
 from agent.inquiry.measures import measures
 from agent.inquiry.menu import looking, takes_pairs, testing
+from agent.inquiry.small import unspoilt
 from agent.state import Case, Pending, Ran
 from prompts.errors import BudgetSpent, LLMError
 from prompts.pricing import dollars
@@ -40,9 +41,17 @@ def checked(case: Case, name: str, input: dict[str, Any], why: str, since: datet
 
 
 def already(case: Case, pending: Pending, lab: Lab) -> Ran | None:
-    """The run of this investigation that `pending` would repeat."""
-    key = key_of(pending.tool, pending.input, lab.context)
-    return next((ran for ran in case.runs if ran.key == key), None)
+    """The run of this investigation that `pending` would repeat, whatever p its result may have."""
+    for ran in case.runs:
+        made = lab.ledger.get(Experiment, ran.id) if ran.tool == pending.tool else None
+        if made is not None and repeats(made.input, pending.input):
+            return ran
+    return None
+
+
+def repeats(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two inputs of a tool measure the same."""
+    return {**one, "level": None} == {**other, "level": None}
 
 
 class NotRun(Exception):
@@ -82,7 +91,7 @@ async def measure(case: Case, pending: Pending, lab: Lab) -> Ran:
         why=pending.why,
     )
     await lab.once(use, investigation=case.investigation, experiment=experiment.id)
-    short = brief(experiment)
+    short = brief(unspoilt(experiment, lab.context) if lab.small(case) else experiment)
     lab.tell(
         ToolEnded(
             tool=pending.tool,

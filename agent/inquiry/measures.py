@@ -30,6 +30,7 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
         "high": SHARE,
         "fires_with": SHARE,
         "fires_without": SHARE,
+        "p": SHARE,
         "contrast": (-1.0, 1.0),  # of the latent's maximum
     },
     "score_detection": SCORE,

@@ -194,6 +194,7 @@ def _arguments(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
     schema = inlined(tool.input.model_json_schema())
     properties = dict(schema.get("properties", {}))
     required = list(schema.get("required", []))
+    properties.pop("level", None)  # is set by how many tests were made
     if terse:
         kept = (*required, *FEW.get(tool.name, ()))
         properties = {name: part for name, part in properties.items() if name in kept}

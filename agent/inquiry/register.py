@@ -7,16 +7,18 @@ from pydantic import ValidationError
 
 from agent.inquiry.events import PredictionRegistered
 from agent.inquiry.lab import Lab
-from agent.inquiry.measure import already, checked
+from agent.inquiry.measure import already, checked, repeats
 from agent.inquiry.measures import Range, disjoint, foregone, ranges
 from agent.inquiry.menu import DEFAULTS, MINIMAL_PAIRS, Expected, open_labels
-from agent.inquiry.small import SMALL_ASKS, guessed, known, newest, spelled_out
+from agent.inquiry.small import known, offered, spelled_out, untested
 from agent.state import Case, Foretold, Pending
 from prompts.actions import Act
 from store.errors import UserError
 from store.types import Experiment, Prediction, now
 from tools.workbench.registry import get_tool
 from tools.workbench.run import key_of
+
+FALSE_ALARMS = 0.05  # of an investigation in which nothing is true
 
 
 def lacking(case: Case) -> list[str]:
@@ -29,6 +31,17 @@ def lacking(case: Case) -> list[str]:
     if waiting and len(open_labels(case)) > 1 and not any(_told_apart(case, pending) for pending in case.queue):
         missing.append("a test of which two hypotheses expect outcomes of one measure that exclude each other")
     return missing
+
+
+def level(case: Case) -> float:
+    """The p that the next test on minimal pairs may have: 1/2, 1/6, 1/12, ... of 0.05 for the first, second, third, ...
+
+    These add up to no more than 0.05, so that of all the tests of an investigation, however many it comes to make, one
+    is clear by chance in one of twenty investigations at most (Bonferroni's inequality, with unequal parts).
+    """
+    tools = [run.tool for run in case.runs] + [pending.tool for pending in case.queue]
+    made = tools.count(MINIMAL_PAIRS)
+    return FALSE_ALARMS / ((made + 1) * (made + 2))
 
 
 def _told_apart(case: Case, pending: Pending) -> bool:
@@ -44,13 +57,15 @@ async def register(case: Case, lab: Lab, act: Act) -> None:
     input = given.get("input")
     if not isinstance(input, dict):
         raise UserError(f"{act.name}: give the test's input as an object.")
+    if tool.name == MINIMAL_PAIRS:
+        input = {**input, "level": level(case)}
     expected = _expected(case, act.name, given.get("expect") or ())
     pending = checked(case, act.name, input, "", now(), lab)
     if ran := already(case, pending, lab):
         raise UserError(f"{act.name} with that input was run as {ran.label}: predict what is not known yet.")
     if key_of(pending.tool, pending.input, lab.context) in case.refused:
         raise UserError(f"{act.name} with that input could not be run: design another test.")
-    if any(waiting.tool == pending.tool and waiting.input == pending.input for waiting in case.queue):
+    if any(waiting.tool == pending.tool and repeats(waiting.input, pending.input) for waiting in case.queue):
         raise UserError(f"{act.name} with that input is registered already: design another test.")
     measure, threshold = DEFAULTS.get(tool.name, (None, None))
     can, rows = ranges(tool), []
@@ -98,12 +113,11 @@ async def register(case: Case, lab: Lab, act: Act) -> None:
         lab.tell(PredictionRegistered(id=kept.id, hypothesis=kept.hypothesis, sentence=kept.sentence))
     pending.why = "; ".join(f"{e.hypothesis} predicts {row.sentence}" for e, row in zip(expected, rows, strict=True))
     case.queue.append(pending)
-    case.stumbles = 0
-    if lab.small(case):
-        newest(case).guessed = guessed([pair["cause"] for pair in pending.input["pairs"]], _known(case, lab))
+    case.problem, case.stumbles = "", 0
 
 
-def _known(case: Case, lab: Lab) -> set[str]:
+def known_to(case: Case, lab: Lab) -> set[str]:
+    """The words that a small LLM knows the latent to fire on, or not to."""
     rows = [(ran, lab.ledger.get(Experiment, ran.id)) for ran in case.runs]
     return known((ran.line, row) for ran, row in rows if row)
 
@@ -118,10 +132,12 @@ def _given(case: Case, act: Act, lab: Lab) -> dict[str, Any]:
     """The arguments of a test, whichever form they came in. UserError when they are in none."""
     if not lab.small(case):
         return act.arguments
+    assert case.latent is not None, "this form is about a latent"
+    words = offered(lab.context, case.latent, known_to(case, lab))
     try:
-        return spelled_out(case, act.arguments, lab.context, _known(case, lab), last=case.asked >= SMALL_ASKS)
+        return spelled_out(case, untested(case)[0], act.arguments, lab.context, words)
     except ValidationError:
-        raise UserError(f"{act.name}: give three words on which it should fire.") from None
+        raise UserError(f"{act.name}: name the words that fit.") from None
 
 
 def _expected(case: Case, tool: str, given: Any) -> list[Expected]:

@@ -13,7 +13,15 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from agent.screen.show import clean
@@ -79,6 +87,24 @@ def meter(title: str) -> Iterator[Advance]:
         _live.append(console)
         try:
             yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+        finally:
+            _live.remove(console)
+
+
+@contextmanager
+def elapsed(title: str) -> Iterator[None]:
+    """What takes its time and reports no progress: the seconds on a terminal, a line elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        say(f"{title}.")
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.add_task(clean(title), total=None)
+        _live.append(console)
+        try:
+            yield
         finally:
             _live.remove(console)
 

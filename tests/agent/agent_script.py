@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from tests.tools.world import COLOUR
+from tests.tools.world import COLOUR, EVEN, FILLERS, ID
 
 QUESTION = f"what does latent {COLOUR} do?"
-SWAPS = (("red", "cat"), ("green", "dog"), ("blue", "river"))
+SWAPS = (("red", "cat"), ("green", "dog"), ("blue", "river"), ("red", "cow"), ("blue", "bank"))
 PAIRS = {"pairs": [{"text": f"ba {word} da", "cause": word, "instead": other} for word, other in SWAPS]}
+SMALL_QUESTION = f"what does latent {EVEN} do?"
+SEVENTH = [word.strip() for word in FILLERS if ID[word] % 7 == 0]  # on which that one fires
+HELD = ["po", "say", "fay", "ru"]  # those of them that are not shown
+SILENT = ["to", "mi", "fa", "pe", "no"]  # some that are offered beside them
 OTHER_PAIRS = {"pairs": [{"text": f"du {word} mo", "cause": "mo", "instead": "re"} for word in ("red", "blue")]}
 
 
@@ -37,7 +41,7 @@ def acts(**changes: Any) -> dict[str, Any]:
 
 
 def small_acts(**changes: Any) -> dict[str, Any]:
-    """The same in the form of a small LLM, which is asked for neither expectations nor claims."""
-    stated = {"hypotheses": ["it fires on names of colours"]}
-    fires = {"fires": [word for word, _ in SWAPS]}
-    return acts(**({"state_hypotheses": stated, "minimal_pairs": fires} | changes))
+    """The form of a small LLM, which is asked for neither expectations nor claims: H1 is right, H2 is not."""
+    stated = {"hypotheses": ["every seventh word", "it fires on words of one syllable."]}
+    fits = [{"fits": [*HELD, "moon"]}, {"fits": SILENT}]
+    return acts(**({"state_hypotheses": stated, "minimal_pairs": fits} | changes))

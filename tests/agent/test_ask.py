@@ -1,6 +1,7 @@
 """`glossator ask` on the planted world, its LLM scripted: from the question to claims that cite their evidence."""
 
 import asyncio
+import re
 import shutil
 import signal
 import subprocess
@@ -12,16 +13,26 @@ from typing import Any
 
 import pytest
 
-from agent.inquiry.events import ApprovalNeeded, Concluded, TextDelta
+from agent.inquiry.events import ApprovalNeeded, Concluded, Spent, TextDelta
 from agent.inquiry.investigate import investigate
 from agent.inquiry.limits import Limits
-from agent.inquiry.small import RIVAL, asks_more
+from agent.inquiry.small import FEWEST, RIVAL, asks_more
 from agent.session import open_session
 from agent.settings import load
 from prompts.providers import Role
-from store.types import Experiment, Investigation, Judgement, LLMCall, Prediction, ToolOffer
+from store.types import Experiment, Hypothesis, Investigation, Judgement, LLMCall, Prediction, ToolOffer
 from store.verify import verify
-from tests.agent.agent_script import OTHER_PAIRS, PAIRS, QUESTION, acts, expect, small_acts
+from tests.agent.agent_script import (
+    OTHER_PAIRS,
+    PAIRS,
+    QUESTION,
+    SEVENTH,
+    SILENT,
+    SMALL_QUESTION,
+    acts,
+    expect,
+    small_acts,
+)
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import Running, planted_text
 from tests.stub_llm import Stub
@@ -73,61 +84,65 @@ def small(agent: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     return agent
 
 
-@pytest.fixture
-def only_red(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if no other colour had been shown: the world has but three, and the first look shows them all."""
-    monkeypatch.setattr("agent.inquiry.register.known", lambda shown: {"red"})
-
-
-@pytest.mark.usefixtures("only_red")
-def test_a_small_llm_concludes_in_two_replies(world: Commands, small: Stub) -> None:
-    """Each prompt goes on where the last one ended: a server that keeps what it has read reads on from there."""
-    answered = world("ask", QUESTION, "--json")
+def test_a_small_llm_concludes_in_three_replies(world: Commands, small: Stub) -> None:
+    """Who picks the words sees the hypothesis and the words, none of which was shown; the level of each test is set
+    before it by how many there were."""
+    answered = world("ask", SMALL_QUESTION, "--json")
     assert answered.code == 0, answered.err
-    (test,) = world.ledger.find(Experiment, tool="minimal_pairs")
-    assert [pair["cause"] for pair in test.input["pairs"]] == ["red", "green", "blue"]
-    assert all(f" {pair['cause']} " in f" {pair['text']} " for pair in test.input["pairs"])
+    right, wrong = world.ledger.find(Experiment, tool="minimal_pairs")
     assert [(c["sentence"], c["stance"], c["evidence"], c["author"]) for c in answered.json["claims"]] == [
-        ("It fires on names of colours.", "for", [test.id], "llm"),
+        ("It fires on every seventh word.", "for", [right.id], "llm"),
         (
-            'The hypothesis "it fires on names of colours" passed 1 of 1 registered predictions.',
-            "for", [test.id], "code",
+            'The hypothesis "it fires on every seventh word" passed 1 of 1 registered predictions (test 1 of 2: '
+            f"p {right.output['p']:.2g}, 0.025 at most).",
+            "for", [right.id], "code",
         ),
-        (f'The dull hypothesis "{RIVAL}" failed 1 of 1 registered predictions.', "against", [test.id], "code"),
+        (
+            'The hypothesis "it fires on words of one syllable" failed 1 of 1 registered predictions (test 2 of 2: '
+            f"p {wrong.output['p']:.2g}, 0.0083 at most).",
+            "against", [wrong.id], "code",
+        ),
+        (
+            f'The dull hypothesis "{RIVAL}" failed 1 of 1 registered predictions (test 1 of 2: '
+            f"p {right.output['p']:.2g}, 0.025 at most).",
+            "against", [right.id], "code",
+        ),
     ]  # fmt: skip
-    (looked,) = world.ledger.find(Experiment, tool="top_examples")
-    shown = {tuple(each["tokens"]) for group in ("top", "deciles") for each in (looked.output or {})[group]}
-    assert looked.input["half"] == "explain"
-    for pair in test.input["pairs"]:
-        assert pair["instead"] not in "red green blue"
-        before = f" {pair['text']}".partition(f" {pair['cause']} ")[0]
-        assert before
-        assert not any(before in "".join(tokens) for tokens in shown)
-    first, second = world.ledger.find(LLMCall)
-    assert f"Question: {QUESTION}" in first.messages[-1]["content"]
-    assert small.stats()["requests"] == 2
-    assert second.messages[: len(first.messages)] == first.messages
-    assert second.messages[len(first.messages)] == {"role": "assistant", "content": first.reply}
+    causes = {pair["cause"] for pair in right.input["pairs"]}
+    words = causes | {pair["instead"] for pair in right.input["pairs"]}
+    assert len(causes) >= FEWEST
+    assert causes <= set(SEVENTH)
+    assert not (words - causes) & set(SEVENTH)
+    assert {pair["cause"] for pair in wrong.input["pairs"]} == set(SILENT)
+    looked, examples = world.ledger.find(Experiment)[:2]
+    assert (looked.tool, examples.tool) == ("firing_words", "top_examples")
+    first, second, third = world.ledger.find(LLMCall)
+    told = first.messages[-1]["content"]
+    assert f"Question: {SMALL_QUESTION}" in told
+    assert all(f"<<{word}>>" not in told for word in causes)
+    assert not causes & {each["word"] for each in looked.output["words"]}
+    for picking in (second, third):
+        assert picking.template == "investigate_choose.v1"
+        assert picking.messages[-1]["content"].startswith("Kind: ")
+        assert "E1" not in "".join(message["content"] for message in picking.messages)
+    assert set(re.findall(r'"(\w+)"', second.messages[-1]["content"])) >= words
+    assert "Kind: every seventh word\n" in second.messages[-1]["content"]
+    assert small.stats()["requests"] == 3
     assert sum(len(message["content"]) for message in first.messages) < 6000  # characters, some 1,500 tokens
     assert verify(world.ledger) == []
     assert not world.ledger.find(Investigation)[0].native
 
 
-def test_words_that_were_shown_predict_nothing(world: Commands, small: Stub) -> None:
-    """They are refused with the reason; from an LLM that has no others they are taken, but what follows is a guess."""
-    repeated = {"fires": ["red", "Red", "blue"]}
-    small.configure(acts=small_acts(minimal_pairs=[repeated, small_acts()["minimal_pairs"]]))
+def test_few_words_are_no_test(world: Commands, small: Stub) -> None:
+    """A latent whose words were all shown: nothing is tested, and that is said."""
     answered = world("ask", f"does ablating latent {COLOUR} make the model sadder?", "--json")
-    assert answered.code == 0, answered.err
-    answers, guess, passed, rival = answered.json["claims"]
+    assert answered.code == 3, answered.err
+    assert answered.json["reason"] == "no new words"
+    answers, *rest, seen = answered.json["claims"]
     assert answers["sentence"].startswith(f"Answered is no more than what latent {COLOUR} fires on")
-    assert (answers["author"], answers["conjecture"]) == ("code", False)
-    assert guess["conjecture"]
-    assert "Tested on words seen before" in guess["sentence"]
-    assert [claim["author"] for claim in (guess, passed, rival)] == ["llm", "code", "code"]
-    asked = small.stats()["asked"]
-    assert "The 3 words repeat" in asked[2]
-    assert "Seen already: red, green, blue; at least 2 of the 3 words must be new ones." in asked[3]
+    assert any(claim["sentence"] == "No minimal pair was tested." for claim in rest)
+    assert seen["sentence"].startswith("Seen: 3 words make it fire as a rule")
+    assert small.stats()["requests"] == 1
     assert verify(world.ledger) == []
 
 
@@ -146,41 +161,37 @@ def test_a_small_llm_knows_one_kind_of_question(question: str, more: bool) -> No
     assert asks_more(question) is more
 
 
-@pytest.mark.usefixtures("only_red")
-def test_a_small_llm_refines_what_code_refuted(world: Commands, small: Stub) -> None:
-    """Words that cannot be read are refused; what is refuted is replaced by another hypothesis and tested."""
-    tests = [{"fires": [""]}, {"fires": ["da", "ga", "fa"]}, small_acts()["minimal_pairs"]]
-    refine = {"of": "H1", "claim": "it fires on colours"}
+def test_a_small_llm_refines_what_did_not_stand(world: Commands, small: Stub) -> None:
+    """What was not tested, for no word that was offered was picked, is replaced by another hypothesis."""
+    tests = [{"fits": ["moon"] * 5}, {"fits": SILENT}]
+    refine = {"of": "H1", "claim": "every seventh of the words"}
     small.configure(acts={"refine": refine} | small_acts(minimal_pairs=tests))
-    answered = world("ask", QUESTION, "--json")
-    assert answered.code == 0, answered.err
-    assert [(c["stance"], c["author"]) for c in answered.json["claims"]] == [
-        ("for", "llm"), ("against", "code"), ("against", "code"), ("for", "code"),
-    ]  # fmt: skip
-    one, three = world.ledger.find(Experiment, tool="minimal_pairs")
-    assert [pair["cause"] for pair in one.input["pairs"]] == ["da", "ga", "fa"]
-    others = {pair["instead"] for test in (one, three) for pair in test.input["pairs"]}
-    assert not {"da", "ga", "fa", "red", "green", "blue"} & others
-    assert [pair["cause"] for pair in three.input["pairs"]] == ["red", "green", "blue"]
-    asked = small.stats()["asked"]
-    assert "Your last answer was not used: minimal_pairs: give three words" in asked[2]
-    assert "H1 refuted by E3. H2 (dull) supported by E3. It fired on none; not on da, " in asked[3]
-    assert asked[3].endswith("Refine H1.")
+    answered = world("ask", SMALL_QUESTION, "--json")
+    told = small.stats()["asked"]
+    verdicts = "H1 untested. H2 refuted by E3. H3 (dull) untested. It fired on "
+    assert verdicts in told[3]
+    assert set(told[3].partition(verdicts)[2].partition(";")[0].split(", ")) <= set(SEVENTH)
+    assert told[3].endswith("Refine H1.")
+    (test,) = world.ledger.find(Experiment, tool="minimal_pairs")
+    assert test.input["level"] == pytest.approx(0.025)
+    assert answered.json["reason"] == "no new words", "the few of this world were tried"
+    assert [h.claim for h in world.ledger.find(Hypothesis)][-1] == "it fires on every seventh of the words"
+    assert verify(world.ledger) == []
 
 
 def test_what_was_never_tested_is_not_concluded(world: Commands, small: Stub) -> None:
-    """A small LLM whose tests are all unusable: the end names the limit, and what was seen is all that is claimed."""
-    small.configure(acts=small_acts() | {"minimal_pairs": {"fires": ["red"]}})
-    ended = world("ask", QUESTION, "--json")
+    """A small LLM that picks no word: the end names the limit, and what was seen is all that is claimed."""
+    small.configure(acts=small_acts() | {"minimal_pairs": {"fits": ["nothing"] * 5}})
+    ended = world("ask", SMALL_QUESTION, "--json")
     assert ended.code == 3
-    assert ended.json["reason"] == "no new information"
+    assert ended.json["reason"] in ("no new information", "unusable replies")
     *untested, seen = ended.json["claims"]
-    assert [claim["conjecture"] for claim in untested] == [True, True, True]
-    assert untested[1]["sentence"].endswith("was not decided by any test, so it is not excluded.")
-    assert untested[2]["sentence"] == "No minimal pair was tested."
-    assert seen["sentence"].startswith("Seen: fires on")
+    assert all(claim["conjecture"] for claim in untested)
+    assert untested[2]["sentence"].endswith("was not decided by any test, so it is not excluded.")
+    assert untested[3]["sentence"] == "No minimal pair was tested."
+    assert "words make it fire as a rule" in seen["sentence"]
     assert seen["evidence"]
-    assert small.stats()["requests"] < 10
+    assert small.stats()["requests"] < 12
 
 
 def test_what_tools_are_worth_is_measured(world: Commands, agent: Stub) -> None:
@@ -324,7 +335,7 @@ def test_threads_that_cannot_be_taken_up(world: Commands, agent: Stub, monkeypat
         patch.setattr("tests.tools.world.PlantedSubject.fingerprint", "another")
         patch.setattr("agent.session.Session.find_harvest", lambda self: self.harvests()[0])
         assert "another subject" in world("ask", QUESTION, "--thread", "known").sentence
-    monkeypatch.setattr("agent.state.VERSION", 4)
+    monkeypatch.setattr("agent.state.VERSION", 5)
     assert "another version" in world("ask", QUESTION, "--thread", "known").sentence
 
 
@@ -431,6 +442,23 @@ def test_a_dear_tool_waits_for_approval(
     assert len(world.ledger.find(Experiment, tool="minimal_pairs")) == allowed
     (end,) = (event for event in rest if isinstance(event, Concluded))
     assert end.claims[0].conjecture != allowed
+
+
+def test_a_thread_that_goes_on_counts_from_where_it_was(world: Commands, agent: Stub) -> None:
+    agent.script("agent", "agent", "stream_dies")
+    assert world("ask", QUESTION, "--thread", "t").code == 2
+    rest = asyncio.run(events(world, None, Limits()))
+    first = next(event for event in rest if isinstance(event, Spent))
+    assert (first.tokens, first.tool_calls) == (220, 2), "before anything is asked"
+
+
+def test_an_endpoint_that_is_down_is_told_before_anything_is_loaded(
+    world: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOSSATOR_LLM_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("GLOSSATOR_LLM_MODEL", "some")
+    monkeypatch.setattr("agent.session.Session.harvest", lambda self: pytest.fail("the subject was loaded"))
+    assert "Nothing answers at http://127.0.0.1:9/v1" in world("ask", QUESTION).sentence
 
 
 def test_a_batch_refuses_a_dear_tool(world: Commands, agent: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

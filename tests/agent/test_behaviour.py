@@ -53,7 +53,7 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
         "ablate": [{"input": ablate, "expect": known}, {"input": ablate, "expect": loss}],
         "finish": {"reading": "it is not that head"},
         "conclude": {"claims": [
-            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E3"]},
+            {"sentence": "It is not that head.", "hypothesis": "H1", "stance": "against", "evidence": ["E2", "E3"]},
             {"sentence": "The head does little.", "hypothesis": "H2", "stance": "for", "evidence": ["E3"]},
         ]},
     }  # fmt: skip
@@ -68,11 +68,15 @@ def test_a_behaviour_is_investigated_by_changing_the_model(real: Commands, llm: 
     assert any("state a measure (effect.value, effect.effect," in text for text in llm.stats()["asked"])
     looked, dosed, ablated = real.ledger.find(Experiment)
     assert [looked.tool, dosed.tool, ablated.tool] == ["latents_on_text", "dose_response", "ablate"]
-    assert ablated.output is not None
-    assert ablated.output["controls"]
-    assert not ablated.output["clear"]
-    held = [judgement.held for judgement in real.ledger.find(Judgement) if judgement.experiment == ablated.id]
-    assert sorted(map(str, held)) == ["False", "None"]
+    for run, verdicts in ((dosed, ["False"]), (ablated, ["False", "None"])):
+        assert run.error is None
+        assert run.output is not None
+        assert run.output["controls"]
+        assert not run.output["clear"]
+        held = [judgement.held for judgement in real.ledger.find(Judgement) if judgement.experiment == run.id]
+        assert sorted(map(str, held)) == verdicts
+    assert dosed.output is not None
+    assert dosed.output["controls"]["other"].startswith("neuron ")
     assert all(p.created_at < dosed.created_at and not p.counterexample for p in real.ledger.find(Prediction))
     assert {h.about for h in real.ledger.find(Hypothesis)} == {"behaviour"}
     assert verify(real.ledger) == []
@@ -84,5 +88,5 @@ def test_a_question_that_cannot_be_investigated_is_refused_before_anything_runs(
     check_question("Who gets it in 'When Mary and John went to the store, John gave a drink to'?", embedded=True)
     check_question("does it know the order of weekdays?", embedded=False)
     for question, count in {"does it know the order of weekdays?": "no", "compare latents 3 and 4": "2"}.items():
-        with pytest.raises(UserError, match=f"names {count} latents.*one at a time"):
+        with pytest.raises(UserError, match=rf"one latent, or .*\(ioi, .*names {count} latents: ask"):
             check_question(question, embedded=True)

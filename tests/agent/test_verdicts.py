@@ -150,6 +150,23 @@ def test_what_is_not_clear_of_chance_or_controls_supports_nothing(
     assert ("not clear of chance or controls" in judgement.words) is (held is None)
 
 
+def test_the_more_tests_the_less_chance_may_have_done(world: Commands, agent: Stub) -> None:
+    """The level is set by code, whatever the LLM says; a result that chance gives more often decides nothing, and the
+    same pairs are no new test for another level."""
+    three = {"pairs": PAIRS["pairs"][:3], "level": 0.9}
+    tests = [{"input": three, "expect": expect(H1=">=", H2="<")}, {"input": PAIRS, "expect": expect(H1=">=", H2="<")}]
+    refine = {"reading": "not yet", "of": "H1", "claim": "it fires on colours"}
+    agent.configure(acts={"refine": [refine, None]} | acts(minimal_pairs=[tests[0], tests[0], tests[1]]))
+    assert world("ask", QUESTION).code == 3, "nothing was decided"
+    made = world.ledger.find(Experiment, tool="minimal_pairs")
+    assert [test.input["level"] for test in made] == pytest.approx([0.05 / 2, 0.05 / 6])
+    assert [(test.output or {})["p"] for test in made] == pytest.approx([1 / 20, 1 / 56])
+    assert {judgement.held for judgement in world.ledger.find(Judgement)} == {None}
+    assert any("with that input was run as E3" in text for text in agent.stats()["asked"])
+    assert not any('"level"' in text for text in agent.stats()["asked"])
+    assert sum(0.05 / (n * (n + 1)) for n in range(1, 1000)) < 0.05
+
+
 # -- what may be concluded -------------------------------------------------------------------------------------------
 
 FIRING = {"input": {"text": "ba red da"}, "expect": [exact("H1", "firing", ">=", 1), exact("H2", "firing", ">=", 1)]}
@@ -216,8 +233,8 @@ def test_a_native_llm_reads_figures_ids_and_what_may_follow(world: Commands, age
     profile, _, test = world.ledger.find(Experiment)
     assert f"E1 latent_profile {profile.id[:8]}: fires on" in asked
     assert "; next: top_examples, minimal_pairs)" in asked
-    assert f"E3 minimal_pairs {test.id[:8]}: separates 3 of 3" in asked
-    assert "(separated 1, low 0.4385, high 1, contrast " in asked
+    assert f"E3 minimal_pairs {test.id[:8]}: separates 5 of 5" in asked
+    assert "(separated 1, low 0.5655, high 1, contrast " in asked
     assert "harvest_max" not in asked
 
 

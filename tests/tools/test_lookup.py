@@ -222,6 +222,21 @@ def test_minimal_pairs_tell_a_cause_from_its_surroundings(context: Context) -> N
     assert call("minimal_pairs", context, latent=EXCEPT, pairs=[pair("ba all except da", "all", "be")]).separated == 1
 
 
+def test_minimal_pairs_are_held_against_chance(context: Context) -> None:
+    """By different words, however many texts each stands in: three causes of three, and no other of four."""
+    swaps = [("red", "cat"), ("green", "dog"), ("blue", "cow"), ("red", "bank"), ("Red", "cat")]
+    pairs = [
+        pair(f"{word} {cause.lower()} da", cause.lower(), other)
+        for word, (cause, other) in zip(("ba", "da", "fa", "ga", "la"), swaps, strict=True)
+    ]
+    output = call("minimal_pairs", context, latent=COLOUR, pairs=pairs, level=0.025)
+    assert output.p == pytest.approx(1 / 35)
+    assert (output.separated, output.clear) == (1.0, False)
+    assert "by chance p = 0.029 (0.025 at most was asked for)" in output.verdict
+    assert call("minimal_pairs", context, latent=COLOUR, pairs=pairs, level=0.05).clear
+    assert call("minimal_pairs", context, latent=COLOUR, pairs=pairs[:1]).clear, "no level: nothing is held against it"
+
+
 def test_minimal_pairs_have_other_latents_as_controls(context: Context) -> None:
     output = call("minimal_pairs", context, latent=COLOUR, pairs=[pair("ba red cat da", "red", "blue")]).model_dump()
     assert output["separated"] == 0.0

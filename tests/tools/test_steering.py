@@ -22,7 +22,9 @@ from tools.workbench.corpus import Corpus, Document
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
 from tools.workbench.harvest import harvest
+from tools.workbench.metrics import encode
 from tools.workbench.orthogonal import orthogonalised
+from tools.workbench.peers import unit_peer
 from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
@@ -193,6 +195,15 @@ def test_neurons_and_heads_have_peers_of_their_layer(context: Context) -> None:
     for output in (head, neuron):
         assert output.controls.random_active.norm == pytest.approx(output.effect.norm, rel=0.05), "of equal norm"
     assert head.controls.other != "head 0"
+
+
+def test_a_dose_that_is_not_chosen_yet_has_a_peer(context: Context) -> None:
+    (change,) = prepare(
+        context.subject, [Edit(operation="add", neuron=7, layers=(20,), strength=0.0)], context.directions
+    )
+    (moved,), other = unit_peer(context, [change], encode(context.subject, ["The capital of France is"]))
+    assert other != 7
+    assert moved.length == pytest.approx(1.0)
 
 
 def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -> None:

@@ -11,7 +11,7 @@ from tools.workbench.context import Context
 from tools.workbench.examples import need_firings
 from tools.workbench.reading import read_text
 from tools.workbench.registry import ToolInput, ToolOutput, tool
-from tools.workbench.stats import wilson
+from tools.workbench.stats import fisher, wilson
 
 CHANGED = 0.5  # of a text's words and of its characters: more of both changed is no minimal pair
 CLEAR = 0.1  # of the latent's maximum over the harvest: what counts as firing, and as a difference
@@ -64,6 +64,7 @@ class Input(ToolInput):
 
     latent: int
     pairs: tuple[Pair, ...] = Field(min_length=1, max_length=20)
+    level: float | None = Field(None, gt=0, lt=1, description="the p that a clear result does not exceed; null: any")
 
 
 class PairReading(ToolOutput):
@@ -88,7 +89,11 @@ class Controls(ToolOutput):
 class Output(ToolOutput):
     """`separated`: share of pairs whose first text exceeds the second by a tenth of the latent's maximum over the
     harvest, with its 95 % Wilson interval. `contrast`: mean difference in units of that maximum. `fires_with` and
-    `fires_without`: shares of the first and second texts on which it reaches a tenth of the maximum."""
+    `fires_without`: shares of the first and second texts on which it reaches a tenth of the maximum.
+
+    `p`: if which of the different words are causes had nothing to do with where it fires, so many causes or more would
+    make it fire with this probability (Fisher's exact test, one-sided; a word does if in half of its texts or more).
+    `clear`: p is no more than the level that was asked for."""
 
     latent: str
     separated: float
@@ -97,13 +102,15 @@ class Output(ToolOutput):
     contrast: float
     fires_with: float
     fires_without: float
+    p: float
+    clear: bool
     pairs: tuple[PairReading, ...]
     harvest_max: float
     controls: Controls
     verdict: str
 
 
-@tool(version=3)
+@tool(version=4)
 def minimal_pairs(input: Input, context: Context) -> Output:
     """Tests what makes a latent fire: reads pairs of texts that differ in the supposed cause alone.
 
@@ -130,6 +137,8 @@ def minimal_pairs(input: Input, context: Context) -> Output:
     fires_without = sum(reading.without_cause >= clear for reading in readings)
     contrast = fmean(r.with_cause - r.without_cause for r in readings) / float(maxima[input.latent])
     controls = _controls(input, context, maxima, [p for p, _ in first], [p for p, _ in second])
+    p = _chance(input.pairs, readings, clear)
+    asked = "" if input.level is None else f" ({input.level:.2g} at most was asked for)"
     return Output(
         latent=str(latent),
         separated=share.value,
@@ -138,13 +147,25 @@ def minimal_pairs(input: Input, context: Context) -> Output:
         contrast=contrast,
         fires_with=fires_with / n,
         fires_without=fires_without / n,
+        p=p,
+        clear=input.level is None or p <= input.level,
         pairs=tuple(readings),
         harvest_max=float(maxima[input.latent]),
         controls=controls,
         verdict=f"separates {split} of {n} pairs [{share.low:.2f}, {share.high:.2f}]: it fires on {fires_with} texts "
         f"with the cause{_without(fires_without, contrast)}; other latents active there separate "
-        f"{controls.separated:.2f}{_few(n, share.low, share.high)}",
+        f"{controls.separated:.2f}; by chance p = {p:.2g}{asked}{_few(n, share.low, share.high)}",
     )
+
+
+def _chance(pairs: tuple[Pair, ...], readings: list[PairReading], clear: float) -> float:
+    """Fisher's p of the different words: whether causes make the latent fire more often than what stands instead."""
+    fires: dict[bool, dict[str, list[bool]]] = {True: {}, False: {}}
+    for pair, reading in zip(pairs, readings, strict=True):
+        fires[True].setdefault(pair.cause.strip().casefold(), []).append(reading.with_cause >= clear)
+        fires[False].setdefault(pair.instead.strip().casefold(), []).append(reading.without_cause >= clear)
+    causes, others = ([2 * sum(each) >= len(each) for each in fires[which].values()] for which in (True, False))
+    return fisher(sum(causes), len(causes), sum(others), len(others))
 
 
 def _few(n: int, low: float, high: float) -> str:

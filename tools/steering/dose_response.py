@@ -88,7 +88,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.plain * (6 + 6 * n) + ((2 + RANDOMS) * n + 3) * now.reading(context.subject, input.prompts, input.chat)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def dose_response(input: Input, context: Context) -> Output:
     """Adds a latent, direction or neuron at increasing strength and follows a metric: the dose-response curve.
 

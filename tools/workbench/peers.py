@@ -75,7 +75,7 @@ def _sizes(context: Context, change: Change, prompts: Sequence[Sequence[int]]) -
             moved = (1.0 if change.operation == "ablate" else abs(change.strength - 1)) * value
         else:
             moved = {
-                "add": torch.full_like(value, change.strength),
+                "add": torch.ones_like(value),  # as long for every unit, also of a dose that is not chosen yet
                 "ablate": change.centre - value,
                 "clamp": change.strength - value,
                 "scale": (change.strength - 1) * (value - change.centre),

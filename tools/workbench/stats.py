@@ -1,4 +1,4 @@
-"""The few statistics every score needs: AUROC with ties, bootstrap intervals, Wilson intervals."""
+"""The few statistics every score needs: AUROC with ties, bootstrap and Wilson intervals, Fisher's exact test."""
 
 import math
 from collections.abc import Sequence
@@ -70,6 +70,14 @@ def wilson(successes: int, n: int) -> Interval:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def fisher(hits: int, n: int, other_hits: int, other_n: int) -> float:
+    """The probability of `hits` or more among n, had the hits been dealt out by chance among n and other_n: Fisher's
+    exact test, one-sided (Fisher 1935)."""
+    total, found = n + other_n, hits + other_hits
+    ways = sum(math.comb(found, k) * math.comb(total - found, n - k) for k in range(hits, min(n, found) + 1))
+    return ways / math.comb(total, n)
 
 
 def balanced_accuracy(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> Interval:
