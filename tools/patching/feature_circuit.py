@@ -52,7 +52,7 @@ class Input(Contrast):
     metric: Literal["logit_difference", "log_probability", "probability"] = "logit_difference"
     by_position: bool = Field(False, description="a node is a latent at one position, not at all of them together")
     steps: int = Field(
-        10, ge=0, le=1000, description="of integrated gradients over all of a hook point; 0: gradient times change"
+        10, ge=0, le=1000, description="of integrated gradients, all of a hook point at once; 0: gradient times change"
     )
     nodes: int = Field(32, ge=1, le=500)
     threshold: float = Field(0.0, ge=0, lt=1)
@@ -76,14 +76,16 @@ class PointFound(ToolOutput):
 
 class NodeEffect(ToolOutput):
     """A node: L15F41 is latent 41 of the dictionary at layer 15, L15error what that does not explain, @9 a position.
-    estimate: change of the metric when it alone goes to its corrupted value; exact: that, measured, with a 95 %
-    interval over pairs, where it was verified."""
+    Change of the metric when it goes to its corrupted value: its part of what all of the hook point do together
+    (estimate), estimated alone (gradient), and where it was verified measured alone (exact), with a 95 % interval over
+    pairs."""
 
     node: str
     hook: str
     latent: int | None
     position: int | None
     estimate: float
+    gradient: float
     exact: float | None = None
     low: float | None = None
     high: float | None = None
@@ -100,8 +102,8 @@ class FeatureEdge(ToolOutput):
 class Controls(ToolOutput):
     """Faithfulness of random circuits of as many other latents with the same error nodes, of the error nodes alone, of
     the model with every node set to what it is (spliced: 1), and of the corrupted prompt (0 where all that the
-    prompts' difference does goes through the dictionaries). sign_flipped: rank correlation of estimates with exact
-    changes when nodes move as far the other way (negative); permuted: its mean size when estimates are dealt out to
+    prompts' difference does goes through the dictionaries). sign_flipped: rank correlation of gradients with exact
+    changes when nodes move as far the other way (negative); permuted: its mean size when gradients are dealt out to
     other nodes."""
 
     corrupted: float
@@ -116,8 +118,8 @@ class Output(ToolOutput):
     """faithfulness: (m(C) - m(none)) / (m(model) - m(none)), with a 95 % interval over pairs; without: of all nodes
     but the circuit's, near 0 where it is complete; latents_alone: of the circuit without error nodes. nodes: the
     circuit, strongest first; others: those verified beside them. edges: the strongest among the circuit's nodes and to
-    the metric ("logits"). correlation (Spearman) and pearson: estimates with exact changes, over the verified;
-    on_sample: Spearman over the random sample."""
+    the metric ("logits"). correlation: Spearman's, of estimates with exact changes of nodes alone, over the verified;
+    on_sample: over the random ones; gradient_correlation: of plain gradients."""
 
     metric: str
     pairs: int
@@ -136,7 +138,7 @@ class Output(ToolOutput):
     edges: tuple[FeatureEdge, ...]
     correlation: float | None
     on_sample: float | None
-    pearson: float | None
+    gradient_correlation: float | None
     controls: Controls
     clear: bool
     licence: str
@@ -225,7 +227,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
         f"model without them {share(does.without):.2f}; strongest "
         + ", ".join(f"{each.node} {each.estimate if each.exact is None else each.exact:+.3g}" for each in rows[:4])
         + (f"; strongest edge {edges[0].sender}->{edges[0].receiver} {edges[0].weight:+.3g}" if edges else "")
-        + (f"; Spearman of estimates and exact {checked.correlation:.2f}" if checked.correlation is not None else "")
+        + _agreement(checked)
         + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
@@ -253,7 +255,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
         edges=edges,
         correlation=checked.correlation,
         on_sample=checked.on_sample,
-        pearson=checked.pearson,
+        gradient_correlation=checked.gradient,
         controls=controls,
         clear=clear,
         licence=LICENCE,
@@ -276,7 +278,7 @@ def _rows(
     """Every node that was estimated, strongest first."""
     exact = dict(zip(checked.tested, checked.exact, strict=True))
     rows = []
-    for at, (node, mean) in enumerate(zip(effects.nodes, effects.means, strict=True)):
+    for at, (node, mean, slope) in enumerate(zip(effects.nodes, effects.means, effects.gradients, strict=True)):
         changes = exact.get(at)
         low, high = (None, None) if changes is None else interval(changes)
         rows.append(
@@ -286,12 +288,19 @@ def _rows(
                 latent=None if node.unit == ERROR else node.unit,
                 position=node.place if by_position else None,
                 estimate=float(mean),
+                gradient=float(slope),
                 exact=None if changes is None else float(changes.mean()),
                 low=low,
                 high=high,
             )
         )
     return tuple(rows)
+
+
+def _agreement(checked: Verified) -> str:
+    if checked.correlation is None or checked.gradient is None:
+        return ""
+    return f"; Spearman with exact changes: estimates {checked.correlation:.2f}, gradients {checked.gradient:.2f}"
 
 
 def _points(subjects: Sequence[Subject], effects: Effects, wholes: Sequence[np.ndarray]) -> tuple[PointFound, ...]:

@@ -16,7 +16,7 @@ from tools.workbench.patching import EQUAL, PROBABILITY, Patch, Patcher
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sites import Site
 from tools.workbench.sweeps import run_all, seconds
-from tools.workbench.verifying import by_chance, pearson
+from tools.workbench.verifying import by_chance
 
 COMPLETE = 0.15  # of the whole change: what the attributions may leave out or add
 FIRST = 10  # steps that are tried first, then twice as many
@@ -133,14 +133,14 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     strongest = (Site("latent", layer, None, chosen[best]),)
     still, random = run_all(patchers, [Patch(strongest, "own"), Patch(strongest, "random")])
     gradient_of, integrated_of = means[chosen], integrated.mean(0)[chosen]
-    with_gradient = pearson(gradient_of, single)
+    pearson = _pearson(gradient_of, single)
     total, summed = float(whole.mean()), float(integrated.sum(1).mean())
     completeness = None if abs(total) < EQUAL else summed / total
     complete = incomplete is not None and incomplete <= COMPLETE
     controls = Controls(
         own_values=float(still.mean()),
         random_direction=float(random.mean()),
-        sign_flipped=pearson(-gradient_of, single),
+        sign_flipped=_pearson(-gradient_of, single),
         permuted=by_chance(gradient_of, single, rng),
     )
     clear = stands_clear(exact[best], [random, exact[-1]])
@@ -169,7 +169,7 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
         + ("" if completeness is None else f" ({completeness:.2f} of it)")
         + f", plain gradients to {plain.sum(1).mean():+.3g}; strongest alone "
         + ", ".join(f"{row.latent} {row.exact:+.3g} (gradient {row.gradient:+.3g})" for row in rows[:3])
-        + (f"; Pearson of gradient and exact {with_gradient:.2f}" if with_gradient is not None else "")
+        + (f"; Pearson of gradient and exact {pearson:.2f}" if pearson is not None else "")
         + f"; random direction {controls.random_direction:+.3g}: {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
@@ -185,8 +185,8 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
         incomplete=incomplete,
         complete=complete,
         steps=steps,
-        pearson_gradient=with_gradient,
-        pearson_integrated=pearson(integrated_of, single),
+        pearson_gradient=pearson,
+        pearson_integrated=_pearson(integrated_of, single),
         top=tuple(rows),
         controls=controls,
         clear=clear,
@@ -240,3 +240,9 @@ def _gradient(patcher: Patcher, rows: Sequence[int], moved: Tensor) -> Tensor:
     splice = (hook, lambda value: value + moved.to(value))
     graph = Graph(patcher.subject, patcher.into.tokens[list(rows)], patcher.reader, rows, [hook], [splice])
     return graph.gradients()[hook]
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float | None:
+    if len(a) < 3 or not np.ptp(a) or not np.ptp(b):
+        return None
+    return float(np.corrcoef(a, b)[0, 1])

@@ -13,49 +13,56 @@ import torch
 from tools.workbench.feature_edges import Weight, edge_weights
 from tools.workbench.features import ERROR, Features, Mask, Node, complement, mask_of, nodes_of, run_features
 from tools.workbench.patching import EQUAL, Progress
-from tools.workbench.verifying import by_chance, pearson, rank_correlation
+from tools.workbench.verifying import by_chance, rank_correlation
 
 RANDOMS = 3  # random circuits of as many latents
 
 
 class Effects(NamedTuple):
-    """nodes: those that differ between the prompts of any pair, strongest first; means: float64[nodes], how much the
-    metric is estimated to change when each alone is corrupted; sums: for each point float64[n], of all its nodes. none:
-    the mask of no node."""
+    """nodes: those that differ between the prompts of any pair, strongest first. means: float64[nodes], each one's part
+    of what all of its point do to the metric when they are corrupted together (integrated gradients); gradients: the
+    estimate of what it does alone; the same where no steps are taken. sums: for each point float64[n], of all its
+    nodes. none: the mask of no node."""
 
     nodes: list[Node]
     means: np.ndarray
+    gradients: np.ndarray
     sums: list[np.ndarray]
     none: Mask
 
 
 def node_effects(parts: Sequence[Features], by_position: bool, steps: int, progress: Progress) -> Effects:
     """The estimates of every node."""
-    found = [part.attributed(steps, progress) for part in parts]
-    n = sum(part.n for part in parts)
     moving = [torch.stack(of).any(0) for of in zip(*(part.moving(by_position) for part in parts), strict=True)]
     nodes = nodes_of(moving)
     over: tuple[int, ...] = (0,) if by_position else (0, 1)
-    means = [
-        torch.stack([each.sum(over) for each in of]).sum(0).reshape(mask.shape)
-        for of, mask in zip(zip(*found, strict=True), moving, strict=True)
-    ]
-    values = np.array([float(means[node.point][node.place, node.unit]) / n for node in nodes])
+
+    def means(found: Sequence[Sequence[torch.Tensor]]) -> np.ndarray:
+        by_point = [
+            torch.stack([each.sum(over) for each in of]).sum(0).reshape(mask.shape)
+            for of, mask in zip(zip(*found, strict=True), moving, strict=True)
+        ]
+        n = sum(part.n for part in parts)
+        return np.array([float(by_point[node.point][node.place, node.unit]) / n for node in nodes])
+
+    plain = [part.attributed(0, progress) for part in parts]
+    found = [part.attributed(steps, progress) for part in parts] if steps else plain
+    values, gradients = means(found), means(plain)
     order = np.argsort(-np.abs(values), kind="stable")
     sums = [torch.cat([each.sum((1, 2)) for each in of]).double().numpy() for of in zip(*found, strict=True)]
-    return Effects([nodes[i] for i in order], values[order], sums, parts[0].nothing(by_position))
+    return Effects([nodes[i] for i in order], values[order], gradients[order], sums, parts[0].nothing(by_position))
 
 
 class Verified(NamedTuple):
     """tested: places among the nodes, the strongest first, then those drawn. exact: float64[tested, n], the measured
-    change of the metric. correlation, on_sample: Spearman's, of estimates with exact changes, over all and over the
-    drawn; flipped: with exact changes when nodes move as far the other way."""
+    change of the metric. Spearman's with the exact changes: of the estimates (correlation; over the drawn: on_sample)
+    and of the gradients (gradient; when nodes move as far the other way: flipped; dealt out to others: permuted)."""
 
     tested: list[int]
     exact: np.ndarray
     correlation: float | None
     on_sample: float | None
-    pearson: float | None
+    gradient: float | None
     flipped: float | None
     permuted: float | None
 
@@ -70,15 +77,15 @@ def verify(
     own = np.concatenate([part.own for part in parts])
     exact = run_features(parts, masks, progress=progress) - own
     turned = run_features(parts, masks, -1.0, progress) - own
-    guesses, means = effects.means[tested], exact.mean(1)
+    guesses, slopes, means = effects.means[tested], effects.gradients[tested], exact.mean(1)
     return Verified(
         tested=tested,
         exact=exact,
         correlation=rank_correlation(guesses, means),
         on_sample=rank_correlation(guesses[top:], means[top:]),
-        pearson=pearson(guesses, means),
-        flipped=rank_correlation(guesses, turned.mean(1)),
-        permuted=by_chance(guesses, means, rng),
+        gradient=rank_correlation(slopes, means),
+        flipped=rank_correlation(slopes, turned.mean(1)),
+        permuted=by_chance(slopes, means, rng),
     )
 
 

@@ -22,13 +22,6 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(spearmanr(a, b).statistic)
 
 
-def pearson(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Pearson's of two arrays [n]; None where either is constant or n is below 3."""
-    if len(a) < 3 or not np.ptp(a) or not np.ptp(b):
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
 def by_chance(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> float | None:
     """Mean size of the rank correlation when one of the arrays [n] is permuted."""
     if rank_correlation(a, b) is None:
