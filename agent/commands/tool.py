@@ -106,15 +106,14 @@ def _panel(experiment: "Experiment", console: Console) -> RenderableType:
 
 
 async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experiment":
-    from tools.workbench.registry import get_tool
-    from tools.workbench.run import run
+    from tools.workbench.run import asked, run
 
-    asks = get_tool(name).asks
-    llm = session.llm(roles=asks) if asks else None
+    context = session.context(session.find_harvest())
+    roles = asked(name, input, context)
+    context.llm = session.llm(roles=roles) if roles else None
     try:
-        context = session.context(session.find_harvest(), llm)
         with late_meter(name) as context.progress:
             return await run(name, input, context)
     finally:
-        if llm is not None:
-            await llm.aclose()
+        if context.llm is not None:
+            await context.llm.aclose()
