@@ -61,12 +61,11 @@ class Menu:
 
     async def _surroundings(self, tool: Tool, input: "ToolInput") -> "Context":
         from prompts.budget import Budget
-        from tools.workbench.run import asked
 
         async with self._opening:
             if self._context is None:
                 self._context = await asyncio.to_thread(self._open)
-            roles = asked(tool.name, input, self._context)
+            roles = tool.asked(input)
             if roles and self._llm is None:
                 s = self.session.settings
                 budget = Budget(s.max_usd, s.max_calls, s.max_hours)

@@ -106,14 +106,16 @@ def _panel(experiment: "Experiment", console: Console) -> RenderableType:
 
 
 async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experiment":
-    from tools.workbench.run import asked, run
+    from tools.workbench.registry import get_tool
+    from tools.workbench.run import run, validate
 
-    context = session.context(session.find_harvest())
-    roles = asked(name, input, context)
-    context.llm = session.llm(roles=roles) if roles else None
+    tool = get_tool(name)
+    roles = tool.asked(validate(tool, input))
+    llm = session.llm(roles=roles) if roles else None
     try:
+        context = session.context(session.find_harvest(), llm)
         with late_meter(name) as context.progress:
             return await run(name, input, context)
     finally:
-        if context.llm is not None:
-            await context.llm.aclose()
+        if llm is not None:
+            await llm.aclose()

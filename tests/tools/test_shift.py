@@ -16,7 +16,7 @@ from tests.tools.world import BANK, COLOUR, COLOURS, EVEN, FILLERS, N_LATENTS, F
 from tools.workbench.context import Context
 from tools.workbench.readout import effects, graded, read_texts, trained
 from tools.workbench.registry import get_tool
-from tools.workbench.run import asked, run, validate
+from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
 TASK = "whether a colour is named"
@@ -203,8 +203,9 @@ def test_what_the_judge_did_not_say_is_kept(
 
 
 def test_an_llm_is_needed_only_where_nobody_else_judges(world: Context, problem: dict[str, Any]) -> None:
-    assert asked("shift", {**problem, "irrelevant": [BANK]}, world) == ()
-    assert asked("shift", problem, world) == (Role.JUDGE,)
+    tool = get_tool("shift")
+    assert tool.asked(validate(tool, {**problem, "irrelevant": [BANK]})) == ()
+    assert tool.asked(validate(tool, problem)) == (Role.JUDGE,)
     assert "asks an LLM" in str(asyncio.run(run("shift", problem, world)).error)
 
 

@@ -67,6 +67,10 @@ class Input(ToolInput):
     tokens: Tokens = Field("mean", description="what the classifier reads of a text: mean over tokens, or the last")
     ablation: Literal["mean", "zero"] = Field("mean", description="of a latent: to its mean over train, or to 0")
 
+    @property
+    def silent(self) -> bool:
+        return self.irrelevant is not None
+
     @model_validator(mode="after")
     def _named(self) -> Self:
         if self.irrelevant is not None and not self.irrelevant:
@@ -160,7 +164,7 @@ def estimate(input: Input, context: Context) -> float:
 
 def calls(input: Input, context: Context) -> int:
     """How many questions the judge is asked."""
-    return input.judged if input.irrelevant is None else 0
+    return 0 if input.silent else input.judged
 
 
 @tool(version=1, estimate=estimate, asks=(Role.JUDGE,), calls=calls)
@@ -380,8 +384,9 @@ def _verdict(
             f"most, so nothing was ablated: accuracy {was.accuracy:.2f}, worst group {was.worst:.2f} (balanced "
             f"training {ceiling.accuracy:.2f}, chance {CHANCE})"
         )
+    what = "1 latent" if len(chosen) == 1 else f"{len(chosen)} latents"
     return (
-        f"{len(chosen)} latent{'s'[: len(chosen) > 1]} that {judge} calls irrelevant ablated: accuracy {was.accuracy:.2f} -> "
+        f"{what} that {judge} calls irrelevant ablated: accuracy {was.accuracy:.2f} -> "
         f"{now.accuracy:.2f}, a change of {risen.value:+.2f} [{risen.low:+.2f}, {risen.high:+.2f}], worst group "
         f"{was.worst:.2f} -> {now.worst:.2f}, following the attribute {was.follows:.2f} -> {now.follows:.2f}; trained "
         f"anew {anew.accuracy:.2f} (worst {anew.worst:.2f}); as many random latents {min(randoms):.2f} to "

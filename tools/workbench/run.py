@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prompts.providers import Role
 from store.errors import UserError
 from store.types import Experiment, experiment_key
 from tools.workbench.compute import alone
@@ -54,13 +53,6 @@ async def estimate(name: str, input: dict[str, Any] | ToolInput, context: Contex
     not say. UserError when the input does not fit."""
     tool = get_tool(name)
     return None if tool.estimate is None else await alone(tool.estimate, validate(tool, input), context)
-
-
-def asked(name: str, input: dict[str, Any] | ToolInput, context: Context) -> tuple[Role, ...]:
-    """The roles whose LLM the run will ask: none where the tool asks no question with this input."""
-    tool = get_tool(name)
-    silent = tool.calls is not None and tool.calls(validate(tool, input), context) == 0
-    return () if silent else tool.asks
 
 
 def key_of(name: str, input: dict[str, Any] | ToolInput, context: Context) -> str:
