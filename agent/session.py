@@ -4,9 +4,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +191,14 @@ class Session:
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
 
-        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed)
+        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed, self.through)
+
+    @cached_property
+    def through(self) -> "Callable[[str], Subject]":
+        """The model with another dictionary, by its name; each is loaded and checked once."""
+        from tools.dictionaries.load import with_dictionary
+
+        return cache(partial(with_dictionary, self.subject))
 
     def check_llm(self, budget: "Budget", asked: "Collection[Role]") -> None:
         """Refuses what `llm` would for these roles, and a limit in dollars where a price is unknown; opens nothing."""

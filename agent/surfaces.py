@@ -40,7 +40,7 @@ class Menu:
         UserError, in one sentence, for an unknown tool or input that does not fit: nothing was loaded or run.
         """
         tool, checked = await asyncio.to_thread(_checked, name, input)
-        context = await self._surroundings(tool)
+        context = await self._surroundings(tool, checked)
         from tools.workbench.run import run
 
         return await run(name, checked, context)
@@ -50,7 +50,7 @@ class Menu:
         tool, checked = await asyncio.to_thread(_checked, name, input)
         if tool.estimate is None:
             return None
-        context = await self._surroundings(tool)
+        context = await self._surroundings(tool, checked)
         from tools.workbench.run import estimate
 
         return await estimate(name, checked, context)
@@ -59,17 +59,18 @@ class Menu:
         if self._llm is not None:
             await self._llm.aclose()
 
-    async def _surroundings(self, tool: Tool) -> "Context":
+    async def _surroundings(self, tool: Tool, input: "ToolInput") -> "Context":
         from prompts.budget import Budget
 
         async with self._opening:
             if self._context is None:
                 self._context = await asyncio.to_thread(self._open)
-            if tool.asks and self._llm is None:
+            roles = tool.asked(input)
+            if roles and self._llm is None:
                 s = self.session.settings
                 budget = Budget(s.max_usd, s.max_calls, s.max_hours)
-                self._llm = self._context.llm = await asyncio.to_thread(self.session.llm, budget, tool.asks)
-            for role in tool.asks:
+                self._llm = self._context.llm = await asyncio.to_thread(self.session.llm, budget, roles)
+            for role in roles:
                 if self._llm is not None and role not in self._llm.endpoints:
                     self._llm.serve(role, await asyncio.to_thread(self.session.endpoint, role))
         return self._context

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("agent", "tools", "prompts", "store")
+DICTIONARIES = ("l15-4608", "l22-2304")
 TOP = {
     *PACKAGES, "tests", ".ci", ".gitignore", "pyproject.toml", "constraints.txt", "langgraph.json",
     "README.md", "BENCHMARKS.md", "LOG.md", "LICENSE",
@@ -78,17 +79,18 @@ def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
     empty.mkdir()
     probe = (
         "import json, agent.cli, store.ledger, prompts.template;"
-        "from pathlib import Path; from tools.dictionaries.load import EMBEDDED_FOLDER as d;"
+        "from pathlib import Path; from tools.dictionaries.load import SHIPPED as d;"
         "from prompts.template import load; load('explain_latent');"
         "ledger = store.ledger.Ledger(Path('store.duckdb')); ledger.append();"
-        "print(json.dumps([agent.cli.__file__, sorted(p.name for p in d.iterdir()), ledger.view('scoreboard')]))"
+        "shipped = sorted(p.relative_to(d).as_posix() for p in d.glob('*/*'));"
+        "print(json.dumps([agent.cli.__file__, shipped, ledger.view('scoreboard')]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     run = subprocess.run([sys.executable, "-c", probe], cwd=empty, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     module, shipped, rows = json.loads(run.stdout)
     assert Path(module).is_relative_to(tmp_path / "site")
-    assert {"cfg.json", "sae_weights.safetensors"} <= set(shipped)
+    assert {f"{d}/{name}" for d in DICTIONARIES for name in ("cfg.json", "sae_weights.safetensors")} <= set(shipped)
     assert rows == []
     help_text = subprocess.run(
         [sys.executable, "-m", "agent.cli", "--help"], cwd=empty, env=environment, capture_output=True, text=True

@@ -107,10 +107,11 @@ def _panel(experiment: "Experiment", console: Console) -> RenderableType:
 
 async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experiment":
     from tools.workbench.registry import get_tool
-    from tools.workbench.run import run
+    from tools.workbench.run import run, validate
 
-    asks = get_tool(name).asks
-    llm = session.llm(roles=asks) if asks else None
+    tool = get_tool(name)
+    roles = tool.asked(validate(tool, input))
+    llm = session.llm(roles=roles) if roles else None
     try:
         context = session.context(session.find_harvest(), llm)
         with late_meter(name) as context.progress:

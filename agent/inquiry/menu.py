@@ -21,7 +21,14 @@ TESTS = {  # the tools whose runs decide predictions, those that fit the questio
     "behaviour": ("ablate", "steer", "dose_response", "find_direction", "flip_projection", "activation_patching"),
     "pairs": ("activation_patching", "circuit_faithfulness", "direct_logit_attribution", "ablate", "steer"),
 }
-LOCALISING = ("contrast_pairs", "activation_patching", "attribution_patching", "edge_attribution", "head_profile")
+LOCALISING = (
+    "contrast_pairs",
+    "activation_patching",
+    "attribution_patching",
+    "edge_attribution",
+    "feature_circuit",
+    "head_profile",
+)
 FEW: dict[str, tuple[str, ...]] = {"activation_patching": ("site", "layers")}  # what a small LLM may say beside
 TERSE_TESTS = 1  # of them, for a small LLM
 DEFAULTS: dict[str, tuple[str, float]] = {  # where "above" begins when the LLM does not say: (measure, threshold)

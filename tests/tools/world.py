@@ -66,6 +66,7 @@ class _Dictionary:
     """Encodes the planted residual as it is; the animals' decoder direction is near the colours'."""
 
     name, hook, n_latents, d_model, fingerprint = "planted", "blocks.0.hook_resid_pre", N_LATENTS, N_LATENTS, "planted"
+    is_transcoder = False
 
     def __init__(self) -> None:
         self.decoder = torch.eye(N_LATENTS)

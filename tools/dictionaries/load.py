@@ -1,4 +1,7 @@
-"""Load a subject: a model, and a dictionary from a SAELens release or a folder, checked on arrival."""
+"""Load a subject: a model, and a dictionary from a SAELens release or a folder, checked on arrival.
+
+`load_subject` does both; `with_dictionary` gives the same model once more, with another dictionary.
+"""
 
 import warnings
 from pathlib import Path
@@ -18,7 +21,7 @@ from tools.workbench.dictionary import Dictionary
 from tools.workbench.subject import Subject, boot
 
 EMBEDDED_DICTIONARY = "l15-4608"
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_DICTIONARY
+SHIPPED = Path(__file__).parent / "embedded"  # a folder for each dictionary that needs no download
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, BadZipFile, SafetensorError)
 
 
@@ -42,14 +45,26 @@ def load_subject(
     folder = embedded.model_folder() if model == embedded.NAME else model
     bridge = boot(model, folder, where, precision)
     name = Path(model).resolve().name if Path(model).is_dir() else model
-    point = loaded.hook if loaded else hook
-    if point not in bridge.hook_dict or not str(point).startswith("blocks."):
+    return _arrived(Subject(name, bridge, str(loaded.hook if loaded else hook), loaded))
+
+
+def with_dictionary(subject: Subject, dictionary: str) -> Subject:
+    """The same model with another dictionary, named as in `load_subject`, at the hook point that it states.
+
+    UserError for one that is unknown or does not fit.
+    """
+    loaded = load_dictionary(dictionary, subject.device, subject.dtype)
+    return _arrived(Subject(subject.name, subject.model, loaded.hook, loaded))
+
+
+def _arrived(subject: Subject) -> Subject:
+    """The subject, if it has its hook point and the dictionary fits there."""
+    if subject.hook not in subject.points or not subject.hook.startswith("blocks."):
         raise UserError(
-            f"{name} has no hook point {point!r}: name one such as blocks.15.hook_resid_pre, "
-            f"with a block from 0 to {bridge.cfg.n_layers - 1}."
+            f"{subject.name} has no hook point {subject.hook!r}: name one such as blocks.15.hook_resid_pre, "
+            f"with a block from 0 to {subject.n_layers - 1}."
         )
-    subject = Subject(name, bridge, str(point), loaded)
-    if loaded:
+    if subject.has_dictionary:
         check(subject)
     return subject
 
@@ -61,7 +76,8 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
 
     loaders = {SAELENS: sae_lens_disk_loader, SPARSIFY: sparsify, GEMMA_SCOPE: gemma_scope}
     precision = str(dtype).removeprefix("torch.")
-    folder = EMBEDDED_FOLDER if name == EMBEDDED_DICTIONARY else expanded(name)
+    shipped = sorted(folder.name for folder in SHIPPED.iterdir())
+    folder = SHIPPED / name if name in shipped else expanded(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -75,7 +91,7 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
                 sae = SAE.from_pretrained(release, sae_id, device=str(device), dtype="float32")
             else:
                 raise UserError(
-                    f"There is no dictionary {name!r}: name {EMBEDDED_DICTIONARY!r}, a folder, "
+                    f"There is no dictionary {name!r}: name {' or '.join(map(repr, shipped))}, a folder, "
                     "or release:id of SAELens' list."
                 )
         except UNREADABLE as error:
@@ -96,7 +112,7 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
         stated_l0=getattr(sae.cfg, "k", None) or metadata.k or metadata.l0,
         trained_on=metadata.model_name,
     )
-    if folder.is_dir() and folder != EMBEDDED_FOLDER:  # folders share their last name: average_l0_82 of every layer
+    if folder.is_dir() and name not in shipped:  # folders share their last name: average_l0_82 of every layer
         loaded.name = f"{slug(folder.resolve().name)}-{loaded.fingerprint[:6]}"
     return loaded
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from prompts.ask import LLM
 from store.activations import Harvest
+from store.errors import UserError
 from store.ids import content_hash
 from store.ledger import Ledger
 from tools.workbench.directions import Directions
@@ -23,6 +24,7 @@ class Context:
     harvest: Harvest | None = None
     llm: LLM | None = None
     seed: int = 0
+    opens: Callable[[str], Subject] | None = None  # the subject's model with another dictionary, by its name
     progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
 
     @property
@@ -34,6 +36,15 @@ class Context:
     def directions(self) -> Directions:
         """The directions that tools found and saved in this workspace, beside the ledger."""
         return Directions(self.ledger.store.path.parent / "directions")
+
+    def through(self, dictionary: str) -> Subject:
+        """The same model with another dictionary; ToolError when there is none of that name or it does not fit."""
+        if self.opens is None:
+            raise ToolError("Further dictionaries cannot be opened here: leave them out.")
+        try:
+            return self.opens(dictionary)
+        except UserError as error:
+            raise ToolError(str(error)) from None
 
     def need_harvest(self) -> Harvest:
         """The harvest of this subject; ToolError when there is none."""

@@ -46,9 +46,9 @@ class Dictionary:
         decoder: Tensor = self.sae.W_dec.detach()
         return decoder
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """[..., d_model] -> [..., n_latents], zero where a latent does not fire."""
-        with torch.no_grad():
+    def encode(self, residual: Tensor, graph: bool = False) -> Tensor:
+        """[..., d_model] -> [..., n_latents], zero where a latent does not fire. graph: gradients flow through it."""
+        with torch.set_grad_enabled(graph):
             activations: Tensor = self.sae.encode(residual.to(self.sae.W_enc.dtype))
         return activations
 

@@ -45,7 +45,7 @@ def fit(method: Method, x: np.ndarray, positive: np.ndarray, seed: int) -> Probe
         case "mean_difference":
             vector = x[positive].mean(0) - x[~positive].mean(0)
         case "logistic":
-            vector, slope, centre = _logistic(x, positive)
+            vector, slope, centre = logistic(x, positive)
             return Probe(vector, _gap(x @ vector, positive), centre, slope)
         case "pca":
             vector = np.linalg.svd(x - x.mean(0), full_matrices=False)[2][0]
@@ -90,15 +90,15 @@ def held_out(
     best = int(np.argmax(np.abs(gap) / (x.std(0) + 1e-9)))
     return Held(
         own=auroc_interval(projections[test[1]], projections[~test[1]], rng),
-        logistic=score(_logistic(x, positive)[0]),
+        logistic=score(logistic(x, positive)[0]),
         shuffled=float(np.mean(shuffled)),
         random=float(np.median(random)),
         coordinate=score(np.eye(d)[best] * np.sign(gap[best])),
     )
 
 
-def _logistic(x: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Unit vector, slope and centre: log-odds = slope * (x @ vector - centre)."""
+def logistic(x: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """A logistic probe of x [n, d]: unit vector, slope and centre; log-odds = slope * (x @ vector - centre)."""
     from sklearn.linear_model import LogisticRegression
 
     scale = float((x - x.mean(0)).std()) or 1.0  # one for all coordinates: their basis has no say

@@ -28,6 +28,11 @@ class ToolInput(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def silent(self) -> bool:
+        """Whether a run with this input asks no LLM although its tool may."""
+        return False
+
 
 class ToolOutput(BaseModel):
     """What a tool found: frozen, unknown fields refused, JSON-able."""
@@ -64,6 +69,10 @@ class Tool:
     @property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
+
+    def asked(self, input: ToolInput) -> tuple[Role, ...]:
+        """The roles whose LLM a run with this input asks."""
+        return () if input.silent else self.asks
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -54,6 +54,10 @@ class Subject:
             raise UserError("This needs a dictionary: name one with --dictionary, or train one with glossator train.")
         return self._dictionary
 
+    @property
+    def has_dictionary(self) -> bool:
+        return self._dictionary is not None
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the model's weights (a strided sample of each tensor), dtype, hook point and dictionary."""
