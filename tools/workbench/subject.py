@@ -54,6 +54,11 @@ class Subject:
             raise UserError("This needs a dictionary: name one with --dictionary, or train one with glossator train.")
         return self._dictionary
 
+    @property
+    def hook_out(self) -> str:
+        """The hook point whose value the dictionary gives: what it reads or, of a transcoder, the MLP's output."""
+        return self.dictionary.hook_out or self.hook
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the model's weights (a strided sample of each tensor), dtype, hook point and dictionary."""
