@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from store.errors import UserError
 from tools.dictionaries import train as train_module
-from tools.dictionaries.evaluate import Moments, _splice, evaluate
+from tools.dictionaries.evaluate import Moments, evaluate, splice
 from tools.dictionaries.load import check, load_dictionary, load_subject
 from tools.dictionaries.train import TrainingPlan, train
 from tools.workbench.batches import cut_windows, take_tokens
@@ -284,9 +284,12 @@ def test_training_resumes_to_the_same_weights(
         train(bare, corpus, TrainingPlan(n_latents=32, k=4), tmp_path / "whole", lambda done, total, note: None)
 
 
-def test_sinks_are_not_spliced() -> None:
+def test_sinks_are_not_spliced(subject: Subject) -> None:
     value = torch.randn(1, 3, 4)
-    spliced = _splice(torch.zeros_like, torch.tensor([[False, True, False]]))(value)
+    look, put = splice(subject, lambda read, x: torch.zeros_like(x), torch.tensor([[False, True, False]]))
+    look[1](value)
+    spliced = put[1](value)
+    assert spliced is not None
     assert torch.equal(spliced[:, [0, 2]], value[:, [0, 2]])
     assert not spliced[:, 1].any()
 

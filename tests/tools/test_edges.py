@@ -17,7 +17,7 @@ from tools.workbench.edges import Edges, gap_of, only, projected, without
 from tools.workbench.pairs import Contrast, aligned, batch, measure
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, get_tool
-from tools.workbench.repair import direct_effects, self_repair, whole_effect
+from tools.workbench.repair import direct_effects, of_edges, whole_effect
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
@@ -148,6 +148,10 @@ def test_heads_make_a_circuit(context: Context) -> None:
     losses = {each["name"]: each["loss"] for each in found["elements"]}
     assert max(losses, key=lambda name: losses[name]) == "L23H3"
     assert found["incompleteness"] >= 0
+    lost = found["self_repair"]
+    assert lost["total"] == pytest.approx((found["without"] - 1) * (found["clean"] - found["corrupted"]), abs=1e-3)
+    assert lost["total"] == pytest.approx(lost["direct"] + lost["downstream"] + lost["norm"], abs=1e-3)
+    assert lost["direct"] < -1
 
 
 def test_what_is_no_edge_is_said(ioi: Edges) -> None:
@@ -166,7 +170,7 @@ def test_what_is_no_edge_is_said(ioi: Edges) -> None:
 
 def test_a_loss_is_its_direct_part_what_follows_and_the_norm(ioi: Edges) -> None:
     parts = [ioi.graph.node(name) for name in ("L23H0", "L24H4", "L29H1", "L29MLP")]
-    found = self_repair(ioi, parts)
+    found = of_edges(ioi, [ioi.graph.sent_by(part) for part in parts])
     assert found.total == pytest.approx(found.direct + found.downstream + found.norm, abs=1e-3)
     assert found.downstream[3] == pytest.approx(0, abs=1e-4)  # nothing comes after the last MLP
     assert np.abs(found.downstream[2]).min() > 0.1  # it comes after the last heads

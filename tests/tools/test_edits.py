@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from store.errors import UserError
 from tools.workbench.causal import along
 from tools.workbench.directions import Direction, Directions
-from tools.workbench.editing import Change, Norms, prepare
+from tools.workbench.editing import Change, Moves, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.subject import Subject
 
@@ -193,9 +193,9 @@ def test_sinks_are_those_of_the_unedited_text(subject: Subject, directions: Dire
         for layer, more in ((12, strong), (13, weak))
         for change in made(subject, directions, operation="add", direction=vector, layers=[layer], **more)
     ]
-    norms = Norms()
-    subject.logits(tokens, changes, norms=norms)
-    assert norms.n == 2 * (tokens.shape[1] - 1)
+    moves = Moves()
+    subject.logits(tokens, changes, moves=moves)
+    assert moves.n == 2 * (tokens.shape[1] - 1)
 
 
 def test_directions_read_together_are_those_read_alone(subject: Subject, directions: Directions) -> None:
@@ -207,11 +207,11 @@ def test_directions_read_together_are_those_read_alone(subject: Subject, directi
     both = subject.logits(tokens.repeat(2, 1), along(group, units))
     for row, unit in zip(both, units, strict=True):
         torch.testing.assert_close(row[None], subject.logits(tokens, along(group, unit)), rtol=1e-3, atol=1e-2)
-    own, control, repeated = Norms(), Norms(), Norms()
-    subject.logits(tokens, group, norms=own)
-    subject.logits(tokens.repeat(2, 1), along(group, units), norms=control)
+    own, control, repeated = Moves(), Moves(), Moves()
+    subject.logits(tokens, group, moves=own)
+    subject.logits(tokens.repeat(2, 1), along(group, units), moves=control)
     untraced = [change.along(units[0]) for change in group]
-    subject.logits(tokens, untraced, norms=repeated)
+    subject.logits(tokens, untraced, moves=repeated)
     assert control.mean == pytest.approx(own.mean, rel=0.3)
     assert control.mean < repeated.mean, "nothing is taken twice"
 

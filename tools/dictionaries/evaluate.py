@@ -1,6 +1,7 @@
 """How good a dictionary is, each figure beside a random dictionary and PCA, on held-out documents with sinks masked.
 
-Metrics as in SAEBench (2503.09532): explained variance by the corrected formula, L0, density, dead share, and loss
+Of a transcoder it is the MLP's output that is explained and replaced (Dunefsky et al. 2406.11944). Metrics as in
+SAEBench (2503.09532): explained variance by the corrected formula, L0, density, dead share, and loss
 recovered = (CE_ablated - CE_spliced) / (CE_ablated - CE_clean), against zero and against mean ablation. Zero ablation
 flatters: a random dictionary scores well above 0, so its figure stands beside.
 """
@@ -14,14 +15,16 @@ from torch import Tensor
 
 from store.activations import Window
 from store.errors import UserError
+from tools.dictionaries.load import targets
 from tools.workbench.batches import cut_windows, forward, take_tokens
 from tools.workbench.corpus import Corpus
-from tools.workbench.subject import Subject
+from tools.workbench.subject import Splice, Subject
 
 LOSS_TOKENS = 16_384  # of the evaluated tokens, run through the whole model
 HISTOGRAM_EDGES = tuple(10.0**e for e in np.arange(-6.0, 0.01, 0.5))  # of density, tokens firing per token
 
-Reconstruct = Callable[[Tensor], Tensor]  # [n, d_model] -> [n, d_model]
+Reconstruct = Callable[[Tensor], Tensor]  # [n, d_out] -> [n, d_out]
+Replace = Callable[[Tensor, Tensor], Tensor]  # what the dictionary reads, and what stands where it gives -> the latter
 Progress = Callable[[int, int], None]
 
 
@@ -70,27 +73,27 @@ def evaluate(
     if not windows:
         raise UserError(f"The corpus {corpus.name!r} has no held-out document: give at least a few dozen documents.")
     total = sum(len(w.tokens) for w in windows)
-    moments, counts, done = Moments(subject.d_model), torch.zeros(dictionary.n_latents, dtype=torch.long), 0
+    moments, counts, done = Moments(dictionary.d_out), torch.zeros(dictionary.n_latents, dtype=torch.long), 0
+    kept = torch.bfloat16 if subject.dtype is torch.bfloat16 else torch.float32
     batches = []
     for batch in forward(subject, windows):
-        batches.append(
-            batch.residual[batch.valid].to("cpu", torch.bfloat16 if subject.dtype is torch.bfloat16 else torch.float32)
-        )
-        moments.add(batches[-1])
+        target, valid = targets(subject, batch.tokens, batch.residual, batch.valid)
+        read = batch.residual[valid].to("cpu", kept)
+        batches.append((read, target[valid].to("cpu", kept) if dictionary.is_transcoder else read))
+        moments.add(batches[-1][1])
         done += sum(len(w.tokens) for w in batch.windows)
         progress(done // 2, total)
     l0 = 0.0
     errors = dict.fromkeys(("sae", "pca", "random"), 0.0)
     stated = dictionary.stated_l0
-    k = round(stated) if stated else max(1, round(_l0(subject, batches[0])))
+    k = round(stated) if stated else max(1, round(_l0(subject, batches[0][0])))
     baselines = _baselines(subject, moments, k)
-    for rows in batches:
-        rows = rows.to(subject.device)
-        activations = dictionary.encode(rows)
-        fired = activations > 0
+    for read, rows in batches:
+        read, rows = read.to(subject.device), rows.to(subject.device)
+        fired = dictionary.encode(read) > 0
         counts += fired.sum(0).cpu()
         l0 += float(fired.sum())
-        errors["sae"] += _error(rows, dictionary.decode(activations))
+        errors["sae"] += _error(rows, dictionary.reconstruct(read))
         for name, reconstruct in baselines.items():
             errors[name] += _error(rows, reconstruct(rows))
         done += len(rows)
@@ -161,7 +164,7 @@ def _baselines(subject: Subject, moments: Moments, k: int) -> dict[str, Reconstr
     device, mean = subject.device, moments.mean.float().to(subject.device)
     axes = torch.linalg.eigh(moments.covariance)[1][:, -k:].float().to(device)
     generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(subject.dictionary.n_latents, subject.d_model, generator=generator).to(device)
+    directions = torch.randn(subject.dictionary.n_latents, len(mean), generator=generator).to(device)
     directions /= directions.norm(dim=1, keepdim=True)
 
     def pca(rows: Tensor) -> Tensor:
@@ -182,7 +185,7 @@ def _baselines(subject: Subject, moments: Moments, k: int) -> dict[str, Reconstr
 def _losses(
     subject: Subject, windows: list[Window], mean: Tensor, baselines: dict[str, Reconstruct]
 ) -> dict[str, float]:
-    """Mean next-token cross-entropy, nats, with the hook point replaced on every token but sinks."""
+    """Mean next-token cross-entropy, nats, with what the dictionary gives replaced on every token but sinks."""
     dictionary, kept, held = subject.dictionary, [], 0
     for window in windows:
         if held >= LOSS_TOKENS:
@@ -190,32 +193,41 @@ def _losses(
         kept.append(window)
         held += len(window.tokens)
     constant = mean.to(subject.device, subject.dtype)
-    replacements: dict[str, Reconstruct] = {
-        "sae": lambda x: dictionary.decode(dictionary.encode(x)),
-        "zero": torch.zeros_like,
-        "mean": lambda x: constant.expand_as(x),
-        "identity": lambda x: (r := dictionary.decode(dictionary.encode(x)).float()) + (x.float() - r),
-        **baselines,
+    replacements: dict[str, Replace] = {
+        "sae": lambda read, x: dictionary.reconstruct(read),
+        "zero": lambda read, x: torch.zeros_like(x),
+        "mean": lambda read, x: constant.expand_as(x),
+        "identity": lambda read, x: (r := dictionary.reconstruct(read).float()) + (x.float() - r),
+        **{name: _of_value(reconstruct) for name, reconstruct in baselines.items()},
     }
     sums, n = dict.fromkeys(("clean", *replacements), 0.0), 0
     for batch in forward(subject, kept, batch_tokens=2048):
-        width = batch.valid.shape[1]
-        tokens = torch.zeros(len(batch.windows), width, dtype=torch.long)
-        for row, window in enumerate(batch.windows):
-            tokens[row, : len(window.tokens)] = torch.from_numpy(window.tokens.astype(np.int64))
+        tokens, width = batch.tokens, batch.valid.shape[1]
+        _, valid = targets(subject, tokens, batch.residual, batch.valid)
         lengths = torch.tensor([len(w.tokens) for w in batch.windows])
         scored = torch.arange(1, width) < lengths[:, None]
         n += int(scored.sum())
         for name in sums:
-            also = [] if name == "clean" else [(subject.hook, _splice(replacements[name], batch.valid))]
+            also = [] if name == "clean" else splice(subject, replacements[name], valid)
             log_probabilities = subject.logits(tokens, also=also)[:, :-1].float().log_softmax(-1).cpu()
             sums[name] -= float(log_probabilities.gather(-1, tokens[:, 1:, None])[..., 0][scored].double().sum())
     return {name: value / n for name, value in sums.items()}
 
 
-def _splice(reconstruct: Reconstruct, valid: Tensor) -> Reconstruct:
-    """A function that replaces [b, s, d_model] by its reconstruction where `valid` and leaves sinks and padding."""
-    return lambda value: torch.where(valid[..., None], reconstruct(value).to(value.dtype), value)
+def splice(subject: Subject, replace: Replace, valid: Tensor) -> list[Splice]:
+    """Replaces what the dictionary gives, where `valid` bool[b, s]; sinks and padding are left."""
+    seen: list[Tensor] = []
+
+    def put(value: Tensor) -> Tensor:
+        flat = value.flatten(2)
+        made = replace(seen.pop().flatten(2), flat).to(value.dtype)
+        return torch.where(valid[..., None], made, flat).view_as(value)
+
+    return [(subject.hook, seen.append), (subject.hook_out, put)]
+
+
+def _of_value(reconstruct: Reconstruct) -> Replace:
+    return lambda read, value: reconstruct(value)
 
 
 def _recovered(losses: dict[str, float], name: str) -> LossRecovered:

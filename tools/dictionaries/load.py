@@ -111,6 +111,7 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
         hook=point,
         stated_l0=getattr(sae.cfg, "k", None) or metadata.k or metadata.l0,
         trained_on=metadata.model_name,
+        gives=metadata.hook_name_out,
     )
     if folder.is_dir() and name not in shipped:  # folders share their last name: average_l0_82 of every layer
         loaded.name = f"{slug(folder.resolve().name)}-{loaded.fingerprint[:6]}"
@@ -120,9 +121,9 @@ def load_dictionary(name: str, device: torch.device, dtype: torch.dtype, hook: s
 def check(subject: Subject) -> tuple[float, float]:
     """Explained variance and L0 on 2,048 tokens, sinks masked; refuses a dictionary that does not fit the model.
 
-    Raises UserError when the widths differ, the explained variance is negative, or L0 is off its stated value by more
-    than a factor of 2: wrong layer, wrong site, missing BOS or normalisation all show up so (Gemma Scope,
-    2408.05147, and the massive activations of 2402.17762).
+    A transcoder must explain the MLP's output. Raises UserError when the widths differ, the explained variance is
+    negative, or L0 is off its stated value by more than a factor of 2: wrong layer, wrong site, missing BOS or
+    normalisation all show up so (Gemma Scope, 2408.05147, and the massive activations of 2402.17762).
     """
     dictionary = subject.dictionary
     place = f"{subject.hook} of {subject.name}"
@@ -132,15 +133,21 @@ def check(subject: Subject) -> tuple[float, float]:
             f"The dictionary {dictionary.name!r} reads {dictionary.d_model} numbers but {place} gives "
             f"{residual.shape[-1]}: name a dictionary of this model and hook point."
         )
-    kept = residual[~subject.sinks(residual)]
-    activations = dictionary.encode(kept)
-    explained = explained_variance(kept, dictionary.decode(activations))
-    l0 = float((activations > 0).sum(-1).float().mean())
+    target, valid = targets(subject, subject.calibration_tokens, residual, ~subject.sinks(residual))
+    if target.shape[-1] != dictionary.d_out:
+        raise UserError(
+            f"The transcoder {dictionary.name!r} gives {dictionary.d_out} numbers but {subject.hook_out} of "
+            f"{subject.name} has {target.shape[-1]}: name a transcoder of this model and layer."
+        )
+    kept = residual[valid]
+    explained = explained_variance(target[valid], dictionary.reconstruct(kept))
+    l0 = float((dictionary.encode(kept) > 0).sum(-1).float().mean())
     stated = dictionary.stated_l0
     if explained < 0:
         raise UserError(
-            f"The dictionary {dictionary.name!r} explains {explained:.2f} of the variance at {place}, worse than a "
-            "constant: it was probably trained on another layer, hook point or model; name the right one."
+            f"The dictionary {dictionary.name!r} explains {explained:.2f} of the variance at {subject.hook_out} of "
+            f"{subject.name}, worse than a constant: it was probably trained on another layer, hook point or model; "
+            "name the right one."
         )
     if stated and not stated / 2 <= l0 <= stated * 2:
         raise UserError(
@@ -148,6 +155,18 @@ def check(subject: Subject) -> tuple[float, float]:
             f"{stated:.0f}: probably the layer, the hook point or the input's scale is wrong; name the right one."
         )
     return explained, l0
+
+
+def targets(subject: Subject, tokens: Tensor, residual: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """[b, s, d_out], what the dictionary should give where it reads `residual`, and bool[b, s]: `valid`, less the sinks
+    that a transcoder's normed input does not show."""
+    if not subject.dictionary.is_transcoder:
+        return residual, valid
+    hook = subject.hook_out
+    if hook not in subject.points:
+        raise UserError(f"{subject.name} has no hook point {hook}, which {subject.dictionary.name!r} should give.")
+    target = subject.value_at(hook, tokens).flatten(2)
+    return target, valid & ~subject.sinks(target, float(target[valid].float().norm(dim=-1).median()))
 
 
 def explained_variance(x: Tensor, reconstruction: Tensor) -> float:

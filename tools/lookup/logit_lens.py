@@ -129,6 +129,5 @@ def _streams(subject: Subject, tokens: Tensor) -> Tensor:
     last: list[Tensor] = []
     caught: list[Tensor] = []
     looks = [(point, lambda value: caught.append(value.float())) for point in subject.residual_points]
-    end = f"blocks.{subject.n_layers - 1}.hook_resid_post"
-    subject.logits(tokens, also=[*looks, (end, lambda value: last.append(value.float()))])
+    subject.logits(tokens, also=[*looks, (subject.end, lambda value: last.append(value.float()))])
     return torch.stack([*caught, *last])

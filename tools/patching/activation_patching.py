@@ -12,6 +12,7 @@ from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
 from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement, share
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.repair import Repair, SelfRepair, attached, of_patch, repair_said
 from tools.workbench.sitemap import SiteEffect, labels, mapped, said_at, said_of, site_effect, size, size_of_effect
 from tools.workbench.sites import PLACES, Kind, sweep
 from tools.workbench.subject import Subject
@@ -44,7 +45,8 @@ class Controls(ToolOutput):
 
 class Output(ToolOutput):
     """The strongest sites, the map and its controls. clean, corrupted: the metric on each. agreement: correlation over
-    sites between two halves of the pairs. licence: what this may be said to show; warnings: what limits it."""
+    sites between two halves of the pairs. self_repair: of noising, what of the strongest site's loss is direct and what
+    later parts make of it, or why that is not told. licence: what this may be said to show; warnings: its limits."""
 
     metric: str
     mode: Mode
@@ -58,6 +60,7 @@ class Output(ToolOutput):
     map: HeatMap | None
     controls: Controls
     agreement: float | None
+    self_repair: SelfRepair | str | None
     clear: bool
     licence: str
     warnings: tuple[str, ...]
@@ -78,7 +81,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def activation_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour exactly: patches places of one run with another's values, and measures each.
 
@@ -122,6 +125,9 @@ def activation_patching(input: Input, context: Context) -> Output:
     warnings = _warnings(input, pairs, patchers, undefined)
     clean, corrupted = (theirs, own) if input.mode == "denoising" else (own, theirs)
     metric = measure(subject, pairs.kept, input.metric, input.latent)
+    repair = None
+    if input.mode == "noising":
+        repair = attached(lambda: Repair.joined([of_patch(each, first) for each in patchers]))
     best = told_sites[0]
     unit = "of the gap" if best.effect is not None else "in the metric's own unit"
     verdict = (
@@ -130,6 +136,7 @@ def activation_patching(input: Input, context: Context) -> Output:
         + "".join(f", then {said_of(each)}" for each in told_sites[1:3])
         + f"; patched with its own values {controls.own_values:+.2f}, in a random direction "
         f"{controls.random_direction:+.2f}: {said(clear, len(own))}. {LICENCE[input.mode]}"
+        + ("" if repair is None else f" {repair_said(repair, f'What {best.site} loses')}")
         + "".join(f" {warning}" for warning in warnings)
     )
     map = mapped([patch.sites[0] for patch in patches], sizes, tokens)
@@ -152,6 +159,7 @@ def activation_patching(input: Input, context: Context) -> Output:
         map=map,
         controls=controls,
         agreement=_agreement(changes),
+        self_repair=repair,
         clear=clear,
         licence=LICENCE[input.mode],
         warnings=warnings,

@@ -16,6 +16,7 @@ from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
 from tools.workbench.sweeps import seconds
 
 DRAWN = 16  # parts of a picture
@@ -64,8 +65,9 @@ class Controls(ToolOutput):
 
 class Output(ToolOutput):
     """faithfulness: of the circuit alone, 1 where it does all that the model does, with a 95 % interval over pairs.
-    without: of the model without the circuit; near 0 where nothing outside can do the same. incompleteness: mean size
-    of faithfulness(circuit less K) - faithfulness(model less K) over random halves K of the circuit (Wang et al.
+    without: of the model without the circuit; near 0 where nothing outside can do the same. self_repair: of nodes, what
+    of that loss is their own direct one and what the rest makes of it, or why that is not told. incompleteness: mean
+    size of faithfulness(circuit less K) - faithfulness(model less K) over random halves K of the circuit (Wang et al.
     2211.00593, section 4). elements: what leaving each out costs, least first; idle: those that cost less than 1 %."""
 
     metric: str
@@ -78,6 +80,7 @@ class Output(ToolOutput):
     low: float | None
     high: float | None
     without: float
+    self_repair: SelfRepair | str
     incompleteness: float | None
     elements: tuple[Element, ...]
     idle: tuple[str, ...]
@@ -96,11 +99,11 @@ def estimate(input: Input, context: Context) -> float:
         pairs = aligned(context.subject, input, context.seed).kept
     except ToolError:
         return 0.0
-    runs = 3 + RANDOMS + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
+    runs = 4 + RANDOMS + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
     return seconds(context.subject, 2 * runs * sum(len(pair.clean) - pair.places[0] for pair in pairs))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def circuit_faithfulness(input: Input, context: Context) -> Output:
     """Measures a circuit: what it does alone, what the model does without it, and what each part of it is needed for.
 
@@ -138,6 +141,9 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     randoms, lost = faithful[3:cut], faithful[cut + 2 * len(halves) :]
     gaps = np.abs(np.subtract(faithful[cut : cut + len(halves)], faithful[cut + len(halves) : cut + 2 * len(halves)]))
     low, high = interval((values[0] - theirs) / whole)
+    repair: SelfRepair | str = "an edge is no part that could be lost as a whole."
+    if input.nodes:
+        repair = attached(lambda: Repair.joined([of_edges(part, masks[1:2]) for part in parts]).of(0))
     elements = sorted((Element(name=names[i], loss=faithful[0] - loss) for i, loss in zip(tested, lost, strict=True)),
                       key=lambda each: abs(each.loss))  # fmt: skip
     idle = tuple(each.name for each in elements if abs(each.loss) < IDLE)
@@ -155,7 +161,8 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:.2f}, random circuits of that "
         f"size {', '.join(f'{each:.2f}' for each in randoms)}; "
         + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:.2f}; ")
-        + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE}"
+        + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE} "
+        + repair_said(repair, "What the model loses without them")
         + "".join(f" {warning}" for warning in warned)
     )
     bars = [Bar("the circuit alone", faithful[0], low, high), Bar("the model without it", faithful[1])]
@@ -174,6 +181,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         low=low,
         high=high,
         without=faithful[1],
+        self_repair=repair,
         incompleteness=incompleteness,
         elements=tuple(elements),
         idle=idle,

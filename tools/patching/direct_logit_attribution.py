@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tools.workbench.causal import interval, told
-from tools.workbench.components import Written, decompose, latents_write
+from tools.workbench.components import Written, decompose, into_stream
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap, Named
@@ -216,8 +216,9 @@ def attribute(subject: Subject, tokens: Tensor, up: Tensor, down: Tensor | None 
     int64[n, s], by part."""
     direction, constant = readout(subject, up, down)
     last: list[Tensor] = []
-    end = f"blocks.{subject.n_layers - 1}.hook_resid_post"
-    written, logits = decompose(subject, tokens, direction, also=[(end, lambda value: last.append(value[:, -1]))])
+    written, logits = decompose(
+        subject, tokens, direction, also=[(subject.end, lambda value: last.append(value[:, -1]))]
+    )
     scale = norm_scale(subject, last[0][:, None])[:, 0]
     ends = logits[:, -1].double()
     more, less = (
@@ -244,7 +245,7 @@ def _sources(subject: Subject, first: Aligned, written: Written) -> HeatMap:
 
 def _latents(subject: Subject, tokens: Tensor, found: Attributed, n: int) -> Latents | None:
     """None where the dictionary is not of what is added to the residual stream."""
-    write = latents_write(subject)
+    write = into_stream(subject, subject.hook)
     if write is None:
         return None
     dictionary = subject.dictionary

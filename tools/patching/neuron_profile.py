@@ -5,6 +5,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tools.workbench.components import neuron_weights
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import Named
@@ -17,7 +18,6 @@ from tools.workbench.vocabulary import (
     log_frequencies,
     logit_variance,
     moments,
-    output_weights,
     unembedding,
     unread,
 )
@@ -105,7 +105,7 @@ def neuron_profile(input: Input, context: Context) -> Output:
     """
     subject = context.subject
     layer = subject.n_layers - 1 if input.layer is None else input.layer
-    weights, u = output_weights(subject, layer), unembedding(subject)
+    weights, u = neuron_weights(subject, layer), unembedding(subject)
     for neuron in input.neurons:
         if not 0 <= neuron < len(weights):
             raise ToolError(f"Neuron {neuron} does not exist: layer {layer} has neurons 0 to {len(weights) - 1}.")

@@ -10,12 +10,10 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.repair import Repair
-from tools.workbench.repair import self_repair as repaired
+from tools.workbench.repair import Repair, SelfRepair, of_edges, summed
 from tools.workbench.sweeps import seconds
 
 RANDOMS = 3  # other heads
-LITTLE = 0.05  # logits: a direct effect below it has nothing to be repaired
 LICENCE = (
     "Self-repair is what the whole model loses less than the part's own direct effect: a small total does not show "
     "that a part is unimportant when later parts make it good, nor does it show which of them do."
@@ -30,20 +28,14 @@ class Input(Contrast):
     ]
 
 
-class PartRepair(ToolOutput):
-    """Changes of the logit difference when the part is as on the corrupted prompt: total = direct + downstream + norm.
-    low, high: 95 % interval of the total over pairs. repair: total less direct. share: of the direct effect that is
-    made good (negative: made worse); None where the direct effect is below 0.05."""
+class PartRepair(SelfRepair):
+    """See `SelfRepair`, when the part is as on the corrupted prompt. low, high: 95 % interval of the total over pairs.
+    repair: total less direct."""
 
     part: str
-    total: float
     low: float | None
     high: float | None
-    direct: float
-    downstream: float
-    norm: float
     repair: float
-    share: float | None
 
 
 class Controls(ToolOutput):
@@ -79,7 +71,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, (6 + 2 * (len(input.parts) + RANDOMS)) * sum(len(pair.clean) for pair in pairs))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def self_repair(input: Input, context: Context) -> Output:
     """Takes the loss of a head or MLP apart: its direct effect on the logits, what later parts do, what the norm does.
 
@@ -94,7 +86,8 @@ def self_repair(input: Input, context: Context) -> Output:
     rng = context.rng("self_repair", input.model_dump_json())
     heads = [at for at, name in enumerate(graph.senders) if "H" in name and at not in nodes]
     others = [int(at) for at in rng.permutation(heads)[:RANDOMS]]
-    found = _joined([repaired(part, [*nodes, *others]) for part in edges])
+    masks = [edges[0].graph.sent_by(at) for at in (*nodes, *others)]
+    found = Repair.joined([of_edges(part, masks) for part in edges])
     repairs = found.total - found.direct
     residue = float(np.abs(repairs - found.downstream - found.norm).max())
     n = len(nodes)
@@ -106,18 +99,13 @@ def self_repair(input: Input, context: Context) -> Output:
     rows = []
     for at, node in enumerate(nodes):
         low, high = interval(found.total[at])
-        direct, repair = float(found.direct[at].mean()), float(repairs[at].mean())
         rows.append(
             PartRepair(
+                **dict(summed(found.of(at))),
                 part=graph.senders[node],
-                total=float(found.total[at].mean()),
                 low=low,
                 high=high,
-                direct=direct,
-                downstream=float(found.downstream[at].mean()),
-                norm=float(found.norm[at].mean()),
-                repair=repair,
-                share=-repair / direct if abs(direct) >= LITTLE else None,
+                repair=float(repairs[at].mean()),
             )
         )
     own, theirs = (np.concatenate([getattr(part, run) for part in edges]) for run in ("own", "theirs"))
@@ -147,8 +135,3 @@ def self_repair(input: Input, context: Context) -> Output:
         dropped=pairs.dropped,
         verdict=verdict,
     )
-
-
-def _joined(parts: list[Repair]) -> Repair:
-    names = ("total", "direct", "downstream", "norm")
-    return Repair(*(np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names))

@@ -23,9 +23,11 @@ MIN_TOKENS = 2  # of a document: one token has no context to explain it by
 
 @dataclass(frozen=True)
 class Batch:
-    """A forward pass's worth of windows. residual: [b, s, d_model]; valid: bool[b, s], False on padding and sinks."""
+    """A forward pass's worth of windows. tokens: int64[b, s], padded with 0; residual: [b, s, d_model], what the
+    dictionary reads; valid: bool[b, s], False on padding and sinks."""
 
     windows: list[Window]
+    tokens: Tensor
     residual: Tensor
     valid: Tensor
 
@@ -72,9 +74,10 @@ def forward(subject: Subject, windows: Sequence[Window], batch_tokens: int = BAT
         for row, window in enumerate(batch):
             tokens[row, : len(window.tokens)] = window.tokens
         lengths = torch.tensor([len(w.tokens) for w in batch], device=subject.device)
-        residual = subject.residual(torch.from_numpy(tokens))
+        rows = torch.from_numpy(tokens)
+        residual = subject.residual(rows)
         real = torch.arange(width, device=subject.device) < lengths[:, None]
-        yield Batch(batch, residual, real & ~subject.sinks(residual))
+        yield Batch(batch, rows, residual, real & ~subject.sinks(residual))
         start = end
 
 

@@ -148,13 +148,26 @@ def decompose(
     return Written(embed, heads, sources, biases, mlps), logits
 
 
-def latents_write(subject: Subject) -> Callable[[Tensor], Tensor] | None:
-    """How a value that the dictionary reads [..., d] gets into the residual stream [..., d_model]: as it is, or through
-    W_O where it is all heads' outputs side by side; None where it does not get there linearly."""
-    layer, place = subject.layer_of(subject.hook), subject.hook.split(".", 2)[2]
+def into_stream(subject: Subject, hook: str) -> Callable[[Tensor], Tensor] | None:
+    """How a value of a hook point [..., d] gets into the residual stream [..., d_model]: as it is, or through W_O where
+    it is all heads' outputs side by side, or the MLP's output weights; None where it does not get there linearly."""
+    layer, place = subject.layer_of(hook), hook.split(".", 2)[2]
     if place in ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out"):
         return lambda value: value
-    if place == "attn.hook_z":
-        o = weights(subject, layer).o.flatten(0, 1)
-        return lambda value: value.to(o) @ o
-    return None
+    block = subject.model.blocks[layer]
+    if place == "attn.hook_z" and not hasattr(block, "ln1_post"):
+        out = weights(subject, layer).o.flatten(0, 1)
+    elif place == "mlp.hook_post" and not hasattr(block, "ln2_post"):
+        out = neuron_weights(subject, layer)
+    else:
+        return None
+    return lambda value: value.to(out) @ out
+
+
+def neuron_weights(subject: Subject, layer: int) -> Tensor:
+    """float32[neurons, d_model]: what each neuron writes. ToolError where the layer has no single output matrix."""
+    point(subject, "neuron", layer)
+    weight = getattr(subject.model.blocks[layer].mlp, "W_out", None)
+    if not isinstance(weight, Tensor) or weight.shape != (subject.d_mlp, subject.d_model):
+        raise ToolError(f"The MLP of layer {layer} has no single output matrix: its neurons cannot be told apart.")
+    return weight.detach().float()

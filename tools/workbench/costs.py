@@ -14,6 +14,7 @@ SHORT, LONG = 8, 256  # tokens of the two passes
 CHAT = 30  # tokens that a chat template adds
 SEARCH = 10  # passes over plain text until a strength is found that has a given cost
 CAUSAL = 14.5  # readings of the prompts in a measurement beside its controls
+REPAIR = 2  # and where it is taken apart
 ILLUSION = 5  # and in the check of a direction
 EVERYWHERE = 5  # times as long: a short pass that is edited wherever the residual stream is read
 
@@ -68,8 +69,14 @@ def pace(subject: Subject) -> Pace:
 
 
 def causal(
-    subject: Subject, texts: Sequence[str], chat: bool, directions: bool = False, everywhere: bool = False
+    subject: Subject,
+    texts: Sequence[str],
+    chat: bool,
+    directions: bool = False,
+    everywhere: bool = False,
+    repaired: bool = False,
 ) -> float:
-    """Seconds of `tools.workbench.causal.measured` on prompts: do the edits change directions, and in every layer?"""
-    readings = CAUSAL * (EVERYWHERE if everywhere else 1) + ILLUSION * directions
+    """Seconds of `tools.workbench.causal.measured` on prompts: do the edits change directions, and in every layer, and
+    is self-repair told?"""
+    readings = (CAUSAL + REPAIR * repaired) * (EVERYWHERE if everywhere else 1) + ILLUSION * directions
     return readings * pace(subject).reading(subject, texts, chat)

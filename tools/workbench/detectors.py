@@ -97,9 +97,8 @@ def on_names(subject: Subject, batch: Batch, rng: np.random.Generator) -> dict[s
     seen = attended(subject, batch.clean, keys, rng)
     direction, _ = readout(subject, torch.cat([batch.answer, batch.other]))
     last: list[Tensor] = []
-    end = f"blocks.{subject.n_layers - 1}.hook_resid_post"
     both = torch.cat([batch.clean, batch.clean])
-    written, _ = decompose(subject, both, direction, also=[(end, lambda value: last.append(value[:, -1:]))])
+    written, _ = decompose(subject, both, direction, also=[(subject.end, lambda value: last.append(value[:, -1:]))])
     added = written.over(norm_scale(subject, last[0])[:, 0]).heads.float().cpu()
     n = len(batch.clean)
     subjects = seen["S1"], seen["S2"]

@@ -1,4 +1,7 @@
-"""One dictionary of one hook point: a SAELens SAE with a name, decoder rows of norm 1 and a fingerprint."""
+"""One dictionary of one hook point: a SAELens SAE with a name, decoder rows of norm 1 and a fingerprint.
+
+An SAE gives back what it reads; a transcoder reads an MLP's input and gives its output, at another hook point.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +29,7 @@ class Dictionary:
     hook: str
     stated_l0: float | None = None
     trained_on: str | None = None  # the model it was trained on, as its authors spell it
+    gives: str | None = None  # a transcoder's output hook point, where its authors state one
 
     @property
     def d_model(self) -> int:
@@ -39,6 +43,18 @@ class Dictionary:
     def is_transcoder(self) -> bool:
         """Whether it maps an MLP's input to its output, rather than a value to itself."""
         return "transcoder" in str(self.sae.cfg.architecture())
+
+    @property
+    def d_out(self) -> int:
+        """The width of what it gives."""
+        return int(self.sae.W_dec.shape[-1])
+
+    @property
+    def hook_out(self) -> str | None:
+        """The hook point whose value a transcoder gives; None of an SAE, which gives what it reads."""
+        if not self.is_transcoder:
+            return None
+        return self.gives or f"blocks.{self.hook.split('.')[1]}.hook_mlp_out"
 
     @property
     def decoder(self) -> Tensor:
@@ -68,10 +84,16 @@ class Dictionary:
             reconstruction: Tensor = self.sae.decode(activations.to(self.sae.W_dec.dtype))
         return reconstruction
 
+    def reconstruct(self, value: Tensor) -> Tensor:
+        """[..., d_model] -> [..., d_out]: what it makes of what it reads, a transcoder's skip connection included."""
+        with torch.no_grad():
+            made: Tensor = self.sae(value.to(self.sae.W_enc.dtype))
+        return made
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every weight, so that a row of evidence names the exact dictionary."""
-        digest = sha256(self.hook.encode())
+        digest = sha256(f"{self.hook}{self.gives or ''}".encode())
         for key, value in sorted(self.sae.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().to("cpu", torch.float32).numpy().tobytes())

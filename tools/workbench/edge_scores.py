@@ -40,14 +40,13 @@ def input_gradients(edges: Edges, rows: list[int], way: float = 1.0) -> Tensor:
     embeddings `way` from the corrupted (0) to the clean prompt (1)."""
     subject = edges.subject
     names = [f"blocks.{n}.{what}" for n in range(subject.n_layers) for what in _POINTS]
-    last = f"blocks.{subject.n_layers - 1}.hook_resid_post"
     clean, corrupted = (run.residuals[0][rows] for run in (edges.clean, edges.corrupted))
     between = corrupted + way * (clean - corrupted)
     hooks: list[Splice] = [(subject.residual_points[0], lambda value: between)]
-    graph = Graph(subject, edges.clean.tokens[rows], edges.reader, rows, [*names, last], hooks)
+    graph = Graph(subject, edges.clean.tokens[rows], edges.reader, rows, [*names, subject.end], hooks)
     gradients = graph.gradients()
     parts = [part for n in range(subject.n_layers) for part in _layer(subject, n, graph.values, gradients)]
-    return torch.cat([*parts, gradients[last][None]])[:, :, edges.start :]
+    return torch.cat([*parts, gradients[subject.end][None]])[:, :, edges.start :]
 
 
 _POINTS = ("hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "ln2.hook_in")

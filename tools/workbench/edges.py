@@ -73,7 +73,7 @@ class Edges:
         """
         found = np.tile(self.own, (len(masks), 1))
         if last is not None:
-            last[:] = self.final(self.clean)
+            last[:] = self.clean.last
         queues: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for index, mask in enumerate(masks):
             touched = (mask & self.exists).any(1).nonzero()
@@ -89,7 +89,7 @@ class Edges:
                 mask = torch.stack([masks[index] & self.exists for index, _ in rows]).to(self.subject.device)
                 hooks = _Pass(self, layer, pairs, mask, self.sent if sent is None else sent).hooks
                 final: list[Tensor] = []
-                hooks.append((self.end, final.append))
+                hooks.append((self.subject.end, final.append))
                 logits = self.clean.resume(torch.tensor(pairs), layer, self.start, hooks)
                 values = self.reader.read(self.clean.tokens[pairs], logits, pairs).cpu().double().numpy()
                 found[[index for index, _ in rows], pairs] = values
@@ -133,17 +133,6 @@ class Edges:
         hooks = [(f"blocks.{n}.attn.hook_z", caught.append) for n in range(self.subject.n_layers)]
         self.clean.resume(torch.arange(self.n), 0, self.start, hooks)
         return caught
-
-    def final(self, run: Run) -> Tensor:
-        """[n, d_model]: the last token's residual stream before the final norm."""
-        caught: list[Tensor] = []
-        run.resume(torch.arange(self.n), self.subject.n_layers - 1, self.start, [(self.end, caught.append)])
-        return caught[0][:, -1]
-
-    @property
-    def end(self) -> str:
-        """The hook point that the final norm reads."""
-        return f"blocks.{self.subject.n_layers - 1}.hook_resid_post"
 
     def _rows(self) -> int:
         """Prompts that memory holds at once."""
@@ -240,7 +229,7 @@ class _Pass:
             mlp = rows_of[n, "mlp"][0]
             self._shift(f"{block}ln2.hook_in", mask[:, mlp, : graph.receivers[mlp].before])
             self.hooks.append((f"{block}hook_mlp_out", partial(self._mlp, first + heads)))
-        self._shift(edges.end, mask[:, -1])
+        self._shift(subject.end, mask[:, -1])
 
     def _heads(self, layer: int, at: int, z: Tensor) -> None:
         self._note(at, self.edges.heads(layer, z))

@@ -122,15 +122,23 @@ class Change:
         return moved
 
 
-class Norms:
-    """Lengths of the changes made, over the tokens that they were made on."""
+class Moves:
+    """What the changes did. mean: their mean length over the tokens that they were made on. last: by hook point, what
+    the latest pass added to its last token, [b, *shape]."""
 
     def __init__(self) -> None:
         self.sum, self.n = 0.0, 0
+        self.last: dict[str, Tensor] = {}
 
     @property
     def mean(self) -> float:
         return self.sum / self.n if self.n else 0.0
+
+    def note(self, hook: str, first: bool, moved: Tensor, here: Tensor) -> None:
+        """moved: [b, s, *shape], 0 but on the tokens `here` bool[b, s]. first: of the changes of this place."""
+        self.sum += float(moved.flatten(2).float().norm(dim=-1).sum())
+        self.n += int(here.sum())
+        self.last[hook] = moved[:, -1] if first else self.last[hook] + moved[:, -1]
 
 
 def prepare(subject: Subject, edits: Sequence[Edit], directions: Directions) -> list[Change]:
@@ -259,7 +267,7 @@ def hooks(
     changes: Sequence[Change],
     prompt: int,
     start: int = 0,
-    norms: Norms | None = None,
+    moves: Moves | None = None,
     sinks: dict[int, Tensor] | None = None,
 ) -> list[Hook]:
     """The hooks that make the changes on tokens [start, ...) of texts whose first `prompt` tokens are the prompt.
@@ -279,12 +287,12 @@ def hooks(
     looking = watching(subject, _spared(changes), known, start) if sinks is None else []
     written: dict[object, Tensor] = {}
 
-    def make(mine: list[Change]) -> Callable[..., Tensor]:
+    def make(point: str, mine: list[Change]) -> Callable[..., Tensor]:
         reads = any(change.latent is not None and change.operation != "add" for change in mine)
 
         def act(value: Tensor, hook: object) -> Tensor:
             latents = subject.dictionary.encode(value) if reads else None
-            for change in mine:
+            for at, change in enumerate(mine):
                 here = _selected(change, value.shape[1], prompt, start).to(value.device)
                 here = (here if change.include_sinks else here & ~known[change.layer]).expand(value.shape[:2])
                 if change.trace is None:
@@ -294,16 +302,15 @@ def hooks(
                     amount = change.amount(value, latents, before) * here
                     written[change.trace] = amount if before is None else before + amount
                     moved = amount[..., None] * change.onto(value)
-                if norms is not None:
-                    norms.sum += float(moved.flatten(2).float().norm(dim=-1).sum())
-                    norms.n += int(here.sum())
+                if moves is not None:
+                    moves.note(point, at == 0, moved, here)
                 value = value + moved
             return value
 
         return act
 
     points = list(dict.fromkeys(change.hook for change in changes))
-    return looking + [(point, make([c for c in changes if c.hook == point])) for point in points]
+    return looking + [(point, make(point, [c for c in changes if c.hook == point])) for point in points]
 
 
 def _selected(change: Change, width: int, prompt: int, start: int) -> Tensor:

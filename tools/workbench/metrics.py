@@ -12,7 +12,7 @@ from torch import Tensor
 
 from store.types import Noun
 from tools.workbench.context import Context
-from tools.workbench.editing import Change, Norms
+from tools.workbench.editing import Change, Moves
 from tools.workbench.registry import ToolError
 from tools.workbench.subject import Splice, Subject
 
@@ -185,20 +185,20 @@ def observe_each(
         reader.reference = observe(context, prompts, metric).log_probabilities if edited else None
     values = np.zeros((n, len(prompts)))
     after = torch.zeros(n, len(prompts), int(subject.model.cfg.d_vocab))
-    norms = Norms()
+    moves = Moves()
     for indices, tokens in alike(prompts):
         for which in portions(n, tokens.numel()):
             reader.caught.clear()
             k = which.stop - which.start
             rows, some = tokens.repeat(k, 1), [change.only(which) for change in changes]
             also = [*([] if splice is None else [splice(indices)]), *reader.look]
-            logits = subject.logits(rows, some, also=also, norms=norms)
+            logits = subject.logits(rows, some, also=also, moves=moves)
             read = reader.read(rows, logits, indices * k).cpu().double().numpy()
             values[which, indices] = read.reshape(k, -1)
             after[which, indices] = logits[:, -1].float().log_softmax(-1).cpu().reshape(k, len(indices), -1)
     if not np.isfinite(values).all():
         raise ToolError(f"{metric.words.capitalize()} is not finite under this edit: use less strength.")
-    return [Observed(*each, norms.mean) for each in zip(values, after, strict=True)]
+    return [Observed(*each, moves.mean) for each in zip(values, after, strict=True)]
 
 
 def portions(n: int, tokens: int, together: int = TOGETHER) -> Iterator[slice]:

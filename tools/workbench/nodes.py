@@ -70,6 +70,12 @@ class Nodes(NamedTuple):
             row[: receiver.before] = True
         return found
 
+    def sent_by(self, sender: int) -> Tensor:
+        """bool[receivers, senders]: the edges from a sender."""
+        mask = torch.zeros(len(self.receivers), len(self.senders), dtype=torch.bool)
+        mask[:, sender] = self.exists[:, sender]
+        return mask
+
     def edge(self, receiver: int, sender: int) -> str:
         return f"{self.senders[sender]}->{self.receivers[receiver]}"
 

@@ -155,6 +155,12 @@ class Patcher:
             raise ToolError(f"{self.reader.metric.words.capitalize()} is not finite under a patch: use another metric.")
         return found
 
+    def splices(self, patch: Patch) -> list[Splice]:
+        """What makes a patch on every pair at once, at all tokens, for hooks of one's own."""
+        self._gather({(patch.source, site.at) for site in patch.sites})
+        rows = [_Row(0, 0, pair, patch) for pair in range(self.n)]
+        return [self._splice(place, rows, 0) for place in dict.fromkeys(site.at for site in patch.sites)]
+
     def effects(self, values: np.ndarray) -> Share:
         """The effect of a patch whose metric is `values` [n], as a share of the way to the other run."""
         return share(values - self.own, self.theirs - self.own)

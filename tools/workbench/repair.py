@@ -1,93 +1,239 @@
-"""What a part's loss does, in pieces that add up: directly, through later parts, and by the final norm's scale.
+"""What a loss does, in pieces that add up: directly, through later parts, and by the final norm's scale.
 
-total = direct + downstream + norm (McGrath et al. 2307.15771; Rushing & Nanda 2402.15390). direct is the
-change of what the part itself writes, read through the final norm at the clean prompt's scale; downstream the change of
-what everything after it writes, at that scale; norm what the change of scale does to the whole. Self-repair is total
-less direct.
+total = direct + downstream + norm (McGrath et al. 2307.15771; Rushing & Nanda 2402.15390). direct is what the ablation
+itself adds to the last token's residual stream, read through the final norm at the unedited prompt's scale; downstream
+the change of what everything after it writes, at that scale; norm what the change of scale does to the whole.
+Self-repair is total less direct.
+
+How to use it: `of_edits`, `of_patch` and `of_edges` give a `Repair` for prompts and pairs, or raise a ToolError with
+the reason; `attached` makes of it what a tool's output carries, and `repair_said` the words.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tools.workbench.components import into_stream
+from tools.workbench.context import Context
 from tools.workbench.edges import Edges
-from tools.workbench.registry import ToolError
-from tools.workbench.unembed import norm_gain
+from tools.workbench.editing import Change, Moves
+from tools.workbench.metrics import Metric, Reader, alike
+from tools.workbench.patching import Patch, Patcher
+from tools.workbench.registry import ToolError, ToolOutput
+from tools.workbench.sites import PLACES
+from tools.workbench.subject import Splice, Subject
+from tools.workbench.unembed import norm_scale, readout
 
-AGREES = 1e-2  # logits
+AGREES, AGREES_ROUGHLY = 1e-2, 0.5  # logits, in float32 and in 16 bits
+LITTLE = 0.05  # logits: a direct effect below it has nothing to be repaired
 
 
 @dataclass(frozen=True, eq=False)
 class Repair:
-    """Changes of the logit difference, float64[parts, n] each."""
+    """Changes of the logit difference, float64[..., n] each."""
 
     total: np.ndarray
     direct: np.ndarray
     downstream: np.ndarray
     norm: np.ndarray
 
+    def of(self, index: object) -> "Repair":
+        """Those of one part, or of some."""
+        return Repair(*(getattr(self, each.name)[index] for each in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Repair"]) -> "Repair":
+        """Of all prompts."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts], axis=-1) for each in fields(cls)))
+
+
+class SelfRepair(ToolOutput):
+    """What an ablation changes of the logit difference, mean over prompts: total = direct + downstream (later parts) +
+    norm (the final norm's scale). share: of the direct effect that is made good (negative: made worse), norm_share: by
+    the norm alone; None where the direct effect is below 0.05."""
+
+    total: float
+    direct: float
+    downstream: float
+    norm: float
+    share: float | None
+    norm_share: float | None
+
+
+def attached(take_apart: Callable[[], Repair]) -> SelfRepair | str:
+    """What a tool's output carries: the pieces, or why there are none."""
+    try:
+        return summed(take_apart())
+    except ToolError as reason:
+        return str(reason)
+
+
+def summed(found: Repair) -> SelfRepair:
+    """The means of a repair [n]."""
+    total, direct, downstream, norm = (float(getattr(found, each.name).mean()) for each in fields(found))
+    told = abs(direct) >= LITTLE
+    return SelfRepair(
+        total=total,
+        direct=direct,
+        downstream=downstream,
+        norm=norm,
+        share=(direct - total) / direct if told else None,
+        norm_share=-norm / direct if told else None,
+    )
+
+
+def repair_said(found: SelfRepair | str, what: str = "The change") -> str:
+    """The pieces in words, a sentence."""
+    if isinstance(found, str):
+        return f"Self-repair is not told: {found}"
+    pieces = (
+        f"{what}, {found.total:+.3g} of the logit difference, is direct {found.direct:+.3g}, later parts "
+        f"{found.downstream:+.3g} and the final norm {found.norm:+.3g}: "
+    )
+    if found.share is None:
+        return f"{pieces}there is no direct effect to make good."
+    if found.share < 0:
+        return f"{pieces}the direct effect is made {-found.share:.0%} larger and not made good."
+    return f"{pieces}{found.share:.0%} of the direct effect is made good."
+
 
 class Readout:
-    """The logit difference as a linear map of the last token's residual stream, once its scale is known."""
+    """A logit difference as a linear map of the last token's residual stream, once its scale is known.
 
-    def __init__(self, edges: Edges) -> None:
-        subject = self.subject = edges.subject
-        self.centred = subject.model.cfg.normalization_type in ("LN", "LNPre")
-        unembed = subject.model.unembed.W_U
-        difference = unembed[:, edges.batch.answer] - unembed[:, edges.batch.other]
-        self.direction = (norm_gain(subject)[:, None] * difference.float()).T.double()  # [n, d_model]
-        self.clean = edges.final(edges.clean)
-        self.scale = self.scale_of(self.clean)
-        gap = self.read(edges.final(edges.corrupted)) / self.scale_of(edges.final(edges.corrupted))
-        gap -= self.read(self.clean) / self.scale
-        if np.abs((gap.cpu().numpy()) - (edges.theirs - edges.own)).max() > AGREES:
+    direction: float64[n, d_model]; constant: [n], what biases add; clean: [n, d_model], the residual stream of the
+    unedited prompts and own: float64[n], their logit difference. ToolError where the one does not give the other.
+    """
+
+    def __init__(self, subject: Subject, direction: Tensor, constant: Tensor, clean: Tensor, own: np.ndarray) -> None:
+        self.subject, self.direction, self.clean = subject, direction, clean
+        self.scale = self.scale_of(clean)
+        found = (self.read(clean) / self.scale + constant.to(clean.device)).cpu().numpy()
+        if np.abs(found - own).max() > (AGREES if subject.dtype == torch.float32 else AGREES_ROUGHLY):
             raise ToolError(
                 f"{subject.name} does not read its logits linearly after its norm: nothing can be taken apart."
             )
 
     def read(self, residual: Tensor) -> Tensor:
         """float64[..., n] of residual [..., n, d_model], before it is divided by the scale."""
-        centred = residual.double() - residual.double().mean(-1, keepdim=True) if self.centred else residual.double()
-        read: Tensor = (centred * self.direction).sum(-1)
+        read: Tensor = (residual.double() * self.direction).sum(-1)
         return read
 
     def scale_of(self, residual: Tensor) -> Tensor:
         """float64[..., n]: what the final norm divides by."""
-        residual = residual.double()
-        if self.centred:
-            residual = residual - residual.mean(-1, keepdim=True)
-        eps = float(getattr(self.subject.model.cfg, "eps", 1e-5))
-        return (residual.square().mean(-1) + eps).sqrt()
+        return norm_scale(self.subject, residual)
+
+    def apart(self, total: np.ndarray, last: Tensor, own: Tensor) -> Repair:
+        """total: float64[..., n], the change of the metric. last, own: [..., n, d_model], the residual stream after the
+        loss, and what of its change is the loss itself."""
+        own = own.to(last)
+        direct = self.read(own) / self.scale
+        downstream = self.read(last.double() - self.clean.double() - own.double()) / self.scale
+        norm = self.read(last) * (1 / self.scale_of(last) - 1 / self.scale)
+        return Repair(total, *(each.cpu().numpy() for each in (direct, downstream, norm)))
+
+
+def directions(subject: Subject, reader: Reader, n: int) -> tuple[Tensor, Tensor]:
+    """float64[n, d_model] and float64[n]: the direction along which the reader's logit difference grows on each of n
+    prompts, and its constant. ToolError for another metric."""
+    kind = reader.metric.kind
+    if kind == "answer_difference":
+        return readout(subject, reader.answers, reader.others)
+    if kind != "logit_difference":
+        raise ToolError(f"{reader.metric.words} is no logit difference, which alone is a sum of what parts write.")
+    (up, above), (down, below) = (readout(subject, torch.tensor(words)) for words in (reader.up, reader.down))
+    return (up.mean(0) - down.mean(0)).expand(n, -1), (above.mean() - below.mean()).expand(n)
+
+
+def of_edits(context: Context, changes: Sequence[Change], prompts: Sequence[Sequence[int]], metric: Metric) -> Repair:
+    """The changes made together, on each prompt (token ids, BOS in front)."""
+    subject = context.subject
+    reader = Reader(context, metric)
+    direction, constant = directions(subject, reader, len(prompts))
+    parts = []
+    order: list[int] = []
+    for indices, tokens in alike(prompts):
+        clean: list[Tensor] = []
+        last: list[Tensor] = []
+        moves = Moves()
+        before = subject.logits(tokens, also=[_end(subject, clean)])
+        after = subject.logits(tokens, changes, also=[_end(subject, last)], moves=moves)
+        own, edited = (reader.read(tokens, logits, indices).cpu().double().numpy() for logits in (before, after))
+        read = Readout(subject, direction[indices], constant[indices], clean[0], own)
+        parts.append(read.apart(edited - own, last[0], _written(subject, moves.last)))
+        order += indices
+    return Repair.joined(parts).of(np.argsort(order))
+
+
+def of_patch(patcher: Patcher, patch: Patch) -> Repair:
+    """The sites of a patch together, on each pair of a noising run."""
+    subject = patcher.subject
+    direction, constant = directions(subject, patcher.reader, patcher.n)
+    read = Readout(subject, direction, constant, patcher.into.last, patcher.own)
+    seen: dict[str, list[Tensor]] = {}
+    last: list[Tensor] = []
+
+    def look(hook: str) -> Splice:
+        return hook, lambda value: seen.setdefault(hook, []).append(value[:, -1])
+
+    hooks: list[Splice] = []
+    for hook, put in patcher.splices(patch):
+        if into_stream(subject, hook) is None:
+            words = PLACES[patch.sites[0].kind].words
+            raise ToolError(f"{words} is not written into the residual stream, where a direct effect is read.")
+        hooks += [look(hook), (hook, put), look(hook)]
+    hooks.append(_end(subject, last))
+    layer, every = min(site.layer for site in patch.sites), list(range(patcher.n))
+    logits = patcher.into.resume(torch.arange(patcher.n), layer, 0, hooks)
+    total = patcher.reader.read(patcher.into.tokens, logits, every).cpu().double().numpy() - patcher.own
+    moved = {hook: after - before for hook, (before, after) in seen.items()}
+    return read.apart(total, last[0], _written(subject, moved))
+
+
+def of_edges(edges: Edges, masks: Sequence[Tensor]) -> Repair:
+    """float64[masks, n]: the edges of each mask corrupted; the loss itself is what they carry to the logits."""
+    read = reading(edges)
+    shape = len(masks), *read.clean.shape
+    last = torch.empty(shape, device=read.clean.device, dtype=read.clean.dtype)
+    total = edges.run(masks, last=last) - edges.own
+    to_logits = torch.stack([mask[-1] & edges.exists[-1] for mask in masks]).to(edges.gap)
+    return read.apart(total, last, torch.einsum("ku,und->knd", to_logits, edges.gap[:, :, -1]))
 
 
 def direct_effects(edges: Edges) -> np.ndarray:
     """float64[senders, n]: change of the logit difference when what each sends to the logits is as on the corrupted
     prompt, at the clean prompt's scale. They add up to that of the whole residual stream."""
-    readout = Readout(edges)
-    found: np.ndarray = (readout.read(edges.gap[:, :, -1]) / readout.scale).cpu().numpy()
+    read = reading(edges)
+    found: np.ndarray = (read.read(edges.gap[:, :, -1]) / read.scale).cpu().numpy()
     return found
 
 
 def whole_effect(edges: Edges) -> np.ndarray:
     """float64[n]: what `direct_effects` add up to, read off the corrupted run."""
-    readout = Readout(edges)
-    change = readout.read(edges.final(edges.corrupted)) - readout.read(readout.clean)
-    found: np.ndarray = (change / readout.scale).cpu().numpy()
+    read = reading(edges)
+    found: np.ndarray = (read.read(edges.corrupted.last.double() - read.clean.double()) / read.scale).cpu().numpy()
     return found
 
 
-def self_repair(edges: Edges, senders: list[int]) -> Repair:
-    """Each sender on its own as on the corrupted prompt; `edges` must measure the logit difference."""
-    readout = Readout(edges)
-    masks = [torch.zeros_like(edges.exists) for _ in senders]
-    for mask, sender in zip(masks, senders, strict=True):
-        mask[:, sender] = edges.exists[:, sender]
-    last = torch.empty(len(senders), *readout.clean.shape, device=readout.clean.device, dtype=readout.clean.dtype)
-    total = edges.run(masks, last=last) - edges.own
-    own = edges.gap[senders, :, -1]
-    direct = readout.read(own) / readout.scale
-    downstream = readout.read(last - readout.clean - own) / readout.scale
-    norm = readout.read(last) * (1 / readout.scale_of(last) - 1 / readout.scale)
-    return Repair(total, *(each.cpu().numpy() for each in (direct, downstream, norm)))
+def reading(edges: Edges) -> Readout:
+    """How the edges' logit difference is read. ToolError for another metric."""
+    direction, constant = directions(edges.subject, edges.reader, edges.n)
+    return Readout(edges.subject, direction, constant, edges.clean.last, edges.own)
+
+
+def _end(subject: Subject, seen: list[Tensor]) -> Splice:
+    """Notes the last token's residual stream before the final norm."""
+    return subject.end, lambda value: seen.append(value[:, -1])
+
+
+def _written(subject: Subject, moved: dict[str, Tensor]) -> Tensor:
+    """[b, d_model]: what was added at hook points' last token [b, *shape], as it gets into the residual stream."""
+    parts = []
+    for hook, value in moved.items():
+        write = into_stream(subject, hook)
+        if write is None:
+            raise ToolError(f"what stands at {hook} is not written into the residual stream.")
+        parts.append(write(value.flatten(1)))
+    return torch.stack(parts).sum(0)

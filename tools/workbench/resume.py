@@ -29,14 +29,17 @@ AGREES_ROUGHLY = 0.5  # logits, in 16 bits
 
 class Run:
     """n prompts of s tokens, run once. logits: [n, vocabulary] after the last token; residuals: [n, s, d_model]
-    entering each layer. Hooks given here are part of the run itself."""
+    entering each layer; last: [n, d_model], the last token's that the final norm reads. Hooks given here are part of
+    the run itself."""
 
     def __init__(self, subject: Subject, tokens: Tensor, hooks: Sequence[Splice] = ()) -> None:
         self.subject = subject
         self.tokens = tokens.to(subject.device)
         self.residuals: list[Tensor] = []
         self._given: list[int] = []  # what each block returns: 0 a tensor, else a tuple of so many
+        ends: list[Tensor] = []
         looks = [(point, self.residuals.append) for point in subject.residual_points]
+        looks.append((subject.end, ends.append))
         self._last = last_alone(subject)
         handles = [block.register_forward_hook(self._note) for block in subject.model.blocks]
         try:
@@ -46,6 +49,7 @@ class Run:
             for handle in handles:
                 handle.remove()
         self.logits: Tensor = logits[:, -1]
+        self.last = ends[0][:, -1].clone()
         self._cache: Any = cache if _plain(cache, self.tokens.shape[1]) else None
         self._lowest = subject.n_layers
         self._check()

@@ -21,7 +21,7 @@ from store.ids import content_hash
 from store.types import LatentId, slug
 from tools.workbench.compute import go_on
 from tools.workbench.dictionary import Dictionary
-from tools.workbench.editing import Change, Norms, hooks, sparing, watching
+from tools.workbench.editing import Change, Moves, hooks, sparing, watching
 from tools.workbench.registry import ToolError
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Subject:
     @property
     def has_dictionary(self) -> bool:
         return self._dictionary is not None
+
+    @property
+    def hook_out(self) -> str:
+        """The hook point whose value the dictionary gives: what it reads or, of a transcoder, the MLP's output."""
+        return self.dictionary.hook_out or self.hook
 
     @cached_property
     def fingerprint(self) -> str:
@@ -150,15 +155,15 @@ class Subject:
         changes: Sequence[Change] = (),
         prompt: int | None = None,
         also: Sequence[Splice] = (),
-        norms: Norms | None = None,
+        moves: Moves | None = None,
     ) -> Tensor:
         """[b, s, vocabulary] next-token logits with the changes made and then, at their hook points, `also`.
 
-        prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. norms: told the
-        lengths of the changes. ToolError when the changes leave numbers that are not finite.
+        prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. moves: told
+        what the changes did. ToolError when the changes leave numbers that are not finite.
         """
         tokens = tokens.to(self.device)
-        made = hooks(self, changes, prompt or tokens.shape[1], norms=norms, sinks=self._spared(tokens, changes))
+        made = hooks(self, changes, prompt or tokens.shape[1], moves=moves, sinks=self._spared(tokens, changes))
         made += [(point, lambda value, hook, f=function: f(value)) for point, function in also]
         with torch.no_grad():
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
@@ -282,7 +287,12 @@ class Subject:
         middle = [f"blocks.{layer}.hook_resid_mid" for layer in range(self.n_layers)]
         points = self.model.hook_dict  # made anew each time it is asked for
         inside = [point for point in middle if point in points]  # none where a layer's parts are parallel
-        return [*self.residual_points, *inside, f"blocks.{self.n_layers - 1}.hook_resid_post"]
+        return [*self.residual_points, *inside, self.end]
+
+    @property
+    def end(self) -> str:
+        """The residual stream that the final norm reads."""
+        return f"blocks.{self.n_layers - 1}.hook_resid_post"
 
     @cached_property
     def layer_norms(self) -> list[float]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tools.workbench.components import neuron_weights
 from tools.workbench.registry import ToolError
 from tools.workbench.sites import point
 from tools.workbench.subject import Subject
@@ -58,15 +59,6 @@ def unembedding(subject: Subject) -> Unembedding:
     centred = columns - columns.mean(1, keepdim=True)  # adding the same to every logit does nothing
     _, vectors = torch.linalg.eigh((centred @ centred.T).double())
     return Unembedding(columns, vectors[:, : max(1, round(HARDLY * subject.d_model))].float())
-
-
-def output_weights(subject: Subject, layer: int) -> Tensor:
-    """float32[neurons, d_model]: what each neuron writes. ToolError where the layer has no single output matrix."""
-    point(subject, "neuron", layer)
-    weight = getattr(subject.model.blocks[layer].mlp, "W_out", None)
-    if not isinstance(weight, Tensor) or weight.shape != (subject.d_mlp, subject.d_model):
-        raise ToolError(f"The MLP of layer {layer} has no single output matrix: its neurons cannot be profiled.")
-    return weight.detach().float()
 
 
 def logit_variance(weights: Tensor, unembedding: Unembedding) -> Tensor:
@@ -116,7 +108,7 @@ class LastLayer:
         caught: list[Tensor] = []
         places = (point(subject, "neuron", layer), point(subject, "resid_post", layer))
         logits = subject.logits(tokens, also=[(place, caught.append) for place in places])[:, 1:-1].flatten(0, 1)
-        self.subject, self.weights, self.columns = subject, output_weights(subject, layer), unembedding.columns
+        self.subject, self.weights, self.columns = subject, neuron_weights(subject, layer), unembedding.columns
         self.activations, self.residual = (each[:, 1:-1].flatten(0, 1).float() for each in caught)
         self.following = tokens[:, 2:].flatten().to(logits.device)
         self.scale = self._scale(self.residual)
