@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN, BARS = 6, 12  # of a list
-NAMES = ("site", "index", "token", "label", "name", "latent")
+NAMES = ("site", "edge", "sender", "part", "index", "token", "label", "name", "latent")
 Output = Mapping[str, Any]
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
 
