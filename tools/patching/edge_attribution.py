@@ -47,8 +47,8 @@ class EdgeEffect(ToolOutput):
     with a 95 % interval over pairs. drawn: whether it is of the random sample."""
 
     edge: str
-    score: float
     exact: float
+    score: float
     low: float | None
     high: float | None
     drawn: bool
@@ -110,7 +110,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def edge_attribution(input: Input, context: Context) -> Output:
     """Finds the connections between heads and MLPs that carry a behaviour, and how much of it they suffice for.
 
@@ -153,14 +153,14 @@ def edge_attribution(input: Input, context: Context) -> Output:
         rows.append(
             EdgeEffect(
                 edge=graph.edge(*divmod(int(chosen[at]), len(graph.senders))),
-                score=float(found[at]),
                 exact=float(means[at]),
+                score=float(found[at]),
                 low=low,
                 high=high,
                 drawn=int(at) >= input.top,
             )
         )
-    clear = stands_clear(values[1] - theirs, [values[2] - theirs])
+    clear = stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs])
     warned = tuple(dict.fromkeys([PROBABILITY] * (input.metric == "probability") + list(pairs.notes)))
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (

@@ -79,7 +79,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, (6 + 2 * (len(input.parts) + RANDOMS)) * sum(len(pair.clean) for pair in pairs))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def self_repair(input: Input, context: Context) -> Output:
     """Takes the loss of a head or MLP apart: its direct effect on the logits, what later parts do, what the norm does.
 
@@ -122,7 +122,7 @@ def self_repair(input: Input, context: Context) -> Output:
         )
     own, theirs = (np.concatenate([getattr(part, run) for part in edges]) for run in ("own", "theirs"))
     best = int(np.abs(found.total[:n].mean(1)).argmax())
-    clear = stands_clear(found.total[best], [found.total[-1]])
+    clear = stands_clear(found.total[best], [*found.total[n:]])
     metric = measure(subject, pairs.kept, "logit_difference")
     verdict = (
         f"{len(rows)} parts on {len(own)} pairs, {metric.words} {own.mean():.3g} clean: "
