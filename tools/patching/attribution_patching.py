@@ -48,8 +48,8 @@ class Verified(ToolOutput):
     position: int | None
     token: str | None
     index: int | None
-    exact: float
     estimate: float
+    exact: float
     effect: float | None
     low: float | None
     high: float | None
@@ -266,8 +266,8 @@ def _row(
         position=site.position,
         token=None if site.position is None else tokens[site.position],
         index=site.index,
-        exact=float(change.mean()),
         estimate=float(estimate),
+        exact=float(change.mean()),
         **share(change, gap)._asdict(),
         drawn=drawn,
     )

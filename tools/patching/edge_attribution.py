@@ -47,8 +47,8 @@ class EdgeEffect(ToolOutput):
     with a 95 % interval over pairs. drawn: whether it is of the random sample."""
 
     edge: str
-    exact: float
     score: float
+    exact: float
     low: float | None
     high: float | None
     drawn: bool
@@ -153,8 +153,8 @@ def edge_attribution(input: Input, context: Context) -> Output:
         rows.append(
             EdgeEffect(
                 edge=graph.edge(*divmod(int(chosen[at]), len(graph.senders))),
-                exact=float(means[at]),
                 score=float(found[at]),
+                exact=float(means[at]),
                 low=low,
                 high=high,
                 drawn=int(at) >= input.top,

@@ -39,15 +39,15 @@ class Input(ToolInput):
 
 
 class Kind(ToolOutput):
-    """A detector: what its score is, the best head and its score, from what score on a head is of this kind, the score
+    """A detector: what its score is, from what score on a head is of this kind, the best head, its score and the one
     that stands for chance there, and how many pass."""
 
     label: str
     score: str
-    best: str
-    value: float
     threshold: float
     baseline: float
+    best: str
+    value: float
     passing: int
 
 
@@ -214,10 +214,10 @@ def _kind(name: str, detector: Detector) -> Kind:
     return Kind(
         label=name,
         score=detector.score,
-        best=f"L{layer}H{head}",
-        value=float(detector.scores[layer, head]),
         threshold=detector.threshold,
         baseline=float(detector.baseline[layer, head]),
+        best=f"L{layer}H{head}",
+        value=float(detector.scores[layer, head]),
         passing=int(detector.passes.sum()),
     )
 

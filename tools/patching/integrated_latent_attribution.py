@@ -42,9 +42,9 @@ class LatentAttribution(ToolOutput):
     its estimate alone (gradient), and as measured alone (exact)."""
 
     latent: int
-    exact: float
     integrated: float
     gradient: float
+    exact: float
     drawn: bool = Field(description="of the random sample")
 
 
@@ -154,9 +154,9 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     rows = [
         LatentAttribution(
             latent=chosen[at],
-            exact=float(single[at]),
             integrated=float(integrated_of[at]),
             gradient=float(gradient_of[at]),
+            exact=float(single[at]),
             drawn=at >= min(input.top, len(order)),
         )
         for at in np.argsort(-np.abs(single), kind="stable")
