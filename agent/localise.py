@@ -139,12 +139,16 @@ class Runner:
 
 
 def _rated(advance: Callable[[int, int, str], None]) -> Callable[[int, int], None]:
-    """Progress with its rate."""
-    began = time.monotonic()
+    """Progress with its rate, of each part of the work anew."""
+    began, first, last = time.monotonic(), 0, 0
 
     def told(done: int, total: int) -> None:
-        seconds = time.monotonic() - began
-        advance(done, total, f"{done / seconds:,.1f} a second" if seconds > 0 else "")
+        nonlocal began, first, last
+        now = time.monotonic()
+        if done < last:
+            began, first = now, done
+        last = done
+        advance(done, total, f"{(done - first) / (now - began):,.1f} a second" if done > first and now > began else "")
 
     return told
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.localise import Localised
 
 EDGES = 10
+PRECISE = "float32"
 SEPARATOR = "|"
 PARTS = ("clean", "corrupted", "answer", "other")
 
@@ -43,9 +44,11 @@ def localise(
 ) -> None:
     """Find where a behaviour is computed: pairs, exact patching, attribution, the circuit, what its heads are.
 
-    No LLM is asked. Every step is an experiment; interrupted, the same command goes on where it was.
+    No LLM is asked. Every step is an experiment; interrupted, the same command goes on where it was. In float32 unless
+    told otherwise: bfloat16 rounds logits more coarsely than most heads move them.
     """
     settings = load(locals())
+    settings = settings if settings.dtype else settings.model_copy(update={"dtype": PRECISE})
     if (template is None) == (not pair):
         raise UserError("Name a template, as in --template ioi, or give pairs of your own with --pair, not both.")
     contrast = {"template": template, "n": n} if template else {"pairs": [_pair(text) for text in pair or ()]}

@@ -126,13 +126,15 @@ def late_meter(title: str) -> Iterator[Advance]:
 def _plain_meter(title: str) -> Advance:
     said: float | None = None
     first = started = 0.0  # what an earlier try had done is not this one's speed
+    last = 0
 
     def advance(done: int, total: int, note: str = "") -> None:
-        nonlocal said, first, started
+        nonlocal said, first, started, last
         now = time.monotonic()
-        if said is None:
+        if said is None or done < last:  # it begins, or the next part of it does
             first, started = done, now
-        elif now - said < PLAIN_EVERY_S:
+        last = done
+        if said is not None and now - said < PLAIN_EVERY_S:
             return
         said = now
         parts = [f"{title}: {done:,} of {total:,}"]

@@ -17,7 +17,8 @@ from typing import Any
 
 SHOWN, BARS = 6, 12  # of a list
 SIDES = (("+", "text", "with"), ("-", "other", "without"))  # of a minimal pair: its sign, its text, its name
-NAMES = ("site", "index", "token", "label", "name", "latent")
+MEASURES = ("exact", "value", "total", "change")  # before any other number: rows of the ledger have no order of fields
+NAMES = ("site", "edge", "sender", "part", "index", "token", "label", "name", "latent")
 Output = Mapping[str, Any]
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
 
@@ -131,7 +132,7 @@ def _pair(at: int, pair: Output) -> tuple[Bar, Bar]:
 def _named(items: Sequence[Output]) -> Bars | None:
     """Objects that have a name and a number each."""
     name = next((name for name in NAMES if all(isinstance(item.get(name), str | int) for item in items)), None)
-    values = [key for key, value in items[0].items() if key != name and isinstance(value, float)]
+    values = [key for key in (*MEASURES, *items[0]) if key != name and isinstance(items[0].get(key), float)]
     value = next((key for key in values if all(_is_number(item.get(key)) for item in items)), None)
     if name is None or value is None:
         return None

@@ -255,9 +255,14 @@ def test_plain_progress_comes_now_and_then_with_the_time_left(
         for done in range(0, 120, 10):
             advance(done, 200, "fine")
             now[0] += 10
+        for done in range(0, 20, 5):  # the next part of the work, as slow as it is
+            advance(done, 20)
+            now[0] += 10
     assert capsys.readouterr().err.splitlines() == [
         "working: 0 of 200, fine",
         "working: 30 of 200, 0:02:50 left, fine",
         "working: 60 of 200, 0:02:20 left, fine",
         "working: 90 of 200, 0:01:50 left, fine",
+        "working: 0 of 20",
+        "working: 15 of 20, 0:00:10 left",
     ]

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from store.errors import UserError
 from store.types import Experiment
 from store.verify import verify
 from tests.agent.conftest import Commands, Outcome
@@ -146,9 +147,21 @@ def test_what_cannot_be_localised_is_said(
     assert sentence in outcome.sentence
 
 
-def test_a_hook_point_that_does_not_exist_is_said(real: Commands) -> None:
-    wrong = real("tool", "call", "activation_patching", '{"template": "ioi", "site": "blocks.3.attn.hook_zz"}')
-    assert "nearest are blocks.3.attn.hook_z" in wrong.sentence
+@pytest.mark.parametrize(("flags", "dtype"), [((), "float32"), (("--dtype", "bfloat16"), "bfloat16")])
+def test_the_model_is_read_precisely(
+    run: Commands, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], dtype: str
+) -> None:
+    def load(*given: Any) -> Subject:
+        raise UserError(f"{given[4]}.")
+
+    monkeypatch.setattr("tools.dictionaries.load.load_subject", load)
+    assert run("localise", "--template", "ioi", *flags).sentence == f"{dtype}."
+
+
+@pytest.mark.parametrize(("site", "nearest"), [("blocks.3.attn.hook_zz", "blocks.3.attn.hook_z"), ("resid", "resid_")])
+def test_a_hook_point_that_does_not_exist_is_said(real: Commands, site: str, nearest: str) -> None:
+    wrong = real("tool", "call", "activation_patching", json.dumps({"template": "ioi", "site": site}))
+    assert f"nearest are {nearest}" in wrong.sentence
 
 
 def test_equal_metrics_and_answers_of_several_tokens_are_said(real: Commands) -> None:

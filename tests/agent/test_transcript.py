@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from io import StringIO
 
 import pytest
+from pydantic import BaseModel
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -14,8 +15,15 @@ from agent.inquiry.events import Concluded, Event, HypothesisStated, TextDelta, 
 from agent.screen.draw import drawn
 from agent.screen.panels import approval_panel, call_panel
 from agent.screen.plot import bars, curve, heat_map
+from agent.screen.shapes import Bars, figures
 from store.types import Claim
 from tests.agent.script import APPROVAL, E1, E2, EXAMPLES, H1, HOSTILE, OBSERVED, TESTED
+from tools.patching.attribution_patching import Verified
+from tools.patching.edge_attribution import EdgeEffect
+from tools.patching.head_profile import Kind
+from tools.patching.integrated_latent_attribution import LatentAttribution
+from tools.patching.path_patching import PathEffect
+from tools.patching.self_repair import PartRepair
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -143,3 +151,23 @@ def test_a_count_is_no_bar_among_controls() -> None:
         console.print(*drawn({"controls": {"other_latents": 20, "separated": 0.05}}, 60, False), sep="\n")
     assert "separated" in shown.get()
     assert "other latents" not in shown.get()
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "measure"),
+    [
+        (Verified, "site", "exact"),
+        (LatentAttribution, "latent", "exact"),
+        (EdgeEffect, "edge", "exact"),
+        (PathEffect, "sender", "change"),
+        (PartRepair, "part", "total"),
+        (Kind, "label", "value"),
+    ],
+)
+def test_what_was_measured_is_drawn_and_no_estimate_or_threshold(row: type[BaseModel], name: str, measure: str) -> None:
+    of: dict[object, object] = {str: "L1H1", str | None: "a", int: 1, int | None: 1}
+    values = {key: of.get(field.annotation, 0.5) for key, field in row.model_fields.items()}
+    for fields in (values, dict(sorted(values.items()))):  # as it comes from the tool, and from the ledger
+        ((_, (drawing,)),) = figures({"top": [fields]})
+        assert isinstance(drawing, Bars)
+        assert (drawing.rows[0].label, drawing.measure) == (str(values[name]), measure)

@@ -81,7 +81,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def acdc(input: Input, context: Context) -> Output:
     """Searches a circuit greedily: takes edges away from the logits backwards and keeps those that are missed.
 
@@ -129,7 +129,7 @@ def acdc(input: Input, context: Context) -> Output:
     ]
     values = run_edges(plain, masks)
     mine, nothing, *random = ((values - theirs).mean(1) / whole).tolist()
-    clear = done and stands_clear(values[0] - theirs, [values[2] - theirs])
+    clear = done and stands_clear(values[0] - theirs, [*values[2:] - theirs])
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (
         f"{len(kept)} of {found.decided} edges kept at a threshold of {input.tau:g} "

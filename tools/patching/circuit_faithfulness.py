@@ -8,12 +8,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from tools.workbench.causal import interval, said, stands_clear, told
+from tools.workbench.causal import said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges, gap_of, run_edges
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY
+from tools.workbench.patching import PROBABILITY, share
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
@@ -140,7 +140,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     cut = 3 + RANDOMS
     randoms, lost = faithful[3:cut], faithful[cut + 2 * len(halves) :]
     gaps = np.abs(np.subtract(faithful[cut : cut + len(halves)], faithful[cut + len(halves) : cut + 2 * len(halves)]))
-    low, high = interval((values[0] - theirs) / whole)
+    _, low, high = share(values[0] - theirs, own - theirs)
     repair: SelfRepair | str = "an edge is no part that could be lost as a whole."
     if input.nodes:
         repair = attached(lambda: Repair.joined([of_edges(part, masks[1:2]) for part in parts]).of(0))
@@ -148,7 +148,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
                       key=lambda each: abs(each.loss))  # fmt: skip
     idle = tuple(each.name for each in elements if abs(each.loss) < IDLE)
     incompleteness = float(gaps.mean()) if len(gaps) else None
-    clear = stands_clear(values[0] - theirs, [values[3] - theirs])
+    clear = stands_clear(values[0] - theirs, [*values[3:cut] - theirs])
     warnings = [PROBABILITY if input.metric == "probability" else "", *pairs.notes]
     if len(members) > TESTED:
         warnings.append(f"Of {len(members)} parts the first {TESTED} were left out one by one.")

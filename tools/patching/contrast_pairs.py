@@ -53,7 +53,7 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=1)
+@tool(version=2)
 def contrast_pairs(input: Input, context: Context) -> Output:
     """Makes clean and corrupted prompts and checks that the model does on them what is to be localised.
 
@@ -76,6 +76,7 @@ def contrast_pairs(input: Input, context: Context) -> Output:
         f"{corrupted.mean():+.3g} on corrupted prompts, a gap of {told(float(gap.mean()), low, high)}; the model "
         f"prefers the right answer on {right[0].value:.2f} and {right[1].value:.2f} of them (chance 0.50): "
         + ("the behaviour is there to be localised" if there else "too weak or too few to localise")
+        + "".join(f". {note}" for note in pairs.notes)
     )
     return Output(
         pairs=tuple(readings),

@@ -110,7 +110,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def edge_attribution(input: Input, context: Context) -> Output:
     """Finds the connections between heads and MLPs that carry a behaviour, and how much of it they suffice for.
 
@@ -160,7 +160,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
                 drawn=int(at) >= input.top,
             )
         )
-    clear = stands_clear(values[1] - theirs, [values[2] - theirs])
+    clear = stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs])
     warned = tuple(dict.fromkeys([PROBABILITY] * (input.metric == "probability") + list(pairs.notes)))
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (

@@ -110,7 +110,7 @@ def self_repair(input: Input, context: Context) -> Output:
         )
     own, theirs = (np.concatenate([getattr(part, run) for part in edges]) for run in ("own", "theirs"))
     best = int(np.abs(found.total[:n].mean(1)).argmax())
-    clear = stands_clear(found.total[best], [found.total[-1]])
+    clear = stands_clear(found.total[best], [*found.total[n:]])
     metric = measure(subject, pairs.kept, "logit_difference")
     verdict = (
         f"{len(rows)} parts on {len(own)} pairs, {metric.words} {own.mean():.3g} clean: "

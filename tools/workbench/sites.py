@@ -108,7 +108,7 @@ def named(subject: Subject, hook: str) -> tuple[Kind, int]:
             if kind != "latent" and hook == f"blocks.{layer}.{PLACES[kind].point}" and hook in subject.points:
                 return kind, layer
     offered = {f"blocks.{n}.{place.point}" for n in range(subject.n_layers) for place in PLACES.values() if place.point}
-    found = get_close_matches(hook, sorted(offered & set(subject.points)), n=4, cutoff=0.3)
+    found = get_close_matches(hook, [*KINDS, *sorted(offered & set(subject.points))], n=4, cutoff=0)
     raise ToolError(f"{subject.name} has no hook point {hook} that can be patched: the nearest are {', '.join(found)}.")
 
 
