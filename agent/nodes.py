@@ -49,7 +49,7 @@ from prompts.actions import Act
 from store.errors import UserError
 from store.types import Experiment, Hypothesis, Judgement, Prediction
 from tools.workbench.run import key_of
-from tools.workbench.templates import fitting
+from tools.workbench.templates import Template, candidates, fitting, quoted
 
 OPENING = ("latent_profile", EXAMPLES)  # how every look at a latent begins
 OPENING_SMALL: dict[str, dict[str, Any]] = {WORDS: {"n": SHOWN_WORDS}, EXAMPLES: {"top": 40, "deciles": 20}}
@@ -72,7 +72,7 @@ async def frame(case: Case, lab: Lab) -> None:
     template = None if named else fitting(case.question)
     if template:
         framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
-        case.contrast = {"template": template, "n": PAIRS}
+        case.contrast = _pairs_of(case.question, template, lab.context.seed)
         looks = LOCALISING
     elif lab.native or len(set(named)) != 1:
         choice = await lab.ask(case, [form("frame", Frame, case)])
@@ -95,6 +95,15 @@ async def frame(case: Case, lab: Lab) -> None:
     case.aim = framed.aim
     case.queue = [checked(case, name, input, "the opening look", case.began, lab) for name, input in looks.items()]
     case.goes("observe")
+
+
+def _pairs_of(question: str, template: Template, seed: int) -> dict[str, Any]:
+    """Pairs of the template, the quoted prompt's first where its words are known."""
+    asked = quoted(question)
+    if asked is None:
+        return {"template": template, "n": PAIRS}
+    others = [each for each in candidates(template, seed, PAIRS) if each.clean != asked.clean]
+    return {"pairs": [each._asdict() for each in (asked, *others[: PAIRS - 1])]}
 
 
 async def observe(case: Case, lab: Lab) -> None:

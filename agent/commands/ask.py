@@ -61,12 +61,14 @@ def ask(
         raise UserError("The thread's name is empty: give the one that an earlier question was asked on.")
     if thread is not None and clean(thread) != thread:
         raise UserError("The thread's name holds characters that steer a terminal: use letters, digits and dashes.")
+    from agent.inquiry.investigable import dtype_for
     from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
     limits = limits_of(settings, rounds=rounds, tool_calls=tool_calls, tokens=max_tokens, minutes=minutes)
     name = thread or secrets.token_hex(4)
     with open_session(settings) as session:
+        session.settings = settings.model_copy(update={"dtype": dtype_for(session, name, question)})
         ended, spent = asyncio.run(_ask(session, question, name, limits))
     document = {
         "thread": ended.thread,

@@ -47,12 +47,14 @@ def chat(
 
     from agent.chat import Chat
     from agent.inquiry.history import resolve
+    from agent.inquiry.investigable import dtype_for
     from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
     console = Console(file=get_app_session().output.stdout, highlight=False)  # found before stdout is turned away
     with open_session(settings) as session:
         known = resolve(session.ledger, thread) if thread else secrets.token_hex(4)
+        session.settings = settings.model_copy(update={"dtype": dtype_for(session, known, None)})
         limits = limits_of(settings, interactive=True)
         asyncio.run(Chat(session, known, limits, console, partial(prepare, session)).talk())
 
@@ -62,7 +64,7 @@ def prepare(session: "Session", question: str | None) -> None:
 
     UserError for a `question` that cannot be investigated, before any of it that would be in vain.
     """
-    from agent.inquiry.investigable import check_question
+    from agent.inquiry.investigable import check_question, needs_harvest
 
     if question is not None:
         check_question(question, session.embedded_agent)
@@ -73,7 +75,8 @@ def prepare(session: "Session", question: str | None) -> None:
                 assert session.subject, "is loaded when it is asked for"
         if question is not None:
             check_question(question, session.embedded_agent, session.subject)
-        session.harvest()
+        if question is not None and needs_harvest(question, session.embedded_agent):
+            session.harvest()
         session.ensure_llm()
 
 

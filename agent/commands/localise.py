@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from agent.localise import Localised
 
 EDGES = 10
-PRECISE = "float32"
 SEPARATOR = "|"
 PARTS = ("clean", "corrupted", "answer", "other")
 
@@ -47,6 +46,8 @@ def localise(
     No LLM is asked. Every step is an experiment; interrupted, the same command goes on where it was. In float32 unless
     told otherwise: bfloat16 rounds logits more coarsely than most heads move them.
     """
+    from agent.inquiry.investigable import PRECISE
+
     settings = load(locals())
     settings = settings if settings.dtype else settings.model_copy(update={"dtype": PRECISE})
     if (template is None) == (not pair):

@@ -11,7 +11,7 @@ from langgraph.types import Command
 from agent.graph import build
 from agent.inquiry.events import ApprovalNeeded, Concluded, Event
 from agent.inquiry.history import threads
-from agent.inquiry.investigable import check_question
+from agent.inquiry.investigable import check_question, needs_harvest
 from agent.inquiry.lab import Lab, spent
 from agent.inquiry.limits import Limits
 from agent.inquiry.threads import open_threads
@@ -52,7 +52,8 @@ async def investigate(
         await asyncio.to_thread(session.ledger.close)  # what a stopped run handed in is there before it is looked for
         lab = open_lab(session, thread, limits, case if question is None else None, question)
         try:
-            if case is not None and case.subject != lab.context.fingerprint:
+            before = lab.context.fingerprint if case is None else case.subject
+            if before != lab.context.fingerprint and (question is None or not session.has_loaded(before)):
                 raise UserError(
                     f"The thread {thread} is about another subject, text or seed than this one: give the --model, "
                     "--dictionary and --tokens it was begun with, or begin a new thread."
@@ -100,7 +101,13 @@ def open_lab(
     session.check_agent()
     if question is not None:
         check_question(question, session.embedded_agent, session.subject)
-    context = session.context(session.harvest())
+    if before is not None:
+        harvest = session.harvest_of(before.subject)
+    elif question is not None and not needs_harvest(question, session.embedded_agent):
+        harvest = session.find_harvest()
+    else:
+        harvest = session.harvest()
+    context = session.context(harvest)
     subject, llm = context.subject, session.llm(budget, roles)
     context.llm = llm
     about = (

@@ -22,6 +22,7 @@ from tools.workbench.subject import Subject
 from tools.workbench.templates import Template, candidates
 
 MOST = 64  # pairs
+COARSE = "The model runs in 16 bits, which round logits by more than most parts move them: use --dtype float32."
 TRIED = 8  # candidates of a template for each pair wanted
 
 Measured = Literal["logit_difference", "log_probability", "kl", "probability", "latent"]
@@ -99,10 +100,11 @@ class Pairs:
 
     kept: tuple[Aligned, ...]
     dropped: tuple[Dropped, ...] = ()
+    caution: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(pair.note for pair in self.kept if pair.note))
+        return tuple(dict.fromkeys(note for note in (self.caution, *(pair.note for pair in self.kept)) if note))
 
     def groups(self) -> list[list[Aligned]]:
         """The pairs by length, so that none is padded."""
@@ -151,7 +153,7 @@ def aligned(subject: Subject, contrast: Contrast, seed: int = 0) -> Pairs:
         found = align(subject, made, contrast.n)
     if not found.kept:
         raise ToolError(f"No pair can be used; the first because {found.dropped[0].reason}. Give others.")
-    return found
+    return found if subject.dtype == torch.float32 else replace(found, caution=COARSE)
 
 
 def measure(subject: Subject, pairs: Sequence[Aligned], what: Measured, latent: int | None = None) -> Metric:

@@ -5,7 +5,7 @@ replacement, Zhang & Nanda 2309.16042, section 3).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -91,6 +91,10 @@ class Candidate(NamedTuple):
     roles: dict[str, int]
 
 
+Slots = Mapping[str, str]
+Changed = tuple[Slots, str, str]  # what the corrupted prompt fills otherwise, the answer and the other
+
+
 def candidates(template: Template, seed: int, most: int) -> Iterator[Candidate]:
     """At most `most` different pairs, the same for the same seed."""
     rng = np.random.default_rng([seed, sum(template.encode())])
@@ -110,7 +114,18 @@ def fitting(text: str) -> Template | None:
     return None
 
 
-def _pair(frame: str, clean: dict[str, str], corrupted: dict[str, str], answer: str, other: str) -> Candidate:
+def quoted(text: str) -> Candidate | None:
+    """The pair whose clean prompt stands within this text, corrupted as its template does it; None where that takes
+    words that the template does not know."""
+    for template, change in _CHANGE.items():
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\w[\\w ]*?)", re.escape(FRAMES[template]))
+        found = re.search(pattern, text)
+        if found and (changed := change(found.groupdict())):
+            return _pair(FRAMES[template], found.groupdict(), *changed)
+    return None
+
+
+def _pair(frame: str, clean: Slots, corrupted: Slots, answer: str, other: str) -> Candidate:
     """`corrupted`: the slots that it fills otherwise. Slots written in lower case are no roles."""
     roles, end, at = {}, 0, 0
     for slot in re.finditer(r"{(\w+)}", frame):
@@ -138,6 +153,11 @@ def _ioi(rng: np.random.Generator) -> Candidate:
     return _pair(FRAMES["ioi"], slots, {"S2": io}, f" {io}", f" {s}")
 
 
+def _other_subject(slots: Slots) -> Changed | None:
+    io, s1, s2 = (slots[name] for name in ("IO", "S1", "S2"))
+    return ({"S2": io}, f" {io}", f" {s1}") if s1 == s2 != io else None
+
+
 def _greater_than(rng: np.random.Generator) -> Candidate:
     """Hanna et al. 2305.00586: the year must be later; an early year instead of a late one."""
     century, late, early = f"1{rng.integers(1, 9)}", rng.integers(6, 8), rng.integers(1, 3)
@@ -148,6 +168,12 @@ def _greater_than(rng: np.random.Generator) -> Candidate:
 def _capital(rng: np.random.Generator) -> Candidate:
     a, b = _two(rng, tuple(CAPITALS))
     return _pair(FRAMES["capital"], {"COUNTRY": a}, {"COUNTRY": b}, f" {CAPITALS[a]}", f" {CAPITALS[b]}")
+
+
+def _other_country(slots: Slots) -> Changed | None:
+    a = slots["COUNTRY"]
+    b = next(country for country in CAPITALS if country != a)
+    return ({"COUNTRY": b}, f" {CAPITALS[a]}", f" {CAPITALS[b]}") if a in CAPITALS else None
 
 
 def _agreement(rng: np.random.Generator) -> Candidate:
@@ -165,6 +191,13 @@ def _pronoun(rng: np.random.Generator) -> Candidate:
     return _pair(FRAMES["pronoun"], slots, {"NAME": names[1]}, *pronouns)
 
 
+def _other_sex(slots: Slots) -> Changed | None:
+    for own, others, answer, other in ((WOMEN, MEN, " she", " he"), (MEN, WOMEN, " he", " she")):
+        if slots["NAME"] in own:
+            return {"NAME": others[0]}, answer, other
+    return None
+
+
 def _days(rng: np.random.Generator) -> Candidate:
     return _cycle(rng, DAYS, FRAMES["days"])
 
@@ -177,6 +210,15 @@ def _cycle(rng: np.random.Generator, names: tuple[str, ...], frame: str) -> Cand
     a, b = (int(i) for i in rng.choice(len(names), 2, replace=False))
     after = [f" {names[(i + 1) % len(names)]}" for i in (a, b)]
     return _pair(frame, {"NOW": names[a]}, {"NOW": names[b]}, *after)
+
+
+def _other_time(slots: Slots) -> Changed | None:
+    names = next((names for names in (DAYS, MONTHS) if slots["NOW"] in names), None)
+    if names is None:
+        return None
+    at = names.index(slots["NOW"])
+    after = [f" {names[(at + ahead) % len(names)]}" for ahead in (1, 4)]
+    return {"NOW": names[(at + 3) % len(names)]}, after[0], after[1]
 
 
 def _induction(rng: np.random.Generator) -> Candidate:
@@ -198,4 +240,12 @@ _MAKE = {
     "days": _days,
     "months": _months,
     "induction": _induction,
+}
+
+_CHANGE: dict[Template, Callable[[Slots], Changed | None]] = {
+    "ioi": _other_subject,
+    "capital": _other_country,
+    "pronoun": _other_sex,
+    "days": _other_time,
+    "months": _other_time,
 }
