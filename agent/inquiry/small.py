@@ -35,6 +35,7 @@ RIVAL = "whether it fires in such places depends on position, context and freque
 SAYS = "it fires on "  # how a hypothesis begins
 HELD = 0.5  # of the shown words that must hold what code supposes to be the cause
 LONGEST = 8  # characters of it
+EXAMPLES_OF = re.compile(r",?\s*\b(?:such as|for example|for instance|including|e\.g\.).*", re.IGNORECASE | re.DOTALL)
 MARKED = re.compile(r"<<(.+?)>>")
 PARTS = re.compile(r"\w*(?:<<\w+>>\w*)+")  # a word of which tokens are marked
 
@@ -61,9 +62,11 @@ class Fits(Form):
 
 
 def claimed(kind: str) -> str:
-    """The hypothesis that it fires on a kind of words."""
+    """The hypothesis that it fires on a kind of words. Examples are left out: whoever has them picks what resembles
+    them, whatever kind is claimed."""
     kind = kind.strip().rstrip(".")
-    return SAYS + (kind[len(SAYS) :] if kind.lower().startswith(SAYS) else kind)
+    kind = kind[len(SAYS) :] if kind.lower().startswith(SAYS) else kind
+    return SAYS + (EXAMPLES_OF.sub("", kind).strip() or kind)
 
 
 def untested(case: Case) -> list[Stated]:

@@ -107,7 +107,12 @@ def test_what_words_hold_is_told_from_what_all_hold(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_claim_says_what_fires() -> None:
-    assert claimed(" names of fruit. ") == claimed("It fires on names of fruit") == "it fires on names of fruit"
+    assert (
+        claimed("names of fruit, such as figs.")
+        == claimed(" names of fruit. ")
+        == claimed("It fires on names of fruit")
+        == "it fires on names of fruit"
+    )
 
 
 def test_a_changed_prompt_is_another_investigation(monkeypatch: pytest.MonkeyPatch) -> None:
