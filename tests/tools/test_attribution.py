@@ -118,6 +118,9 @@ def test_estimates_rank_heads_as_exact_patches_do(context: Context, ioi: Patcher
         assert by_chance(exact, exact, rng) == pytest.approx(0.8 / len(sites) ** 0.5, abs=0.03)
     assert found["z True"] == found["z False"] >= 0.85
     assert found["q True"] >= found["q False"] + 0.05
+    permuted = by_chance(estimates.values.mean(1), exact, rng)
+    assert permuted is not None
+    assert permuted < 0.1
 
 
 @pytest.mark.slow
