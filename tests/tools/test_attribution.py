@@ -167,6 +167,16 @@ def test_the_tool_verifies_what_it_estimates(context: Context) -> None:
     assert (found["forward"], found["backward"]) == (2, 9)
 
 
+def test_the_divergence_has_a_gradient_in_the_corrupted_run_alone(context: Context) -> None:
+    asked = {"template": "ioi", "n": 2, "metric": "kl", "layers": [23, 24], "grad_drop": False, "top": 4, "sample": 4}
+    found = call("attribution_patching", context, **asked)
+    assert found["correlation"] > 0.7
+    assert found["top"][0]["site"] == "L23H3 z"
+    assert found["top"][0]["estimate"] < -0.5 > found["top"][0]["exact"]  # nats from the clean prompt's next token
+    noised = asyncio.run(run("attribution_patching", {**asked, "mode": "noising"}, context))
+    assert "gradient is 0 too" in str(noised.error)
+
+
 def test_latents_are_complete_and_right_one_by_one(context: Context) -> None:
     found = call("integrated_latent_attribution", context, template="ioi", n=2, top=24, sample=24)
     assert found["complete"]
