@@ -118,6 +118,9 @@ def test_estimates_rank_heads_as_exact_patches_do(context: Context, ioi: Patcher
         assert by_chance(exact, exact, rng) == pytest.approx(0.8 / len(sites) ** 0.5, abs=0.03)
     assert found["z True"] == found["z False"] >= 0.85
     assert found["q True"] >= found["q False"] + 0.05
+    permuted = by_chance(estimates.values.mean(1), exact, rng)
+    assert permuted is not None
+    assert permuted < 0.1
 
 
 @pytest.mark.slow
@@ -162,6 +165,16 @@ def test_the_tool_verifies_what_it_estimates(context: Context) -> None:
     assert len(found["map"]["rows"]) == 4
     assert "rank correlation" in found["verdict"]
     assert (found["forward"], found["backward"]) == (2, 9)
+
+
+def test_the_divergence_has_a_gradient_in_the_corrupted_run_alone(context: Context) -> None:
+    asked = {"template": "ioi", "n": 2, "metric": "kl", "layers": [23, 24], "grad_drop": False, "top": 4, "sample": 4}
+    found = call("attribution_patching", context, **asked)
+    assert found["correlation"] > 0.7
+    assert found["top"][0]["site"] == "L23H3 z"
+    assert found["top"][0]["estimate"] < -0.5 > found["top"][0]["exact"]  # nats from the clean prompt's next token
+    noised = asyncio.run(run("attribution_patching", {**asked, "mode": "noising"}, context))
+    assert "gradient is 0 too" in str(noised.error)
 
 
 def test_latents_are_complete_and_right_one_by_one(context: Context) -> None:

@@ -119,6 +119,9 @@ def test_the_subject_and_the_relation_both_add_to_the_country(subject: Subject) 
     assert relation > 1
     assert same > 1
     assert of_pyramid < of_colosseum / 2
+    (egypt,) = subject.tokenize([" Egypt"])[0]
+    rest = attribute(subject, tokens, torch.tensor([italy]), torch.tensor([egypt])).written.sources[0].sum((0, 1))
+    assert float(rest[1:end].sum()) < -3 < -1 < float(rest[end:].sum())  # it is the subject that turns the answer over
 
 
 def test_the_logit_lens_ends_where_the_model_does(context: Context) -> None:

@@ -1,6 +1,8 @@
 """Edges: exact on the real model, estimates exact where the model is linear, circuits that do what they say."""
 
 import asyncio
+from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from store.errors import UserError
 from store.ledger import Ledger
 from tests.tools.test_attribution import DIFFERENCE, cancelling
 from tests.tools.tiny import tiny
+from tools.workbench import unfinished
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores, input_gradients
 from tools.workbench.edges import Edges, gap_of, only, projected, without
@@ -20,6 +23,8 @@ from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.repair import direct_effects, of_edges, whole_effect
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
+
+acdc_module = import_module("tools.patching.acdc")
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +250,31 @@ def test_a_search_returns_exactly_the_edges_there_are(toy: Edges) -> None:
     assert counts[0] == int(toy.exists.sum())
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 0
+
+
+def test_a_search_that_was_stopped_goes_on(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after five edges and called again, it tries the others alone and finds what it finds in one go."""
+    asked = {"template": "ioi", "n": 1, "metric": "logit_difference", "tau": 0.3, "candidates": 8}
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    began: list[int] = []
+    searched = acdc_module.prune
+
+    def seen(*arguments: Any) -> Any:
+        began.append(arguments[7])
+        return searched(*arguments)
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(acdc_module, "prune", seen)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run("acdc", asked, replace(context, progress=stop)))
+    again = call("acdc", context, **asked)
+    whole = call("acdc", context, **asked)
+    assert began == [0, 5, 0]
+    assert {**again, "verdict": ""} == {**whole, "verdict": ""}
+    assert again["tests"] == 8
 
 
 def test_a_search_ends_at_its_budget_and_goes_on(context: Context) -> None:

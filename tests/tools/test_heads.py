@@ -12,6 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from store.ledger import Ledger
 from tools.workbench.circuits import SERIES, Factors, composition, reads, succession, writes
 from tools.workbench.context import Context
+from tools.workbench.detectors import on_names
+from tools.workbench.pairs import Contrast, aligned, batch
 from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
@@ -82,6 +84,11 @@ def test_the_most_copying_and_the_most_suppressing_heads(context: Context) -> No
     assert [each["label"] for each in suppressor["readings"]] == [" Mary", " John"]
     assert all(each["own_rank"] > 45_000 for each in suppressor["readings"])
     assert "suppresses" in suppressor["verdict"]
+    (_, of_john), (of_mary, _) = suppressor["effects"]["values"]
+    assert (
+        max(suppressor["effects"]["values"][0][0], suppressor["effects"]["values"][1][1]) < -2 < min(of_john, of_mary)
+    )
+    assert all((context.ledger.store.path.parent / path).is_file() for path in suppressor["pictures"])
     assert "layers 0 to 29" in refusal("ov_circuit", context, layer=30, head=0)
 
 
@@ -108,6 +115,23 @@ def test_known_heads_have_their_kinds(profile: dict[str, Any]) -> None:
         assert kind["baseline"] < kind["value"] / 3
 
 
+def test_the_copy_suppressor_lowers_the_name_that_it_attends_to(context: Context) -> None:
+    subject = context.subject
+    own = batch(aligned(subject, Contrast(template="ioi", n=4)).same_places(subject).kept)
+    names = on_names(subject, own, context.rng("test"))
+    for head, raises in (((24, 4), False), ((23, 0), True)):
+        seen, added = names["IO"].attention, float(names["IO"].added[head])
+        assert seen.paid[head] > 0.25
+        assert seen.paid[head] > 3 * seen.baseline[head]
+        assert (added > 1) if raises else (added < -0.4)
+
+
+def test_attention_is_drawn(profile: dict[str, Any], context: Context) -> None:
+    """The kinds beside chance, and the attention of the first four heads."""
+    assert len(profile["pictures"]) == 2 * (1 + 4)
+    assert all((context.ledger.store.path.parent / path).stat().st_size > 1000 for path in profile["pictures"])
+
+
 def test_no_head_succeeds(profile: dict[str, Any]) -> None:
     (kind,) = (each for each in profile["kinds"] if each["label"] == "succession")
     assert kind["passing"] == 0
@@ -124,8 +148,9 @@ def test_induction_heads_are_worth_five_nats_and_others_none(profile: dict[str, 
 
 def test_what_a_copy_suppressor_does_is_kept_better_than_with_other_tokens(profile: dict[str, Any]) -> None:
     (own,) = (each for each in profile["copy_suppression"] if each["label"] == "L24H4")
-    assert own["by_ov"] > 0.1
-    assert own["by_ov"] > 3 * abs(own["permuted"])
+    assert own["by_ov"] > 0.45
+    assert own["by_ov"] > 10 * abs(own["permuted"])
+    assert own["by_ov_and_qk"] < 0.1  # what it attends to is not what the logit lens foresees there
 
 
 def test_heads_that_do_not_exist_are_refused(context: Context) -> None:

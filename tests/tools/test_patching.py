@@ -155,6 +155,23 @@ def test_other_metrics_go_from_clean_to_corrupted(context: Context, ioi: tuple[A
     assert patcher.effects(found[0]).effect == pytest.approx(1, abs=0.02)
 
 
+def test_probability_hides_a_head_that_lowers_the_answer(context: Context, ioi: tuple[Aligned, ...]) -> None:
+    """Put into the corrupted run, where the answer is unlikely already, L24H4 takes most of a logit from it and next to
+    nothing from its probability; taken out of the clean run, it gives one and more (2309.16042, section 3.2)."""
+    head = Patch((Site("z", 24, None, 4),))
+
+    def effect(metric: Any, mode: Mode) -> tuple[float, float]:
+        patcher = Patcher(context, batch(ioi), measure(context.subject, ioi, metric), mode)
+        values = patcher.run([head])[0]
+        return float((values - patcher.own).mean()), float(patcher.effects(values).effect or 0)
+
+    logits, share = effect("logit_difference", "denoising")
+    assert logits < -0.7
+    assert share < -0.08
+    assert abs(effect("probability", "denoising")[1]) < 0.01
+    assert effect("logit_difference", "noising")[0] > 1.4
+
+
 def test_the_divergence_is_a_metric_of_edits_too(context: Context) -> None:
     head = {"head": 3, "layers": [23]}
     effect = call("ablate", context, targets=[head], prompts=["The cat sat on the"], metric={"kind": "kl"})["effect"]

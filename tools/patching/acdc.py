@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from tools.workbench.causal import said, stands_clear
 from tools.workbench.context import Context
@@ -15,6 +16,7 @@ from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
+from tools.workbench.unfinished import Unfinished
 
 DRAWN = 40  # edges of a picture, the strongest
 RANDOMS = 3  # random circuits of as many edges
@@ -86,8 +88,8 @@ def acdc(input: Input, context: Context) -> Output:
     """Searches a circuit greedily: takes edges away from the logits backwards and keeps those that are missed.
 
     Slow, one run an edge: start from the candidates of highest EAP score, and see edge_attribution first. The threshold
-    is on the signed change unless absolute. Stops at its budget and can be gone on with. Source: Conmy et al.
-    2304.14997.
+    is on the signed change unless absolute. Stops at its budget and can be gone on with; killed, the same call goes on
+    where it was. Source: Conmy et al. 2304.14997.
     """
     subject = context.subject
     pairs = aligned(subject, input, context.seed)
@@ -107,17 +109,26 @@ def acdc(input: Input, context: Context) -> Output:
         raise ToolError(
             f"There are {len(order)} candidates, of which {input.decided} cannot be decided: see the input."
         )
+    unfinished = Unfinished(context, "acdc", input)
+    begun = unfinished.begun() or {"decided": input.decided, "kept": input.kept}
+
+    def noted(kept: Tensor, decided: int) -> None:
+        names = [graph.edge(*place) for place in order[:decided] if kept[place]]
+        unfinished.note({"decided": decided, "kept": names})
+
     found = prune(
         parts,
         order,
         input.tau,
         1 if input.metric == "kl" else -1,
         input.absolute,
-        input.budget,
-        [graph.parse(edge) for edge in input.kept],
-        input.decided,
+        input.budget - (begun["decided"] - input.decided),
+        [graph.parse(edge) for edge in begun["kept"]],
+        begun["decided"],
         context.progress,
+        noted,
     )
+    unfinished.done()
     done = found.decided == len(order)
     kept = [place for place in order if found.kept[place]]
     rng = context.rng("acdc", input.model_dump_json())
@@ -159,7 +170,7 @@ def acdc(input: Input, context: Context) -> Output:
         order=ORDER,
         candidates=len(order),
         decided=found.decided,
-        tests=found.tests,
+        tests=found.decided - input.decided,
         kept=tuple(names),
         value=found.value,
         faithfulness=mine if done else None,

@@ -32,7 +32,7 @@ class Input(Sweep):
     """The pairs, and what is estimated on them: see `Sweep`. qk_fix and grad_drop are the corrections of AtP*."""
 
     site: str = Field("z", description="z, q, k, v, pattern, attn_out, mlp_out, resid_pre, neuron, latent and others")
-    metric: Literal["logit_difference", "log_probability", "probability"] = "logit_difference"
+    metric: Literal["logit_difference", "log_probability", "probability", "kl"] = "logit_difference"
     qk_fix: bool = Field(True, description="of q and k: compute the softmax anew under the patch")
     grad_drop: bool = Field(True, description="rank by sizes that survive cancellation; a backward pass a layer")
     top: int = Field(12, ge=1, le=200, description="strongest by estimate, verified by exact patching")
@@ -118,7 +118,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, passes * whole + ((input.top + input.sample) / 2 + SUBSETS) * changed)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def attribution_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour fast: estimates every site's patch from gradients, then verifies the strongest exactly.
 
@@ -127,6 +127,11 @@ def attribution_patching(input: Input, context: Context) -> Output:
     hidden in what was not verified. For few sites use activation_patching, which is exact.
     """
     subject = context.subject
+    if input.metric == "kl" and input.mode == "noising":
+        raise ToolError(
+            "In the clean run the KL divergence from it is 0, where its gradient is 0 too, so that nothing can be "
+            "estimated: use denoising, where it is measured from the corrupted run, or another metric."
+        )
     kind, layers = where(subject, input)
     pairs = pairs_for(context, input, kind)
     sites = sites_of(context, input, kind, layers, pairs)

@@ -1,5 +1,6 @@
 """What kind of head a head is, if any: detectors with their baselines."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -14,7 +15,10 @@ from tools.workbench.costs import pace
 from tools.workbench.detectors import Head, Name, loss_on_repeats, on_names, on_repeats
 from tools.workbench.figures import HeatMap, Named
 from tools.workbench.pairs import Contrast, aligned, batch
+from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.sitemap import labels
+from tools.workbench.sites import point
 from tools.workbench.subject import Subject
 from tools.workbench.suppression import preserved
 
@@ -26,6 +30,7 @@ SUCCEEDS = 0.6  # share of series members
 CLEAR = 3.0  # times the baseline
 ABLATED = 8
 PAIRS = 8
+DRAWN = 4  # heads whose attention is drawn
 
 
 class Input(ToolInput):
@@ -62,9 +67,9 @@ class HeadScores(ToolOutput):
 
 
 class Preservation(ToolOutput):
-    """How much of a head's effect on ordinary text is copy suppression (2310.04625): the share that survives when, of
-    what it writes, only the lowering of the very tokens read is kept (by OV), and only where they are foreseen too (by
-    OV and QK). permuted: by OV, tokens exchanged at random. effect: of the head, KL in nats a token."""
+    """How much of a head's direct effect on ordinary text is copy suppression (2310.04625): the share that survives
+    when, of what it writes, only the lowering of the very tokens read is kept (by OV), and only where they are foreseen
+    too (by OV and QK). permuted: by OV, tokens exchanged at random. effect: of the head, KL in nats a token."""
 
     label: str
     by_ov: float
@@ -92,6 +97,7 @@ class Output(ToolOutput):
     copy_suppression: tuple[Preservation, ...]
     ablation: Ablation | None
     maps: dict[str, HeatMap]
+    pictures: tuple[str, ...]
     verdict: str
 
 
@@ -108,7 +114,7 @@ def estimate(input: Input, context: Context) -> float:
     return 20 * own.start + (5000 if input.ablate else 3000) * own.token
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def head_profile(input: Input, context: Context) -> Output:
     """Says what kind of attention head a head is: induction, previous token, duplicate token, sink, name mover, copy
     suppression or succession, or none of them.
@@ -153,6 +159,7 @@ def head_profile(input: Input, context: Context) -> Output:
         copy_suppression=preservation,
         ablation=ablation,
         maps={name: HeatMap.by_head(each.scores) for name, each in detectors.items()},
+        pictures=draw(context, "head_profile", input, kinds=_drawn(kinds), **_patterns(context, heads)),
         verdict=verdict,
     )
 
@@ -231,6 +238,35 @@ def _scores(head: Head, detectors: dict[str, Detector], clearness: Tensor) -> He
         also=tuple(order[1:]),
         scores=tuple(Named(label=name, value=float(each.scores[head])) for name, each in detectors.items()),
     )
+
+
+def _drawn(kinds: tuple[Kind, ...]) -> Picture:
+    """The best head of each kind, beside chance."""
+    bars = []
+    for kind in kinds:
+        told = kind.best if kind.passing else f"none, best {kind.best}"
+        bars += [
+            Bar(f"{kind.label}: {told}", kind.value),
+            Bar(f"chance (from {kind.threshold:.2f} on it is of this kind)", kind.baseline, beside=True),
+        ]
+    return Picture("The best head of each kind", Bars(tuple(bars)), "score: attention, or share of tokens")
+
+
+def _patterns(context: Context, heads: tuple[HeadScores, ...]) -> dict[str, Picture]:
+    """What the first heads attend to on a prompt of indirect object identification, query by key."""
+    subject = context.subject
+    pair = aligned(subject, Contrast(template="ioi", n=1, pairs=()), context.seed).kept[0]
+    tokens = labels(subject, replace(pair, corrupted=pair.clean))
+    future = torch.ones(len(tokens), len(tokens), dtype=torch.bool).triu(1)
+    found = {}
+    for each in heads[:DRAWN]:
+        layer, head = _head(subject, each.label)
+        pattern = subject.value_at(point(subject, "pattern", layer), torch.tensor([pair.clean]))[0, head]
+        shown = HeatMap.of(tokens, tokens, pattern.float().cpu().masked_fill(future, torch.nan))
+        kind = " and ".join((each.kind, *each.also))
+        title = f"{each.label} ({kind}): from each token (rows), attention to the tokens before it (columns)"
+        found[each.label] = Picture(title, shown, "attention")
+    return found
 
 
 def _preservation(context: Context, head: Head) -> Preservation:

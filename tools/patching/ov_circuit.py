@@ -9,6 +9,7 @@ from tools.workbench.components import check_head, weights
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.metrics import single_tokens
+from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 
@@ -45,7 +46,8 @@ class Controls(ToolOutput):
 class Output(ToolOutput):
     """copy_score: share of other tokens that a token read is raised above, mean over 256 tokens. place: of all heads by
     it, 1 the most copying. eigenvalues: sum of the circuit's eigenvalues over that of their sizes, 1 for a copy of all
-    it reads and -1 for its opposite. scores: of every head."""
+    it reads and -1 for its opposite. scores: of every head. effects: of each word read (rows) on the words' logits
+    (columns), in standard deviations over the vocabulary."""
 
     copy_score: float
     place: int
@@ -53,12 +55,14 @@ class Output(ToolOutput):
     eigenvalues: float
     readings: tuple[Reading, ...]
     scores: HeatMap
+    effects: HeatMap
     controls: Controls
     vocabulary: int
+    pictures: tuple[str, ...]
     verdict: str
 
 
-@tool(version=1)
+@tool(version=2)
 def ov_circuit(input: Input, context: Context) -> Output:
     """Tells what a head's OV circuit makes of a token: does reading it raise (copy) or lower (suppress) the same token?
 
@@ -72,11 +76,13 @@ def ov_circuit(input: Input, context: Context) -> Output:
     score = float(scores[input.layer, input.head])
     place = 1 + int((scores > score).sum())
     words = single_tokens(subject, input.words) if input.words else tokens[:SHOWN].tolist()
+    names = subject.token_strings(words)
     effects = _effects(subject, input.layer, input.head, torch.tensor(words))
     readings = tuple(
-        _reading(subject, word, name, effect, input.n)
-        for word, name, effect in zip(words, subject.token_strings(words), effects, strict=True)
+        _reading(subject, word, name, effect, input.n) for word, name, effect in zip(words, names, effects, strict=True)
     )
+    among = (effects[:, words] - effects.mean(1, keepdim=True)) / effects.std(1, keepdim=True)
+    matrix = HeatMap.of(names, names, among)
     x, columns = embedded(subject, tokens), logit_columns(subject, tokens)
     controls = Controls(random_weights=_random(context, x, columns), median_head=float(scores.median()))
     eigenvalues = _eigenvalues(subject, input.layer, input.head, x, columns)
@@ -87,6 +93,8 @@ def ov_circuit(input: Input, context: Context) -> Output:
         f"{scores.numel()} heads; eigenvalues {eigenvalues:+.2f}. "
         + "; ".join(f"{r.label!r} own rank {r.own_rank:,}, raises {r.promoted[0]!r}" for r in readings[:3])
     )
+    title = f"L{input.layer}H{input.head}, OV circuit by weights alone"
+    foot = controls_said(controls)
     return Output(
         copy_score=score,
         place=place,
@@ -94,8 +102,26 @@ def ov_circuit(input: Input, context: Context) -> Output:
         eigenvalues=eigenvalues,
         readings=readings,
         scores=HeatMap.by_head(scores),
+        effects=matrix,
         controls=controls,
         vocabulary=effects.shape[1],
+        pictures=draw(
+            context,
+            "ov_circuit",
+            input,
+            words=Picture(
+                f"{title}: what reading a word (rows) adds to the logits of words (columns)",
+                matrix,
+                "standard deviations over the vocabulary",
+                f"Own token above {score:.2f} of the others. {foot}",
+            ),
+            heads=Picture(
+                "Copy score of every head: above 0 it raises the token that it reads, below it lowers it",
+                HeatMap.by_head(scores - 0.5),
+                "share of tokens that the own one stands above, less 0.5 (chance)",
+                f"{foot[:-1]} (with the 0.5).",
+            ),
+        ),
         verdict=verdict,
     )
 

@@ -112,13 +112,14 @@ def _figure(picture: Picture) -> Figure:
     size = _size(shape)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
+    beside = fill(measure, min(40, int(8 * size[1])))  # it stands upright
     match shape:
         case HeatMap():
-            _heat_map(axes, shape, measure)
+            _heat_map(axes, shape, beside)
         case Bars():
             _bars(axes, shape, measure)
         case Circuit():
-            _circuit(axes, shape, measure)
+            _circuit(axes, shape, beside)
     wide = int(size[0] * 13)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
     if picture.controls:
@@ -215,7 +216,7 @@ def _scale(values: np.ndarray) -> Normalize:
 
 def _legend(axes: Axes, shown: ScalarMappable, measure: str) -> None:
     bar = axes.figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.02, shrink=0.8, aspect=30)
-    bar.set_label(fill(measure, 40), fontsize=8)
+    bar.set_label(measure, fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
 

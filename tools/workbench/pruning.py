@@ -5,7 +5,7 @@ algorithm 1). Edges that are no candidates go first when their receiver is reach
 clean prompt until then and is not computed again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,11 @@ Place = tuple[int, int]  # receiver, sender
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """kept: bool[receivers, senders] among those decided; decided: how many of the candidates, in order; tests: edges
-    that were taken away to see; value: mean metric of what is left, where all that is not decided is whole."""
+    """kept: bool[receivers, senders] among those decided; decided: how many of the candidates, in order; value: mean
+    metric of what is left, where all that is not decided is whole."""
 
     kept: Tensor
     decided: int
-    tests: int
     value: float
 
 
@@ -46,11 +45,13 @@ def prune(
     kept: Sequence[Place] = (),
     decided: int = 0,
     progress: Progress = lambda done, total: None,
+    noted: Callable[[Tensor, int], None] = lambda kept, decided: None,
 ) -> Pruned:
     """Decides the edges of `order` from the `decided`th on, `budget` of them at most; `kept` are those kept before.
 
     An edge goes where sign * (mean metric without it - with it) < tau, or the size of that change where `absolute`;
-    sign is 1 for a metric that rises as the circuit gets worse and -1 for one that falls.
+    sign is 1 for a metric that rises as the circuit gets worse and -1 for one that falls. noted: told what is kept, and
+    of how many decided, after each edge.
     """
     exists = parts[0].exists
     found = torch.zeros_like(exists)
@@ -71,8 +72,7 @@ def prune(
     def measured(mask: Tensor) -> float:
         return float(np.mean(run_edges(parts, [mask])))
 
-    tests = 0
-    for receiver, sender in order[decided:last]:
+    for at, (receiver, sender) in enumerate(order[decided:last], decided + 1):
         if receiver != reached:
             corrupted[receiver:] |= (exists & ~candidates)[receiver:]
             reached, value = receiver, None
@@ -86,9 +86,9 @@ def prune(
         else:
             corrupted[receiver, sender] = False
             found[receiver, sender] = True
-        tests += 1
-        progress(tests, last - decided)
+        noted(found, at)
+        progress(at - decided, last - decided)
     if last == len(order):
         corrupted |= exists & ~candidates
         value = measured(corrupted)
-    return Pruned(found, last, tests, measured(corrupted) if value is None else value)
+    return Pruned(found, last, measured(corrupted) if value is None else value)
