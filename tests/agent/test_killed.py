@@ -15,7 +15,10 @@ from store.types import Experiment
 from tests.agent.conftest import Commands
 from tools.workbench.subject import Subject
 
-START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from agent.cli import main; raise SystemExit(main())"
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from agent.cli import main; raise SystemExit(main())"
+)
 ACDC = '{"template": "ioi", "n": 1, "metric": "logit_difference", "tau": 0.3, "candidates": 60, "budget": 60}'
 LOCALISE = ("localise", "--template", "capital", "--n", "2")
 
