@@ -109,6 +109,13 @@ def test_sparsify_folders_are_topk_of_the_centred_input(tmp_path: Path) -> None:
     assert (dictionary.hook, dictionary.stated_l0) == ("blocks.7.hook_resid_post", k)
 
 
+@pytest.mark.parametrize(("name", "hook", "k"), [("l15-4608", 15, 64), ("l22-2304", 22, 32)])
+def test_shipped_dictionaries_load_by_name(name: str, hook: int, k: int) -> None:
+    found = load_dictionary(name, CPU, torch.float32)
+    assert (found.name, found.hook, found.stated_l0) == (name, f"blocks.{hook}.hook_resid_pre", k)
+    assert found.n_latents == int(name.partition("-")[2])
+
+
 def test_unknown_dictionaries_are_refused(tmp_path: Path) -> None:
     for name, says in (
         ("nothing", "There is no dictionary"),
