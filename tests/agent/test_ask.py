@@ -178,6 +178,14 @@ def test_a_small_llm_refines_what_did_not_stand(world: Commands, small: Stub) ->
     assert verify(world.ledger) == []
 
 
+def test_a_small_llm_that_repeats_itself_is_not_asked_on(world: Commands, small: Stub) -> None:
+    refine = {"of": "H1", "claim": "every seventh word, such as po"}
+    small.configure(acts={"refine": refine} | small_acts(minimal_pairs={"fits": SILENT}))
+    ended = world("ask", SMALL_QUESTION, "--json")
+    assert (ended.code, ended.json["reason"]) == (3, "no other hypothesis")
+    assert small.stats()["requests"] == 3 + 2
+
+
 def test_what_was_never_tested_is_not_concluded(world: Commands, small: Stub) -> None:
     """A small LLM that picks no word: the end names the limit, and what was seen is all that is claimed."""
     small.configure(acts=small_acts() | {"minimal_pairs": {"fits": ["nothing"] * 5}})
