@@ -22,6 +22,7 @@ from prompts.providers import Role
 from store.types import Experiment, Hypothesis, Investigation, Judgement, LLMCall, Prediction, ToolOffer
 from store.verify import verify
 from tests.agent.agent_script import (
+    HELD,
     OTHER_PAIRS,
     PAIRS,
     QUESTION,
@@ -130,6 +131,15 @@ def test_a_small_llm_concludes_in_three_replies(world: Commands, small: Stub) ->
     assert sum(len(message["content"]) for message in first.messages) < 6000  # characters, some 1,500 tokens
     assert verify(world.ledger) == []
     assert not world.ledger.find(Investigation)[0].native
+
+
+def test_hypotheses_that_hold_together_are_not_told_apart(world: Commands, small: Stub) -> None:
+    small.configure(acts=small_acts(minimal_pairs=[{"fits": [*HELD, "to"]}, {"fits": [*HELD, "moon"]}]))
+    answered = world("ask", SMALL_QUESTION, "--json")
+    assert [claim["stance"] for claim in answered.json["claims"]] == ["for", "for", "for", "for", "against", None]
+    last = answered.json["claims"][-1]
+    assert (last["conjecture"], last["author"]) == (True, "code")
+    assert last["sentence"].startswith("2 hypotheses held, each by itself: no test told them apart")
 
 
 def test_few_words_are_no_test(world: Commands, small: Stub) -> None:
