@@ -302,6 +302,9 @@ async def refine(case: Case, lab: Lab) -> None:
     if parent is None:
         case.stumble(f"There is no hypothesis {refined.of}: name one of {', '.join(h.label for h in case.hypotheses)}.")
     elif any(claim.lower() == h.claim.lower() for h in case.hypotheses):
+        if lab.small(case) and case.stumbles:
+            case.stop("no other hypothesis", mute=False)  # it would say the same again
+            return
         case.stumble("That hypothesis was stated already: state a better one, or finish.")
     elif case.round >= lab.limits.rounds:
         case.stop("rounds", mute=False)

@@ -48,7 +48,7 @@ async def conclude(case: Case, lab: Lab) -> None:
     if not any(claim.stance == "for" for claim in stated):
         stated += _seen(case)
     if lab.small(case):
-        stated = _answered(case) + stated
+        stated = _answered(case) + stated + _together(stated)
     reason = case.ended or (UNTESTED if lacking else "concluded")
     row = Conclusion(investigation=case.investigation, reason=reason, claims=tuple(stated))
     row = await lab.once(row, investigation=case.investigation)
@@ -72,6 +72,17 @@ def _standing(hypothesis: Stated, evidence: Evidence) -> Claim:
     sentence = f"{hypothesis.claim[:1].upper()}{hypothesis.claim[1:].rstrip('.')}."
     author: Literal["llm", "code"] = "llm" if hypothesis.holds is None else "code"
     return Claim(sentence=sentence, evidence=by, hypothesis=hypothesis.id, stance="for", author=author)
+
+
+def _together(stated: list[Claim]) -> list[Claim]:
+    """That hypotheses which all hold were not told apart: a small LLM's are tested one by one."""
+    held = {claim.hypothesis for claim in stated if claim.stance == "for"}
+    if len(held) < 2:
+        return []
+    sentence = (
+        f"{len(held)} hypotheses held, each by itself: no test told them apart, and one may hold for the other's sake."
+    )
+    return [Claim(sentence=sentence, conjecture=True, author="code")]
 
 
 def _read(case: Case, evidence: Evidence, given: Conclude) -> tuple[list[Claim], list[str]]:

@@ -23,6 +23,7 @@ from prompts.providers import Role
 from store.types import Experiment, Hypothesis, Investigation, Judgement, LLMCall, Prediction, ToolOffer
 from store.verify import verify
 from tests.agent.agent_script import (
+    HELD,
     OTHER_PAIRS,
     PAIRS,
     QUESTION,
@@ -133,6 +134,15 @@ def test_a_small_llm_concludes_in_three_replies(world: Commands, small: Stub) ->
     assert not world.ledger.find(Investigation)[0].native
 
 
+def test_hypotheses_that_hold_together_are_not_told_apart(world: Commands, small: Stub) -> None:
+    small.configure(acts=small_acts(minimal_pairs=[{"fits": [*HELD, "to"]}, {"fits": [*HELD, "moon"]}]))
+    answered = world("ask", SMALL_QUESTION, "--json")
+    assert [claim["stance"] for claim in answered.json["claims"]] == ["for", "for", "for", "for", "against", None]
+    last = answered.json["claims"][-1]
+    assert (last["conjecture"], last["author"]) == (True, "code")
+    assert last["sentence"].startswith("2 hypotheses held, each by itself: no test told them apart")
+
+
 def test_few_words_are_no_test(world: Commands, small: Stub) -> None:
     """A latent whose words were all shown: nothing is tested, and that is said."""
     answered = world("ask", f"does ablating latent {COLOUR} make the model sadder?", "--json")
@@ -177,6 +187,14 @@ def test_a_small_llm_refines_what_did_not_stand(world: Commands, small: Stub) ->
     assert answered.json["reason"] == "no new words", "the few of this world were tried"
     assert [h.claim for h in world.ledger.find(Hypothesis)][-1] == "it fires on every seventh of the words"
     assert verify(world.ledger) == []
+
+
+def test_a_small_llm_that_repeats_itself_is_not_asked_on(world: Commands, small: Stub) -> None:
+    refine = {"of": "H1", "claim": "every seventh word, such as po"}
+    small.configure(acts={"refine": refine} | small_acts(minimal_pairs={"fits": SILENT}))
+    ended = world("ask", SMALL_QUESTION, "--json")
+    assert (ended.code, ended.json["reason"]) == (3, "no other hypothesis")
+    assert small.stats()["requests"] == 3 + 2
 
 
 def test_what_was_never_tested_is_not_concluded(world: Commands, small: Stub) -> None:
