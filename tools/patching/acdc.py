@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.workbench.causal import said, stands_clear
+from tools.workbench.causal import said
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, run_edges, without
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
+from tools.workbench.patching import share_stands_clear
 from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.registry import ToolError, ToolOutput, tool
@@ -81,7 +82,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def acdc(input: Input, context: Context) -> Output:
     """Searches a circuit greedily: takes edges away from the logits backwards and keeps those that are missed.
 
@@ -129,7 +130,7 @@ def acdc(input: Input, context: Context) -> Output:
     ]
     values = run_edges(plain, masks)
     mine, nothing, *random = ((values - theirs).mean(1) / whole).tolist()
-    clear = done and stands_clear(values[0] - theirs, [*values[2:] - theirs])
+    clear = done and share_stands_clear(values[0] - theirs, [*values[2:] - theirs], own - theirs)
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (
         f"{len(kept)} of {found.decided} edges kept at a threshold of {input.tau:g} "

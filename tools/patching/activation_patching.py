@@ -5,11 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from tools.workbench.causal import said, stands_clear
+from tools.workbench.causal import said
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement, share
+from tools.workbench.patching import (
+    LICENCE,
+    PROBABILITY,
+    SCALE,
+    WARNING,
+    Mode,
+    Patch,
+    Patcher,
+    Replacement,
+    share,
+    share_stands_clear,
+)
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_patch, repair_said
@@ -81,7 +92,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def activation_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour exactly: patches places of one run with another's values, and measures each.
 
@@ -121,7 +132,7 @@ def activation_patching(input: Input, context: Context) -> Output:
     )
     tokens = labels(subject, pairs.kept[0])
     told_sites = [site_effect(patches[i], changes[i], shares[i], tokens) for i in order[:TOP]]
-    clear = stands_clear(changes[order[0]], [checks[1], *changes[others[:1]]])
+    clear = share_stands_clear(changes[order[0]], [checks[1], *changes[others[:1]]], theirs - own)
     warnings = _warnings(input, pairs, patchers, undefined)
     clean, corrupted = (theirs, own) if input.mode == "denoising" else (own, theirs)
     metric = measure(subject, pairs.kept, input.metric, input.latent)

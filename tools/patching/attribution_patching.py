@@ -7,11 +7,11 @@ import numpy as np
 from pydantic import Field
 
 from tools.workbench.attribution import Estimates, estimated
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, told
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, share
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, share, share_stands_clear
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sitemap import labels, mapped
@@ -118,7 +118,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, passes * whole + ((input.top + input.sample) / 2 + SUBSETS) * changed)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def attribution_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour fast: estimates every site's patch from gradients, then verifies the strongest exactly.
 
@@ -163,7 +163,7 @@ def attribution_patching(input: Input, context: Context) -> Output:
     correlation = rank_correlation(values[chosen], means)
     bound = missed_at_most(inside, subsets)
     rows = [_row(sites[i], values[i], exact[at], theirs - own, tokens, at >= len(top)) for at, i in enumerate(chosen)]
-    clear = stands_clear(exact[best], [random, *exact[len(top) :][:1]])
+    clear = share_stands_clear(exact[best], [random, *exact[len(top) :][:1]], theirs - own)
     warnings = [PROBABILITY if input.metric == "probability" else "", ESTIMATES, *found.notes, *pairs.notes]
     if undefined:
         warnings.append("The metric is the same on clean and corrupted prompts: values are changes in its own unit.")

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges, gap_of, run_edges
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share
+from tools.workbench.patching import PROBABILITY, share, share_stands_clear
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
@@ -103,7 +103,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, 2 * runs * sum(len(pair.clean) - pair.places[0] for pair in pairs))
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def circuit_faithfulness(input: Input, context: Context) -> Output:
     """Measures a circuit: what it does alone, what the model does without it, and what each part of it is needed for.
 
@@ -148,7 +148,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
                       key=lambda each: abs(each.loss))  # fmt: skip
     idle = tuple(each.name for each in elements if abs(each.loss) < IDLE)
     incompleteness = float(gaps.mean()) if len(gaps) else None
-    clear = stands_clear(values[0] - theirs, [*values[3:cut] - theirs])
+    clear = share_stands_clear(values[0] - theirs, [*values[3:cut] - theirs], own - theirs)
     warnings = [PROBABILITY if input.metric == "probability" else "", *pairs.notes]
     if len(members) > TESTED:
         warnings.append(f"Of {len(members)} parts the first {TESTED} were left out one by one.")

@@ -7,14 +7,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import interval, said, stands_clear, told
+from tools.workbench.causal import interval, said, told
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, only, run_edges, without
 from tools.workbench.figures import HeatMap
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY
+from tools.workbench.patching import PROBABILITY, share_stands_clear
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
@@ -110,7 +110,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def edge_attribution(input: Input, context: Context) -> Output:
     """Finds the connections between heads and MLPs that carry a behaviour, and how much of it they suffice for.
 
@@ -160,7 +160,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
                 drawn=int(at) >= input.top,
             )
         )
-    clear = stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs])
+    clear = share_stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs], own - theirs)
     warned = tuple(dict.fromkeys([PROBABILITY] * (input.metric == "probability") + list(pairs.notes)))
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, Progress, share
+from tools.workbench.patching import PROBABILITY, Progress, share, share_stands_clear
 from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import direct_effects, whole_effect
@@ -92,7 +92,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, passes * sum(len(pair.clean) - pair.places[0] for pair in pairs))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def path_patching(input: Input, context: Context) -> Output:
     """Patches the path from a head or MLP to others: which senders tell the receivers what they need.
 
@@ -143,7 +143,7 @@ def path_patching(input: Input, context: Context) -> Output:
         frozen_sum=None if frozen is None else float(frozen.sum()),
         frozen_whole=None if frozen is None else float(np.concatenate([whole_effect(part) for part in parts]).mean()),
     )
-    clear = stands_clear(changes[order[0]], [changes[order[-1]]] if len(order) > 1 else [])
+    clear = share_stands_clear(changes[order[0]], [changes[order[-1]]] if len(order) > 1 else [], gap)
     warned = [PROBABILITY] * (input.metric == "probability") + list(pairs.notes)
     if undefined:
         warned.append("The metric is the same on clean and corrupted prompts: values are changes in its own unit.")

@@ -24,6 +24,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
+from tools.workbench.causal import stands_clear
 from tools.workbench.context import Context
 from tools.workbench.memory import exhausted, spendable
 from tools.workbench.metrics import Metric, Reader
@@ -349,3 +350,12 @@ def share(change: np.ndarray, gap: np.ndarray) -> Share:
     left = change - ratio * gap
     half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * left.std(ddof=1) / (np.sqrt(n) * abs(whole)))
     return Share(ratio, ratio - half, ratio + half)
+
+
+def share_stands_clear(change: np.ndarray, controls: Sequence[np.ndarray], gap: np.ndarray) -> bool:
+    """`stands_clear` of shares of the gap, by the intervals that are told of them; of changes where both runs' metrics
+    are equal. Pairs whose gaps differ move by different amounts where all move by the same share."""
+    whole = float(gap.mean())
+    if abs(whole) < EQUAL:
+        return stands_clear(change, controls)
+    return stands_clear(change, controls, lambda values: share(values, np.sign(whole) * gap).low)
