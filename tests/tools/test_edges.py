@@ -184,6 +184,12 @@ def test_direct_paths_add_up_to_the_whole_stream(ioi: Edges, context: Context) -
     assert [row["sender"] for row in found["top"]] == ["L23H3", "L24H4", "L5H2"]
     assert found["top"][0]["change"] == pytest.approx(found["top"][0]["frozen"], abs=0.3)  # the norm hardly moves
     assert found["controls"]["no_sender"] == pytest.approx(0, abs=1e-4)
+    drawn = found["controls"]["drawn"]
+    assert len(set(drawn) - {"L23H3", "L24H4", "L5H2"}) == len(found["controls"]["randoms"]) == 9
+    gap = found["corrupted"] - found["clean"]
+    exact = direct_effects(ioi)[[ioi.graph.node(name) for name in drawn]].mean(1) / gap
+    assert found["controls"]["randoms"] == pytest.approx(exact, abs=0.02)  # the norm hardly moves
+    assert found["controls"]["random_heads"] < 0.2 < abs(found["top"][0]["effect"])
     assert found["controls"]["frozen_sum"] == pytest.approx(found["controls"]["frozen_whole"], abs=1e-3)
 
 
