@@ -14,11 +14,12 @@ from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import share_stands_clear
 from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
+from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
 
 DRAWN = 40  # edges of a picture, the strongest
-RANDOMS = 3  # random circuits of as many edges
+RANDOMS = 3  # random circuits of as many edges, made of paths from the embedding to the logits
 ORDER = "receivers from the logits backwards, senders from the latest to the earliest"
 LICENCE = (
     "The circuit is what a greedy search in this order kept at this threshold: another order may keep other edges that "
@@ -41,10 +42,10 @@ class Input(Contrast):
 
 
 class Controls(ToolOutput):
-    """Faithfulness, in logit difference, of nothing (0), of everything (1), and of random circuits of as many edges."""
+    """Faithfulness, in logit difference, of nothing (0), and of random circuits: as many edges, of random paths from
+    embedding to logits."""
 
     nothing: float
-    everything: float
     random: tuple[float, ...]
 
 
@@ -122,11 +123,10 @@ def acdc(input: Input, context: Context) -> Output:
     done = found.decided == len(order)
     kept = [place for place in order if found.kept[place]]
     rng = context.rng("acdc", input.model_dump_json())
-    places = exists.flatten().nonzero()[:, 0].numpy()
     masks = [
         exists & ~found.kept,
         exists,
-        *(without(exists, rng.permutation(places)[: len(kept)]) for _ in range(RANDOMS)),
+        *(exists & ~random_edges(graph, len(kept), rng) for _ in range(RANDOMS)),
     ]
     values = run_edges(plain, masks)
     mine, nothing, *random = ((values - theirs).mean(1) / whole).tolist()
@@ -146,7 +146,7 @@ def acdc(input: Input, context: Context) -> Output:
     names = [graph.edge(*place) for place in kept]
     strengths = zip(names, (float(scores[place]) / len(own) for place in kept), strict=True)
     strongest = sorted(strengths, key=lambda each: -each[1])[:DRAWN]
-    controls = Controls(nothing=nothing, everything=1.0, random=tuple(random))
+    controls = Controls(nothing=nothing, random=tuple(random))
     picture = Picture(
         f"ACDC, {len(own)} pairs, threshold {input.tau:g}: {len(strongest)} of {len(kept)} edges kept",
         circuit(strongest),

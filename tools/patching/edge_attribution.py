@@ -16,12 +16,13 @@ from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY, share_stands_clear
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
+from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
 DRAWN = 40  # edges of a picture
-RANDOMS = 3  # random circuits of each size
+RANDOMS = 3  # random circuits of each size, made of paths from the embedding to the logits
 LICENCE = (
     "A circuit's faithfulness says what its edges suffice for when every other edge carries the corrupted prompt; an "
     "exact effect says what breaks when one edge alone does. Scores are first-order estimates."
@@ -56,7 +57,7 @@ class EdgeEffect(ToolOutput):
 
 class Size(ToolOutput):
     """The circuit of the edges of highest score: its share of all edges, how many, and its faithfulness (1: all that
-    the model does), beside the mean of random circuits of as many edges."""
+    the model does), beside the mean of random circuits: as many edges, of random paths from embedding to logits."""
 
     share: float
     edges: int
@@ -65,11 +66,10 @@ class Size(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """no_edge, every_edge: faithfulness with all edges corrupted (0) and none (1). permuted: mean size of the rank
-    correlation when scores are dealt out to other edges."""
+    """no_edge: faithfulness with all edges corrupted (0). permuted: mean size of the rank correlation when scores are
+    dealt out to other edges."""
 
     no_edge: float
-    every_edge: float
     permuted: float | None
 
 
@@ -133,7 +133,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
     exact = run_edges(parts, [only(exists, [at]) for at in chosen], context.progress) - own
     found = scores.flatten().numpy()[chosen]
     counts = [max(1, int(share * len(order))) for share in input.shares]
-    circuits = [[without(exists, order[:k]), *(without(exists, rng.permutation(order)[:k]) for _ in range(RANDOMS))]
+    circuits = [[without(exists, order[:k]), *(exists & ~random_edges(graph, k, rng) for _ in range(RANDOMS))]
                 for k in counts]  # fmt: skip
     values = run_edges(parts, [exists, *(mask for masks in circuits for mask in masks)], context.progress)
     whole = gap_of(own, theirs)
@@ -145,7 +145,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
         )
     )
     means = exact.mean(1)
-    controls = Controls(no_edge=none, every_edge=1.0, permuted=by_chance(found, means, rng))
+    controls = Controls(no_edge=none, permuted=by_chance(found, means, rng))
     correlation = rank_correlation(found, means)
     rows = []
     for at in np.argsort(-np.abs(means), kind="stable"):
