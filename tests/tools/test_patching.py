@@ -20,6 +20,7 @@ from tools.workbench.run import run, validate
 from tools.workbench.sites import KINDS, Kind, Site, named, point, read, sweep, units
 from tools.workbench.subject import Subject
 from tools.workbench.sweeps import typical
+from tools.workbench.templates import candidates
 
 S2 = 10
 DIFFERENCE = Metric(kind="answer_difference", answers=("a",), down=("b",))
@@ -300,6 +301,16 @@ def test_templates_make_pairs_that_the_model_answers(context: Context) -> None:
     assert found["right_on_clean"] == found["right_on_corrupted"] == 1
     assert found["comparable"] == 4
     assert "COUNTRY" in found["pairs"][0]["roles"]
+
+
+def test_later_years_are_told_from_earlier_ones_as_near(context: Context) -> None:
+    found = call("contrast_pairs", context, template="greater_than", n=12)
+    assert found["right_on_clean"] >= 0.9
+    assert found["clean"] > 2 > -found["corrupted"]  # where both are right, little decides between them
+    for made in candidates("greater_than", 0, 40):
+        year, other_year = (int(text.split("year ")[1][2:4]) for text in (made.clean, made.corrupted))
+        assert int(made.answer) - year == year - int(made.other) == 10
+        assert other_year < int(made.other)
 
 
 @pytest.mark.parametrize("template", ["greater_than", "agreement", "pronoun", "days", "months", "induction"])
