@@ -11,7 +11,17 @@ from tools.workbench.causal import RANDOMS, said, told
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, share, share_stands_clear
+from tools.workbench.patching import (
+    LICENCE,
+    PROBABILITY,
+    SCALE,
+    Mode,
+    Patch,
+    Patcher,
+    Progress,
+    share,
+    share_stands_clear,
+)
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sitemap import labels, mapped
@@ -151,7 +161,7 @@ def attribution_patching(input: Input, context: Context) -> Output:
     best = int(np.abs(means).argmax())
     checks = beside(patchers, (sites[chosen[best]],))
     others = np.array([at for at in range(len(top), len(chosen)) if at != best], int)
-    inside, subsets = _halves(patchers, sites, order[len(top) :], set(drawn), rng)
+    inside, subsets = _halves(patchers, sites, order[len(top) :], set(drawn), rng, context.progress)
     bar = float(np.median(np.abs(means[: len(top)])))
     misses = [str(sites[i]) for i, mean in zip(drawn, means[len(top) :], strict=True) if abs(mean) > bar]
     large = np.abs(means) >= LARGE * abs(means[best])
@@ -253,7 +263,12 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
 
 
 def _halves(
-    patchers: Sequence[Patcher], sites: Sequence[Site], rest: np.ndarray, verified: set[int], rng: np.random.Generator
+    patchers: Sequence[Patcher],
+    sites: Sequence[Site],
+    rest: np.ndarray,
+    verified: set[int],
+    rng: np.random.Generator,
+    progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """bool[m, k] and float64[m]: random halves of the k sites not verified, and the mean change under each."""
     left = [int(i) for i in rest if i not in verified]
@@ -261,7 +276,7 @@ def _halves(
     if not left:
         return inside, np.zeros(SUBSETS)
     patches = [Patch(tuple(sites[i] for i, here in zip(left, row, strict=True) if here)) for row in inside]
-    return inside, run_all(patchers, patches).mean(1)
+    return inside, run_all(patchers, patches, progress).mean(1)
 
 
 def _row(

@@ -113,9 +113,12 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     subject = context.subject
     pairs = aligned(subject, input, context.seed).same_places(subject)
     own = batch(pairs.kept)
-    found = attribute(subject, own.clean, own.answer, own.other)
-    corrupted = attribute(subject, own.corrupted, own.answer, own.other)
-    exchanged = attribute(subject, own.clean, *_exchanged(context, own))
+    asked = (own.clean, own.answer, own.other), (own.corrupted, own.answer, own.other)
+    readings = []
+    for done, each in enumerate((*asked, (own.clean, *_exchanged(context, own))), 1):
+        readings.append(attribute(subject, *each))
+        context.progress(done, 3)
+    found, corrupted, exchanged = readings
     off = float((found.sum - found.measured).abs().max())
     if off > ROUNDING.get(subject.dtype, ROUGHLY):
         raise ToolError(

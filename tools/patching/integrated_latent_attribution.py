@@ -12,7 +12,7 @@ from tools.workbench.causal import RANDOMS, said, stands_clear
 from tools.workbench.context import Context
 from tools.workbench.gradients import Graph, together
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import EQUAL, PROBABILITY, Patch, Patcher
+from tools.workbench.patching import EQUAL, PROBABILITY, Patch, Patcher, Progress
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sites import Site
 from tools.workbench.sweeps import beside, run_all, seconds, typical
@@ -120,7 +120,7 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     every = Patch((Site("latent", layer),))
     (whole,) = run_all(patchers, [every])
     plain = np.concatenate([_attributed(patcher, [0.0]) for patcher in patchers])  # [n, latents]
-    steps, integrated, incomplete = _integrated(patchers, whole, input.steps)
+    steps, integrated, incomplete = _integrated(patchers, whole, input.steps, context.progress)
     moving = np.flatnonzero(
         np.concatenate([(_change(patcher) != 0).any(1).cpu().numpy() for patcher in patchers]).any(0)
     )
@@ -205,14 +205,16 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     )
 
 
-def _integrated(patchers: Sequence[Patcher], whole: np.ndarray, most: int) -> tuple[int, np.ndarray, float | None]:
+def _integrated(
+    patchers: Sequence[Patcher], whole: np.ndarray, most: int, progress: Progress
+) -> tuple[int, np.ndarray, float | None]:
     """Steps taken, float64[n, latents], and the mean size of what is left out over that of the whole change [n]; more
     steps are taken until that is little."""
     scale = float(np.abs(whole).mean())
     steps = min(FIRST, most)
     while True:
         ways = [(step + 0.5) / steps for step in range(steps)]
-        found = np.concatenate([_attributed(patcher, ways) for patcher in patchers])
+        found = np.concatenate([_attributed(patcher, ways, progress) for patcher in patchers])
         incomplete = None if scale < EQUAL else float(np.abs(found.sum(1) - whole).mean()) / scale
         if incomplete is None or incomplete <= COMPLETE or 2 * steps > most:
             return steps, found, incomplete
@@ -227,7 +229,7 @@ def _change(patcher: Patcher) -> Tensor:
     return change
 
 
-def _attributed(patcher: Patcher, ways: Sequence[float]) -> np.ndarray:
+def _attributed(patcher: Patcher, ways: Sequence[float], progress: Progress = lambda done, total: None) -> np.ndarray:
     """float64[n, latents]: change times the mean gradient at these parts of the way to the baseline."""
     change = _change(patcher)
     decoder = patcher.subject.dictionary.decoder.to(change)
@@ -236,8 +238,11 @@ def _attributed(patcher: Patcher, ways: Sequence[float]) -> np.ndarray:
     for begin in range(0, patcher.n, size):
         rows = list(range(begin, min(begin + size, patcher.n)))
         moved = change[rows] @ decoder
-        gradient = sum((_gradient(patcher, rows, way * moved) for way in ways), torch.zeros_like(moved)) / len(ways)
-        found.append((change[rows] * (gradient @ decoder.T)).sum(1))
+        gradient = torch.zeros_like(moved)
+        for step, way in enumerate(ways, 1):
+            gradient += _gradient(patcher, rows, way * moved)
+            progress(begin * len(ways) + step * len(rows), patcher.n * len(ways))
+        found.append((change[rows] * (gradient @ decoder.T / len(ways))).sum(1))
     attributed: np.ndarray = torch.cat(found).double().cpu().numpy()
     return attributed
 
