@@ -95,9 +95,7 @@ def acdc(input: Input, context: Context) -> Output:
     pairs = aligned(subject, input, context.seed)
     groups = pairs.groups()
     plain = [Edges(context, batch(g), measure(subject, g, "logit_difference")) for g in groups]
-    parts = plain
-    if input.metric != "logit_difference":
-        parts = [Edges(context, batch(g), measure(subject, g, input.metric)) for g in groups]
+    parts = [part.measured_by(measure(subject, g, input.metric)) for part, g in zip(plain, groups, strict=True)]
     graph, exists = parts[0].graph, parts[0].exists
     own, theirs = (np.concatenate([getattr(part, run) for part in plain]) for run in ("own", "theirs"))
     whole = gap_of(own, theirs)
@@ -107,7 +105,8 @@ def acdc(input: Input, context: Context) -> Output:
     order = in_order(exists, exists & ~without(exists, best.tolist()))
     if input.decided > len(order):
         raise ToolError(
-            f"There are {len(order)} candidates, of which {input.decided} cannot be decided: see the input."
+            f"There are {len(order)} candidates, of which {input.decided} cannot be decided: give decided, kept and "
+            "candidates of one and the same search."
         )
     found = prune(
         parts,
@@ -136,8 +135,8 @@ def acdc(input: Input, context: Context) -> Output:
         f"{len(kept)} of {found.decided} edges kept at a threshold of {input.tau:g} "
         f"({'absolute' if input.absolute else 'signed'} change of {metric.words}; {ORDER}) on {len(own)} pairs: "
         + (
-            f"alone they do {mine:.2f} of the logit difference, random circuits of that size "
-            f"{', '.join(f'{each:.2f}' for each in random)}: {said(clear, len(own))}"
+            f"alone they do {mine:z.2f} of the logit difference, random circuits of that size "
+            f"{', '.join(f'{each:z.2f}' for each in random)}: {said(clear, len(own))}"
             if done
             else f"{len(order) - found.decided} candidates are not decided: go on with decided and kept of this output"
         )
@@ -151,7 +150,7 @@ def acdc(input: Input, context: Context) -> Output:
         f"ACDC, {len(own)} pairs, threshold {input.tau:g}: {len(strongest)} of {len(kept)} edges kept",
         circuit(strongest),
         "size of the estimated change when corrupted",
-        f"Faithfulness of those kept {mine:.2f}, of random circuits {', '.join(f'{each:.2f}' for each in random)}.",
+        f"Faithfulness of those kept {mine:z.2f}, of random circuits {', '.join(f'{each:z.2f}' for each in random)}.",
     )
     return Output(
         metric=metric.words,

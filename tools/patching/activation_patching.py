@@ -167,8 +167,8 @@ def activation_patching(input: Input, context: Context) -> Output:
         f"{input.mode} of {PLACES[kind].words} at {len(patches)} sites on {len(own)} pairs, {metric.words} "
         f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted: strongest is {said_of(best)} {unit}"
         + "".join(f", then {said_of(each)}" for each in told_sites[1:3])
-        + f"; patched with its own values {controls.own_values:+.2f}, in {RANDOMS} random directions at most "
-        f"{controls.random_direction:+.2f}"
+        + f"; patched with its own values {controls.own_values:+z.2f}, in {RANDOMS} random directions at most "
+        f"{controls.random_direction:+z.2f}"
         + (f"; {len(others)} other sites {controls.random_sites:.2f} on average" if len(others) else "")
         + f": {said(clear, len(own))}. {LICENCE[input.mode]}"
         + ("" if repair is None else f" {repair_said(repair, f'What {best.site} loses')}")

@@ -191,10 +191,10 @@ def attribution_patching(input: Input, context: Context) -> Output:
     verdict = (
         f"{input.mode} of {PLACES[kind].words} at {len(sites)} sites on {len(own)} pairs, {metric.words} "
         f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted, {len(chosen)} verified exactly: strongest "
-        + ", then ".join(f"{each.site} {_exact(each)} (estimate {each.estimate:+.3g})" for each in rows[:3])
+        + ", then ".join(f"{each.site} {_exact(each)} (estimate {each.estimate:+z.3g})" for each in rows[:3])
         + f"; rank correlation {_number(correlation)} (permuted {_number(controls.permuted)}), {len(misses)} misses of "
         f"{len(drawn)} drawn, {len(wrong)} wrong signs, what was not verified moves it by at most {_number(bound)}; "
-        f"{RANDOMS} random directions at most {controls.random_direction:+.3g}, the drawn sites "
+        f"{RANDOMS} random directions at most {controls.random_direction:+z.3g}, the drawn sites "
         f"{_number(controls.random_sites)} on average: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warned)
     )
@@ -202,8 +202,8 @@ def attribution_patching(input: Input, context: Context) -> Output:
     title = f"Attribution patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
     scale = SCALE[input.mode] if not undefined else "change of the metric"
     foot = (
-        f"Controls, of the gap: own values {controls.own_values / gap:+.2f}; {RANDOMS} random directions, at most "
-        f"{controls.random_direction / gap:+.2f}. Rank correlation of estimates dealt out to other sites: "
+        f"Controls, of the gap: own values {controls.own_values / gap:+z.2f}; {RANDOMS} random directions, at most "
+        f"{controls.random_direction / gap:+z.2f}. Rank correlation of estimates dealt out to other sites: "
         f"{_number(controls.permuted)}."
     )
     return Output(
@@ -307,8 +307,8 @@ def _beside(rows: Sequence[Verified], gap: float) -> tuple[Bar, ...]:
 
 def _exact(row: Verified) -> str:
     if row.effect is None:
-        return f"{row.exact:+.3g}"
-    return f"{row.exact:+.3g}, {told(row.effect, row.low, row.high)} of the gap"
+        return f"{row.exact:+z.3g}"
+    return f"{row.exact:+z.3g}, {told(row.effect, row.low, row.high)} of the gap"
 
 
 def _number(value: float | None) -> str:

@@ -163,9 +163,9 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(members)} {'nodes' if input.nodes else 'edges'} ({kept} of {int(exists.sum())} edges) on {len(own)} "
         f"pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: alone they do "
-        f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:.2f}, random circuits of that "
-        f"size {', '.join(f'{each:.2f}' for each in randoms)}; "
-        + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:.2f}; ")
+        f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:z.2f}, random circuits of that "
+        f"size {', '.join(f'{each:z.2f}' for each in randoms)}; "
+        + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:z.2f}; ")
         + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE} "
         + repair_said(repair, "What the model loses without them")
         + "".join(f" {warning}" for warning in warned)

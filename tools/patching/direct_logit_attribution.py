@@ -146,14 +146,14 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     }
     verdict = (
         f"the logit difference {told(float(measured.mean()), low, high)} on {len(measured)} prompts is "
-        + ", ".join(f"{name} {float(value):+.2f}" for name, value in kinds.items())
+        + ", ".join(f"{name} {float(value):+z.2f}" for name, value in kinds.items())
         + "; the largest parts are "
-        + ", ".join(f"{part.label} {part.value:+.2f}" for part in top[:5])
-        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for exchanged answers "
+        + ", ".join(f"{part.label} {part.value:+z.2f}" for part in top[:5])
+        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+z.2f}' for part in top[:5])}); for exchanged answers "
         f"the largest is {controls.exchanged_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
     )
     heads, sources = HeatMap.by_head(written.heads.mean(0)), _sources(subject, pairs.kept[0], written)
-    title = f"Direct logit attribution, {len(measured)} prompts, answer less other {measured.mean():+.2f}"
+    title = f"Direct logit attribution, {len(measured)} prompts, answer less other {measured.mean():+z.2f}"
     told_controls = controls_said(controls)
     largest = Bars(tuple(Bar(part.label, part.value, part.low, part.high) for part in top))
     return Output(

@@ -166,7 +166,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(order)} edges on {n} pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: "
         + ", ".join(
-            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:.2f} of it (random {each.random:.2f})"
+            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths {each.random:z.2f})"
             for each in sizes
         )
         + "; strongest alone "
@@ -181,8 +181,8 @@ def edge_attribution(input: Input, context: Context) -> Output:
     title = f"Edge attribution, {n} pairs: {metric.words}"
     said_controls = (
         controls_said(controls)
-        + f" Faithfulness of {sizes[-1].edges:,} edges {sizes[-1].faithfulness:.2f}, of as many "
-        f"random ones {sizes[-1].random:.2f}."
+        + f" Faithfulness of {sizes[-1].edges:,} edges {sizes[-1].faithfulness:z.2f}, of as many "
+        f"random ones {sizes[-1].random:z.2f}."
     )
     shown = list(zip(names, weights, strict=True))[:DRAWN]
     return Output(

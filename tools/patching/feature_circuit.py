@@ -187,7 +187,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
     size = int((np.abs(effects.means[: input.nodes]) >= input.threshold * whole).sum())
     if not size:
         raise ToolError(
-            f"No node is estimated to have {input.threshold:g} of the gap of {whole:.3g}: lower the threshold."
+            f"No node is estimated to have {input.threshold:g} of the gap of {whole:z.3g}: lower the threshold."
         )
     circuit = effects.nodes[:size]
     does = circuit_does(parts, effects, circuit, rng, context.progress)
@@ -220,14 +220,14 @@ def feature_circuit(input: Input, context: Context) -> Output:
     warned = tuple(dict.fromkeys(filter(None, warnings)))
     metric = measure(subject, pairs.kept, input.metric)
     does_alone = told(part(does.alone), low, high, "")
-    randoms = ", ".join(f"{each:.2f}" for each in controls.random)
+    randoms = ", ".join(f"{each:z.2f}" for each in controls.random)
     verdict = (
         f"{size} nodes of {len(effects.nodes)} that move, {len(own)} pairs, {metric.words} {own.mean():.3g} clean and "
         f"{does.nothing.mean():.3g} with every node corrupted: alone they do {does_alone} of it "
-        f"({part(does.latents):.2f} without error nodes, which alone do {controls.errors_alone:.2f}), as many random "
-        f"latents {randoms}, the model without them {part(does.without):.2f}; strongest "
-        + ", ".join(f"{each.node} {each.estimate if each.exact is None else each.exact:+.3g}" for each in rows[:4])
-        + (f"; strongest edge {edges[0].sender}->{edges[0].receiver} {edges[0].weight:+.3g}" if edges else "")
+        f"({part(does.latents):z.2f} without error nodes, which alone do {controls.errors_alone:z.2f}), as many random "
+        f"latents {randoms}, the model without them {part(does.without):z.2f}; strongest "
+        + ", ".join(f"{each.node} {each.estimate if each.exact is None else each.exact:+z.3g}" for each in rows[:4])
+        + (f"; strongest edge {edges[0].sender}->{edges[0].receiver} {edges[0].weight:+z.3g}" if edges else "")
         + _agreement(checked)
         + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
@@ -235,7 +235,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
     title = f"Feature circuit of {size} nodes, {len(own)} pairs: {metric.words}"
     foot = (
         f"Faithfulness {does_alone}; controls: as many random latents {randoms}; error nodes alone "
-        f"{controls.errors_alone:.2f}; the model without the circuit {part(does.without):.2f}."
+        f"{controls.errors_alone:z.2f}; the model without the circuit {part(does.without):z.2f}."
     )
     graph, scale = _graph(weights, subjects, input.by_position), f"change of {metric.words}"
     return Output(
@@ -301,7 +301,7 @@ def _rows(
 def _agreement(checked: Verified) -> str:
     if checked.correlation is None or checked.gradient is None:
         return ""
-    return f"; Spearman with exact changes: estimates {checked.correlation:.2f}, gradients {checked.gradient:.2f}"
+    return f"; Spearman with exact changes: estimates {checked.correlation:z.2f}, gradients {checked.gradient:z.2f}"
 
 
 def _points(subjects: Sequence[Subject], effects: Effects, wholes: Sequence[np.ndarray]) -> tuple[PointFound, ...]:

@@ -171,12 +171,12 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     own = np.concatenate([patcher.own for patcher in patchers])
     verdict = (
         f"{len(moving)} latents on {len(own)} prompts, {metric.words} {own.mean():.3g}: all of them at their baseline "
-        f"change it by {total:+.3g}, integrated gradients add up to {summed:+.3g}"
+        f"change it by {total:+z.3g}, integrated gradients add up to {summed:+z.3g}"
         + ("" if completeness is None else f" ({completeness:.2f} of it)")
-        + f", plain gradients to {plain.sum(1).mean():+.3g}; strongest alone "
-        + ", ".join(f"{row.latent} {row.exact:+.3g} (gradient {row.gradient:+.3g})" for row in rows[:3])
+        + f", plain gradients to {plain.sum(1).mean():+z.3g}; strongest alone "
+        + ", ".join(f"{row.latent} {row.exact:+z.3g} (gradient {row.gradient:+z.3g})" for row in rows[:3])
         + (f"; Pearson of gradient and exact {pearson:.2f}" if pearson is not None else "")
-        + f"; {RANDOMS} random directions at most {controls.random_direction:+.3g}"
+        + f"; {RANDOMS} random directions at most {controls.random_direction:+z.3g}"
         + ("" if not len(others) else f", the drawn latents {controls.random_latents:.2g} on average")
         + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)

@@ -115,8 +115,8 @@ def self_repair(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(rows)} parts on {len(own)} pairs, {metric.words} {own.mean():.3g} clean: "
         + "; ".join(
-            f"{row.part} {told(row.total, row.low, row.high)} = direct {row.direct:+.3g} + downstream "
-            f"{row.downstream:+.3g} + norm {row.norm:+.3g}"
+            f"{row.part} {told(row.total, row.low, row.high)} = direct {row.direct:+z.3g} + downstream "
+            f"{row.downstream:+z.3g} + norm {row.norm:+z.3g}"
             + ("" if row.share is None else f" ({row.share:.0%} made good)")
             for row in rows[:6]
         )

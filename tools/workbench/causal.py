@@ -117,7 +117,8 @@ def outweighs(kl: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
 
 def told(value: float, low: float | None, high: float | None, sign: str = "+") -> str:
     """A number and its interval: +1.20 [+1.00, +1.40]."""
-    return f"{value:{sign}.3g}" + (f" [{low:{sign}.3g}, {high:{sign}.3g}]" if low is not None else "")
+    spec = f"{sign}z.3g"  # z: no -0
+    return f"{value:{spec}}" + (f" [{low:{spec}}, {high:{spec}}]" if low is not None else "")
 
 
 def said(clear: bool, n: int) -> str:

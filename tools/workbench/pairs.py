@@ -102,7 +102,10 @@ class Pairs:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(pair.note for pair in self.kept if pair.note))
+        """What was done to answers of several tokens: of the first pair, and of how many others."""
+        noted = [pair.note for pair in self.kept if pair.note]
+        others = sum(note != noted[0] for note in noted)
+        return tuple(noted[:1]) if not others else (f"{noted[0]}; likewise for {others} other pairs",)
 
     def groups(self) -> list[list[Aligned]]:
         """The pairs by length, so that none is padded."""

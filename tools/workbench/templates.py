@@ -81,6 +81,9 @@ FRAMES: dict[Template, str] = {  # of those whose words are fixed but for the sl
 }
 
 
+BOTH_RIGHT: tuple[Template, ...] = ("greater_than",)  # after the corrupted prompt either answer is right
+
+
 class Candidate(NamedTuple):
     """A pair as its template makes it; roles: characters of the clean prompt up to the end of each slot."""
 
