@@ -135,7 +135,9 @@ def _map(console: Console, found: dict[str, Any]) -> None:
     body = heat_map(drawn["rows"], drawn["columns"], drawn["values"], console.width - 2, coloured(console))
     console.print(Padding(body, (0, 0, 0, 2)))
     told = "; ".join(
-        f"{name.replace('_', ' ')} {value:+.2f}" for name, value in found["controls"].items() if value is not None
+        f"{name.replace('_', ' ')} {value:+z.2f}"
+        for name, value in found["controls"].items()
+        if isinstance(value, float)
     )
     put(console, Text(f"  controls: {told}", "dim"))
 
@@ -165,11 +167,13 @@ def _heads(console: Console, found: "Localised") -> None:
     beside = "" if permuted is None else f" (permuted {permuted:.2f})"
     line = f"  rank correlation of attribution with exact patching {told}{beside}, {len(output['misses'])} misses"
     put(console, Text(f"{line}; exact and estimate are shares of the gap"))
+    if kinds and found.behaviour != "ioi":
+        put(console, Text("  kinds are judged on random tokens and on prompts of the template ioi, not on these"))
 
 
 def _two(value: float) -> str:
     """Two decimals, zero without a sign."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    return f"{value:z.2f}"
 
 
 def _circuit(console: Console, found: "Localised") -> None:
@@ -183,10 +187,13 @@ def _circuit(console: Console, found: "Localised") -> None:
         between = "" if heads["low"] is None else f" [{heads['low']:.2f}, {heads['high']:.2f}]"
         random = ", ".join(_two(value) for value in heads["controls"]["random"])
         line = f"  {heads['size']} heads and every MLP: faithfulness {heads['faithfulness']:.2f}{between}"
-        put(console, Text(f"{line}; as many random heads {random}; the model without them {_two(heads['without'])}"))
+        put(
+            console,
+            Text(f"{line}; as many others of their layers {random}; the model without them {_two(heads['without'])}"),
+        )
     for size in edges.get("sizes", ()):
         line = f"  {size['edges']:,} edges ({size['share']:.1%}): faithfulness {size['faithfulness']:.2f}"
-        put(console, Text(f"{line}; as many random edges {_two(size['random'])}"))
+        put(console, Text(f"{line}; as many on random paths {_two(size['random'])}"))
     for row in circuit(edges)[:EDGES]:
         interval = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
         console.print(Text(f"  {row['edge']:<24} {row['exact']:+.2f}{interval}"))

@@ -160,6 +160,10 @@ def test_the_tool_verifies_what_it_estimates(context: Context) -> None:
     assert found["top"][0]["site"] in ("L23H0 z", "L23H3 z", "L24H4 z")
     assert found["correlation"] > 0.7 > found["controls"]["permuted"]
     assert found["controls"]["own_values"] == pytest.approx(0, abs=1e-4)
+    assert max(found["controls"]["randoms"], key=abs) == found["controls"]["random_direction"]
+    assert len(set(found["controls"]["randoms"])) == 9
+    drawn = [row["exact"] for row in found["top"] if row["drawn"]]
+    assert np.abs(drawn).mean() == pytest.approx(found["controls"]["random_sites"])
     assert found["missed_at_most"] > 0
     assert len([row for row in found["top"] if row["drawn"]]) == 12
     assert len(found["map"]["rows"]) == 4

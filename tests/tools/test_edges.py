@@ -19,6 +19,7 @@ from tools.workbench.edge_scores import edge_scores, input_gradients
 from tools.workbench.edges import Edges, gap_of, only, projected, without
 from tools.workbench.pairs import Contrast, aligned, batch, measure
 from tools.workbench.pruning import in_order, prune
+from tools.workbench.random_circuits import random_edges, random_nodes
 from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.repair import direct_effects, of_edges, whole_effect
 from tools.workbench.run import run, validate
@@ -144,6 +145,51 @@ def test_a_circuit_of_the_best_edges_does_what_random_ones_do_not(context: Conte
     assert again["faithfulness"] == pytest.approx(0, abs=1e-3)  # an edge that nothing reaches
 
 
+def test_random_edges_join_the_embedding_to_the_logits(ioi: Edges) -> None:
+    graph, rng = ioi.graph, np.random.default_rng(0)
+    for count in (1, 30, 700):
+        mask = random_edges(graph, count, rng)
+        assert int(mask.sum()) == count
+        assert not (mask & ~graph.exists).any()
+        reached = {"embed"}  # in the order of the computation, by what they read
+        for at, name in enumerate(graph.senders):
+            head = name.partition("H")
+            read = [
+                row
+                for row, each in enumerate(graph.receivers)
+                if str(each) in (name, f"{name}.q")
+                or ("H" in name and str(each)[:-2] == f"{head[0]}KV{int(head[2]) // 3}")
+            ]
+            if any(graph.senders[sender] in reached for row in read for sender in mask[row].nonzero()[:, 0].tolist()):
+                reached.add(graph.senders[at])
+        idle = [name for at, name in enumerate(graph.senders) if mask[:, at].any() and name not in reached]
+        assert not idle, "what sends is reached from the embedding"
+        assert {graph.senders[at] for at in mask[-1].nonzero()[:, 0].tolist()} & reached
+    assert int(random_edges(graph, int(graph.exists.sum()), rng).sum()) == int(graph.exists.sum())
+
+
+def test_random_nodes_are_of_the_same_layers(ioi: Edges) -> None:
+    graph, rng = ioi.graph, np.random.default_rng(0)
+    asked = [graph.node(name) for name in ("L23H0", "L23H3", "L5H1", "L9MLP", *(f"L2H{head}" for head in range(9)))]
+    drawn = [graph.senders[at] for at in random_nodes(graph, asked, rng)]
+    assert len(set(drawn)) == len(asked)
+    assert not {graph.senders[at] for at in asked} & set(drawn)
+    layers = [name[1:].replace("MLP", "H").split("H")[0] for name in drawn]
+    assert layers.count("23") == 2
+    assert layers.count("5") == 1
+    assert layers.count("1") + layers.count("3") == 9  # of layer 2 all are taken
+    assert next(name for name in drawn if "MLP" in name) in ("L8MLP", "L10MLP")
+
+
+def test_what_belongs_to_every_circuit_is_no_part(context: Context) -> None:
+    found = call("circuit_faithfulness", context, template="ioi", n=2, nodes=["embed", "L9MLP", "L23H3"], subsets=0)
+    assert found["size"] == 1
+    assert [each["name"] for each in found["elements"]] == ["L23H3"]
+    assert any("not counted" in warning for warning in found["warnings"])
+    refused = asyncio.run(run("circuit_faithfulness", {"template": "ioi", "n": 1, "nodes": ["embed"]}, context))
+    assert "belong to any circuit" in str(refused.error)
+
+
 def test_heads_make_a_circuit(context: Context) -> None:
     heads = ["L23H0", "L23H3", "L20H0", "L17H4", "L29H1"]
     found = call("circuit_faithfulness", context, template="ioi", n=2, nodes=heads, subsets=2)
@@ -189,6 +235,12 @@ def test_direct_paths_add_up_to_the_whole_stream(ioi: Edges, context: Context) -
     assert [row["sender"] for row in found["top"]] == ["L23H3", "L24H4", "L5H2"]
     assert found["top"][0]["change"] == pytest.approx(found["top"][0]["frozen"], abs=0.3)  # the norm hardly moves
     assert found["controls"]["no_sender"] == pytest.approx(0, abs=1e-4)
+    drawn = found["controls"]["drawn"]
+    assert len(set(drawn) - {"L23H3", "L24H4", "L5H2"}) == len(found["controls"]["randoms"]) == 9
+    gap = found["corrupted"] - found["clean"]
+    exact = direct_effects(ioi)[[ioi.graph.node(name) for name in drawn]].mean(1) / gap
+    assert found["controls"]["randoms"] == pytest.approx(exact, abs=0.02)  # the norm hardly moves
+    assert found["controls"]["random_heads"] < 0.2 < abs(found["top"][0]["effect"])
     assert found["controls"]["frozen_sum"] == pytest.approx(found["controls"]["frozen_whole"], abs=1e-3)
 
 

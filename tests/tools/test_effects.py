@@ -9,6 +9,7 @@ from tools.workbench.doses import Curve
 from tools.workbench.doses import fit as fit_curve
 from tools.workbench.effects import fit, targeted
 from tools.workbench.illusion import compare, row_space
+from tools.workbench.patching import share, share_stands_clear
 from tools.workbench.probes import fit as fit_probe
 from tools.workbench.probes import held_out
 
@@ -120,6 +121,19 @@ def test_clear_means_larger_than_every_control_by_more_than_chance() -> None:
     assert not stands_clear(effect, [small, large]), "a control that moves as far the other way is as far"
     assert not stands_clear(small, [small * 0])
     assert not stands_clear(np.array([5.0]), [np.array([0.0])]), "one prompt is no evidence"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_share_is_clear_where_its_interval_says_so(sign: int) -> None:
+    gap = sign * np.array([1.0, 2.0, 9.0])  # pairs of unlike gaps, of which each moves by nearly the same share
+    change = gap * np.array([0.640, 0.645, 0.641])
+    told = share(change, gap)
+    assert told.low is not None
+    assert told.low > 0.6
+    assert not stands_clear(change, []), "by its own unit the change is not told from 0"
+    assert share_stands_clear(change, [0.1 * gap, -0.2 * gap], gap)
+    assert not share_stands_clear(change, [-0.7 * gap], gap)
+    assert share_stands_clear(change, [], 0 * gap) == stands_clear(change, [])
 
 
 def test_a_divergence_outweighs_others_prompt_by_prompt() -> None:

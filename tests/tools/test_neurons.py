@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from store.errors import UserError
 from store.ledger import Ledger
 from tools.workbench.context import Context
 from tools.workbench.run import run
@@ -105,3 +106,17 @@ def test_another_model_is_compared_and_refused_in_a_sentence(subject: Subject, t
     assert output["excess"] > 0.3
     assert abs(output["controls"]["permuted_excess"]) < 0.05
     assert "Could not load the model" in refusal("universal_neurons", context, other=str(tmp_path / "none"), layer=0)
+
+
+def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def unreachable(self: object, model: str, timeout: float) -> None:
+        asked.append(model)
+        raise ConnectionError("no such host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)  # would try again and again
+    with pytest.raises(UserError, match="the hub does not give it: no such host"):
+        boot("nobody/nothing", "nobody/nothing", torch.device("cpu"), torch.float32)
+    assert asked == ["nobody/nothing"]

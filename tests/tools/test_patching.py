@@ -19,6 +19,8 @@ from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.run import run, validate
 from tools.workbench.sites import KINDS, Kind, Site, named, point, read, sweep, units
 from tools.workbench.subject import Subject
+from tools.workbench.sweeps import typical
+from tools.workbench.templates import candidates
 
 S2 = 10
 DIFFERENCE = Metric(kind="answer_difference", answers=("a",), down=("b",))
@@ -106,6 +108,26 @@ def test_nothing_put_in_changes_nothing_and_everything_changes_all(noising: Patc
     assert (before == noising.own).all()  # the prompts are the same up to there
 
 
+def test_a_random_direction_is_as_long_as_the_change(noising: Patcher) -> None:
+    site = Site("resid_pre", 20, S2)
+    own, other, *drawn = (
+        put(noising.values("resid_pre", 20, "own"))[:, S2]
+        for source in ("own", "other", 0, 1)
+        for _, put in noising.splices(Patch((site,), source))
+    )
+    for each in drawn:
+        assert (each - own).norm(dim=-1).tolist() == pytest.approx((other - own).norm(dim=-1).tolist(), rel=1e-3)
+    assert not torch.allclose(*drawn)
+
+
+def test_other_sites_are_compared_with_as_a_whole() -> None:
+    changes = np.array([[3.0, 1.0], [-1.0, -3.0], [0.0, 0.0]])
+    (mean,) = typical(changes)
+    assert mean == pytest.approx([4 / 3, 4 / 3])
+    assert mean.mean() == pytest.approx(np.abs(changes.mean(1)).mean())
+    assert typical(changes[:0]) == []
+
+
 def test_ioi_moves_from_the_second_subject_to_the_end(context: Context) -> None:
     found = call("activation_patching", context, template="ioi", n=4, layers=[0, 18, 21, 24, 28], positions=[S2, 14])
     s2, end = (
@@ -121,6 +143,9 @@ def test_ioi_moves_from_the_second_subject_to_the_end(context: Context) -> None:
     assert found["controls"]["own_values"] == pytest.approx(0, abs=1e-5)
     assert found["controls"]["whole_stream"] == pytest.approx(1, abs=1e-5)
     assert abs(found["controls"]["random_direction"]) < 0.5
+    assert len(set(found["controls"]["randoms"])) == 9
+    assert max(found["controls"]["randoms"], key=abs) == found["controls"]["random_direction"]
+    assert np.abs(found["controls"]["others"]).mean() == pytest.approx(found["controls"]["random_sites"])
     assert found["clear"]
     assert "S2" in found["map"]["columns"][0]
     assert "sufficient" in found["licence"]
@@ -293,6 +318,16 @@ def test_templates_make_pairs_that_the_model_answers(context: Context) -> None:
     assert found["right_on_clean"] == found["right_on_corrupted"] == 1
     assert found["comparable"] == 4
     assert "COUNTRY" in found["pairs"][0]["roles"]
+
+
+def test_later_years_are_told_from_earlier_ones_as_near(context: Context) -> None:
+    found = call("contrast_pairs", context, template="greater_than", n=12)
+    assert found["right_on_clean"] >= 0.9
+    assert found["clean"] > 2 > -found["corrupted"]  # where both are right, little decides between them
+    for made in candidates("greater_than", 0, 40):
+        year, other_year = (int(text.split("year ")[1][2:4]) for text in (made.clean, made.corrupted))
+        assert int(made.answer) - year == year - int(made.other) == 10
+        assert other_year < int(made.other)
 
 
 @pytest.mark.parametrize("template", ["greater_than", "agreement", "pronoun", "days", "months", "induction"])

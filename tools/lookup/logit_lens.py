@@ -76,7 +76,7 @@ def logit_lens(input: Input, context: Context) -> Output:
     said = end.argmax(-1)
     names = ["embedding", *(f"after L{layer}" for layer in range(subject.n_layers))]
     readings, rows = [], []
-    for name, here, other in zip(names, lens, unrelated, strict=True):
+    for done, (name, here, other) in enumerate(zip(names, lens, unrelated, strict=True), 1):
         last = here[-1]
         likeliest = last.topk(input.n)
         strings = subject.token_strings(likeliest.indices.tolist())
@@ -94,6 +94,7 @@ def logit_lens(input: Input, context: Context) -> Output:
             )
         )
         rows.append(here.gather(-1, said[:, None])[:, 0])
+        context.progress(done, len(names))
     final = readings[-1]
     half = final.log_probability + torch.tensor(SETTLED).log().item()
     late = next((i for i in reversed(range(len(readings))) if readings[i].log_probability < half), -1) + 1

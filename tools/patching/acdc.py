@@ -7,19 +7,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import said, stands_clear
+from tools.workbench.causal import said
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, run_edges, without
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
+from tools.workbench.patching import share_stands_clear
 from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
+from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
 from tools.workbench.unfinished import Unfinished
 
 DRAWN = 40  # edges of a picture, the strongest
-RANDOMS = 3  # random circuits of as many edges
+RANDOMS = 3  # random circuits of as many edges, made of paths from the embedding to the logits
 ORDER = "receivers from the logits backwards, senders from the latest to the earliest"
 LICENCE = (
     "The circuit is what a greedy search in this order kept at this threshold: another order may keep other edges that "
@@ -42,10 +44,10 @@ class Input(Contrast):
 
 
 class Controls(ToolOutput):
-    """Faithfulness, in logit difference, of nothing (0), of everything (1), and of random circuits of as many edges."""
+    """Faithfulness, in logit difference, of nothing (0), and of random circuits: as many edges, of random paths from
+    embedding to logits."""
 
     nothing: float
-    everything: float
     random: tuple[float, ...]
 
 
@@ -83,7 +85,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def acdc(input: Input, context: Context) -> Output:
     """Searches a circuit greedily: takes edges away from the logits backwards and keeps those that are missed.
 
@@ -95,9 +97,7 @@ def acdc(input: Input, context: Context) -> Output:
     pairs = aligned(subject, input, context.seed)
     groups = pairs.groups()
     plain = [Edges(context, batch(g), measure(subject, g, "logit_difference")) for g in groups]
-    parts = plain
-    if input.metric != "logit_difference":
-        parts = [Edges(context, batch(g), measure(subject, g, input.metric)) for g in groups]
+    parts = [part.measured_by(measure(subject, g, input.metric)) for part, g in zip(plain, groups, strict=True)]
     graph, exists = parts[0].graph, parts[0].exists
     own, theirs = (np.concatenate([getattr(part, run) for part in plain]) for run in ("own", "theirs"))
     whole = gap_of(own, theirs)
@@ -107,7 +107,8 @@ def acdc(input: Input, context: Context) -> Output:
     order = in_order(exists, exists & ~without(exists, best.tolist()))
     if input.decided > len(order):
         raise ToolError(
-            f"There are {len(order)} candidates, of which {input.decided} cannot be decided: see the input."
+            f"There are {len(order)} candidates, of which {input.decided} cannot be decided: give decided, kept and "
+            "candidates of one and the same search."
         )
     unfinished = Unfinished(context, "acdc", input)
     begun = unfinished.begun() or {"decided": input.decided, "kept": input.kept}
@@ -132,22 +133,21 @@ def acdc(input: Input, context: Context) -> Output:
     done = found.decided == len(order)
     kept = [place for place in order if found.kept[place]]
     rng = context.rng("acdc", input.model_dump_json())
-    places = exists.flatten().nonzero()[:, 0].numpy()
     masks = [
         exists & ~found.kept,
         exists,
-        *(without(exists, rng.permutation(places)[: len(kept)]) for _ in range(RANDOMS)),
+        *(exists & ~random_edges(graph, len(kept), rng) for _ in range(RANDOMS)),
     ]
     values = run_edges(plain, masks)
     mine, nothing, *random = ((values - theirs).mean(1) / whole).tolist()
-    clear = done and stands_clear(values[0] - theirs, [*values[2:] - theirs])
+    clear = done and share_stands_clear(values[0] - theirs, [*values[2:] - theirs], own - theirs)
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (
         f"{len(kept)} of {found.decided} edges kept at a threshold of {input.tau:g} "
         f"({'absolute' if input.absolute else 'signed'} change of {metric.words}; {ORDER}) on {len(own)} pairs: "
         + (
-            f"alone they do {mine:.2f} of the logit difference, random circuits of that size "
-            f"{', '.join(f'{each:.2f}' for each in random)}: {said(clear, len(own))}"
+            f"alone they do {mine:z.2f} of the logit difference, random circuits of that size "
+            f"{', '.join(f'{each:z.2f}' for each in random)}: {said(clear, len(own))}"
             if done
             else f"{len(order) - found.decided} candidates are not decided: go on with decided and kept of this output"
         )
@@ -156,12 +156,12 @@ def acdc(input: Input, context: Context) -> Output:
     names = [graph.edge(*place) for place in kept]
     strengths = zip(names, (float(scores[place]) / len(own) for place in kept), strict=True)
     strongest = sorted(strengths, key=lambda each: -each[1])[:DRAWN]
-    controls = Controls(nothing=nothing, everything=1.0, random=tuple(random))
+    controls = Controls(nothing=nothing, random=tuple(random))
     picture = Picture(
         f"ACDC, {len(own)} pairs, threshold {input.tau:g}: {len(strongest)} of {len(kept)} edges kept",
         circuit(strongest),
         "size of the estimated change when corrupted",
-        f"Faithfulness of those kept {mine:.2f}, of random circuits {', '.join(f'{each:.2f}' for each in random)}.",
+        f"Faithfulness of those kept {mine:z.2f}, of random circuits {', '.join(f'{each:z.2f}' for each in random)}.",
     )
     return Output(
         metric=metric.words,

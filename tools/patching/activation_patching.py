@@ -5,21 +5,45 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from tools.workbench.causal import said, stands_clear
+from tools.workbench.causal import RANDOMS, said
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement, share
+from tools.workbench.patching import (
+    LICENCE,
+    PROBABILITY,
+    SCALE,
+    WARNING,
+    Mode,
+    Patch,
+    Patcher,
+    Replacement,
+    share,
+    share_stands_clear,
+)
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_patch, repair_said
 from tools.workbench.sitemap import SiteEffect, labels, mapped, said_at, said_of, site_effect, size, size_of_effect
 from tools.workbench.sites import PLACES, Kind, sweep
 from tools.workbench.subject import Subject
-from tools.workbench.sweeps import Index, Sweep, pairs_for, positions_of, run_all, seconds, sites_of, size_of, where
+from tools.workbench.sweeps import (
+    Index,
+    Sweep,
+    beside,
+    pairs_for,
+    positions_of,
+    run_all,
+    seconds,
+    sites_of,
+    size_of,
+    typical,
+    where,
+)
 
 TOP = 12  # sites that are told one by one
-RANDOMS = 5  # other sites that the strongest is compared with
+RESTORED = ("tokens", "gaussian")  # replacements of which both runs are known as a whole
+OTHERS = 9  # sites, drawn at random, that the strongest is compared with
 
 
 class Input(Sweep):
@@ -33,20 +57,24 @@ class Input(Sweep):
 
 class Controls(ToolOutput):
     """The same measure where the answer is known. own_values: the strongest site patched with what it holds (0);
-    whole_stream: the residual stream at every position (1; None where nothing is restored as a whole).
-    random_direction: the strongest site changed as much in a random direction; random_sites: the mean size over other
-    sites of the sweep, drawn at random. Changes of the metric where effects are undefined."""
+    whole_stream: the residual stream at every position (1; None where nothing is restored as a whole). randoms: the
+    strongest site changed as much in random directions; random_direction: the one that does most. others: other sites
+    of the sweep, drawn at random; random_sites: their mean size. Changes of the metric where effects are undefined."""
 
     own_values: float
     whole_stream: float | None
     random_direction: float
+    randoms: tuple[float, ...]
     random_sites: float | None
+    others: tuple[float, ...]
 
 
 class Output(ToolOutput):
-    """The strongest sites, the map and its controls. clean, corrupted: the metric on each. agreement: correlation over
-    sites between two halves of the pairs. self_repair: of noising, what of the strongest site's loss is direct and what
-    later parts make of it, or why that is not told. licence: what this may be said to show; warnings: its limits."""
+    """The strongest sites, the map and its controls. clear: whether the strongest does more, by more than chance, than
+    each random direction and than other sites on average. clean, corrupted: the metric on each. agreement: correlation
+    over sites between two halves of the pairs. self_repair: of noising, what of the strongest site's loss is direct and
+    what later parts make of it, or why that is not told. licence: what this may be said to show; warnings: its
+    limits."""
 
     metric: str
     mode: Mode
@@ -81,7 +109,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def activation_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour exactly: patches places of one run with another's values, and measures each.
 
@@ -109,19 +137,24 @@ def activation_patching(input: Input, context: Context) -> Output:
     sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])
     order = np.argsort(-np.abs(sizes), kind="stable")
     first = patches[order[0]]
-    checked = [Patch(first.sites, "own"), Patch(first.sites, "random"), _whole(subject, first)]
-    checks = run_all(patchers, checked)
-    still, random, whole = (size(change, share(change, theirs - own)) for change in checks)
-    others = context.rng("activation_patching", input.model_dump_json()).permutation(order[1:])[:RANDOMS]
+    checks = beside(patchers, first.sites)
+    others = context.rng("activation_patching", input.model_dump_json()).permutation(order[1:])[:OTHERS]
+
+    def sized(change: np.ndarray) -> float:
+        return size(change, share(change, theirs - own))
+
     controls = Controls(
-        own_values=still,
-        whole_stream=whole if input.replacement in ("tokens", "gaussian") else None,
-        random_direction=random,
+        own_values=sized(checks.still),
+        whole_stream=sized(run_all(patchers, [_whole(subject, first)])[0]) if input.replacement in RESTORED else None,
+        random_direction=sized(checks.random),
+        randoms=tuple(sized(change) for change in checks.randoms),
         random_sites=float(np.abs(sizes[others]).mean()) if len(others) else None,
+        others=tuple(sizes[others].tolist()),
     )
     tokens = labels(subject, pairs.kept[0])
     told_sites = [site_effect(patches[i], changes[i], shares[i], tokens) for i in order[:TOP]]
-    clear = stands_clear(changes[order[0]], [checks[1], *changes[others[:1]]])
+    chance = [*checks.randoms, *typical(changes[others])]
+    clear = share_stands_clear(changes[order[0]], chance, theirs - own)
     warnings = _warnings(input, pairs, patchers, undefined)
     clean, corrupted = (theirs, own) if input.mode == "denoising" else (own, theirs)
     metric = measure(subject, pairs.kept, input.metric, input.latent)
@@ -134,8 +167,10 @@ def activation_patching(input: Input, context: Context) -> Output:
         f"{input.mode} of {PLACES[kind].words} at {len(patches)} sites on {len(own)} pairs, {metric.words} "
         f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted: strongest is {said_of(best)} {unit}"
         + "".join(f", then {said_of(each)}" for each in told_sites[1:3])
-        + f"; patched with its own values {controls.own_values:+.2f}, in a random direction "
-        f"{controls.random_direction:+.2f}: {said(clear, len(own))}. {LICENCE[input.mode]}"
+        + f"; patched with its own values {controls.own_values:+z.2f}, in {RANDOMS} random directions at most "
+        f"{controls.random_direction:+z.2f}"
+        + (f"; {len(others)} other sites {controls.random_sites:.2f} on average" if len(others) else "")
+        + f": {said(clear, len(own))}. {LICENCE[input.mode]}"
         + ("" if repair is None else f" {repair_said(repair, f'What {best.site} loses')}")
         + "".join(f" {warning}" for warning in warnings)
     )
@@ -144,7 +179,9 @@ def activation_patching(input: Input, context: Context) -> Output:
     scale = SCALE[input.mode] if best.effect is not None else "change of the metric"
     bars = [Bar(said_at(each), size_of_effect(each), each.low, each.high) for each in told_sites]
     bars += [
-        Bar(f"control: {name.replace('_', ' ')}", value, beside=True) for name, value in controls if value is not None
+        Bar(f"control: {name.replace('_', ' ')}", value, beside=True)
+        for name, value in controls
+        if isinstance(value, float)
     ]
     return Output(
         metric=metric.words,

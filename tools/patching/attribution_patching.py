@@ -7,16 +7,26 @@ import numpy as np
 from pydantic import Field
 
 from tools.workbench.attribution import Estimates, estimated
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import RANDOMS, said, told
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, share
+from tools.workbench.patching import (
+    LICENCE,
+    PROBABILITY,
+    SCALE,
+    Mode,
+    Patch,
+    Patcher,
+    Progress,
+    share,
+    share_stands_clear,
+)
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sitemap import labels, mapped
 from tools.workbench.sites import PLACES, Site
-from tools.workbench.sweeps import Sweep, pairs_for, run_all, seconds, sites_of, where
+from tools.workbench.sweeps import Sweep, beside, pairs_for, run_all, seconds, sites_of, typical, where
 from tools.workbench.verifying import by_chance, missed_at_most, rank_correlation
 
 SUBSETS = 16  # random halves of the sites that were not verified
@@ -57,11 +67,14 @@ class Verified(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """Exact changes of the metric: the strongest site patched with what it holds (0), and changed as much in a random
-    direction. permuted: mean size of the rank correlation when estimates are dealt out to other sites."""
+    """Exact changes of the metric: the strongest site patched with what it holds (0), and changed as much in random
+    directions (randoms; random_direction: the one that does most); random_sites: mean size over the random sample.
+    permuted: mean size of the rank correlation when estimates are dealt out to other sites."""
 
     own_values: float
     random_direction: float
+    randoms: tuple[float, ...]
+    random_sites: float | None
     permuted: float | None
 
 
@@ -73,7 +86,8 @@ class Output(ToolOutput):
     alone, which is not chosen by estimate. size_correlations: of the exact sizes and what sites were ranked by, which
     is the estimates' size and, with grad_drop, what survives it; the verified are the first of each in turn. misses:
     sites of the sample that move the metric more than half of the verified top do. wrong_signs: verified sites with a
-    tenth of the strongest effect or more whose estimate has the other sign. missed_at_most: no site that was not
+    tenth of the strongest effect or more whose estimate has the other sign. clear: whether the strongest does more, by
+    more than chance, than each random direction and than the sample on average. missed_at_most: no site that was not
     verified moves the metric by more (95 %), given a random half of the others patched. forward, backward: passes over
     all pairs that the estimates took.
     """
@@ -118,7 +132,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, passes * whole + ((input.top + input.sample) / 2 + SUBSETS) * changed)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def attribution_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour fast: estimates every site's patch from gradients, then verifies the strongest exactly.
 
@@ -150,9 +164,9 @@ def attribution_patching(input: Input, context: Context) -> Output:
     exact = run_all(patchers, [Patch((sites[i],)) for i in chosen], context.progress)
     means = exact.mean(1)
     best = int(np.abs(means).argmax())
-    strongest = (sites[chosen[best]],)
-    still, random = run_all(patchers, [Patch(strongest, "own"), Patch(strongest, "random")])
-    inside, subsets = _halves(patchers, sites, order[len(top) :], set(drawn), rng)
+    checks = beside(patchers, (sites[chosen[best]],))
+    others = np.array([at for at in range(len(top), len(chosen)) if at != best], int)
+    inside, subsets = _halves(patchers, sites, order[len(top) :], set(drawn), rng, context.progress)
     bar = float(np.median(np.abs(means[: len(top)])))
     misses = [str(sites[i]) for i, mean in zip(drawn, means[len(top) :], strict=True) if abs(mean) > bar]
     large = np.abs(means) >= LARGE * abs(means[best])
@@ -161,14 +175,16 @@ def attribution_patching(input: Input, context: Context) -> Output:
     gap = 1.0 if undefined else float((theirs - own).mean())
     tokens = labels(subject, pairs.kept[0])
     controls = Controls(
-        own_values=float(still.mean()),
-        random_direction=float(random.mean()),
+        own_values=float(checks.still.mean()),
+        random_direction=float(checks.random.mean()),
+        randoms=tuple(checks.randoms.mean(1).tolist()),
+        random_sites=float(np.abs(means[others]).mean()) if len(others) else None,
         permuted=by_chance(values[chosen], means, rng),
     )
     correlation = rank_correlation(values[chosen], means)
     bound = missed_at_most(inside, subsets)
     rows = [_row(sites[i], values[i], exact[at], theirs - own, tokens, at >= len(top)) for at, i in enumerate(chosen)]
-    clear = stands_clear(exact[best], [random, *exact[len(top) :][:1]])
+    clear = share_stands_clear(exact[best], [*checks.randoms, *typical(exact[others])], theirs - own)
     warnings = [PROBABILITY if input.metric == "probability" else "", ESTIMATES, *found.notes, *pairs.notes]
     if undefined:
         warnings.append("The metric is the same on clean and corrupted prompts: values are changes in its own unit.")
@@ -180,18 +196,19 @@ def attribution_patching(input: Input, context: Context) -> Output:
     verdict = (
         f"{input.mode} of {PLACES[kind].words} at {len(sites)} sites on {len(own)} pairs, {metric.words} "
         f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted, {len(chosen)} verified exactly: strongest "
-        + ", then ".join(f"{each.site} {_exact(each)} (estimate {each.estimate:+.3g})" for each in rows[:3])
+        + ", then ".join(f"{each.site} {_exact(each)} (estimate {each.estimate:+z.3g})" for each in rows[:3])
         + f"; rank correlation {_number(correlation)} (permuted {_number(controls.permuted)}), {len(misses)} misses of "
         f"{len(drawn)} drawn, {len(wrong)} wrong signs, what was not verified moves it by at most {_number(bound)}; "
-        f"random direction {controls.random_direction:+.3g}: {said(clear, len(own))}. {LICENCE[input.mode]}"
+        f"{RANDOMS} random directions at most {controls.random_direction:+z.3g}, the drawn sites "
+        f"{_number(controls.random_sites)} on average: {said(clear, len(own))}. {LICENCE[input.mode]}"
         + "".join(f" {warning}" for warning in warned)
     )
     map = mapped(sites, values / gap, tokens)
     title = f"Attribution patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
     scale = SCALE[input.mode] if not undefined else "change of the metric"
-    beside = (
-        f"Controls, of the gap: own values {controls.own_values / gap:+.2f}; random direction "
-        f"{controls.random_direction / gap:+.2f}. Rank correlation of estimates dealt out to other sites: "
+    foot = (
+        f"Controls, of the gap: own values {controls.own_values / gap:+z.2f}; {RANDOMS} random directions, at most "
+        f"{controls.random_direction / gap:+z.2f}. Rank correlation of estimates dealt out to other sites: "
         f"{_number(controls.permuted)}."
     )
     return Output(
@@ -221,12 +238,12 @@ def attribution_patching(input: Input, context: Context) -> Output:
             context,
             "attribution_patching",
             input,
-            map=Picture(f"{title}; estimates", map, scale, beside) if map else None,
+            map=Picture(f"{title}; estimates", map, scale, foot) if map else None,
             verified=Picture(
                 f"{title}; exact effects, and in grey their estimates; rank correlation {_number(correlation)}",
                 Bars(_beside(rows, gap)),
                 scale,
-                beside,
+                foot,
             ),
         ),
         verdict=verdict,
@@ -251,7 +268,12 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
 
 
 def _halves(
-    patchers: Sequence[Patcher], sites: Sequence[Site], rest: np.ndarray, verified: set[int], rng: np.random.Generator
+    patchers: Sequence[Patcher],
+    sites: Sequence[Site],
+    rest: np.ndarray,
+    verified: set[int],
+    rng: np.random.Generator,
+    progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """bool[m, k] and float64[m]: random halves of the k sites not verified, and the mean change under each."""
     left = [int(i) for i in rest if i not in verified]
@@ -259,7 +281,7 @@ def _halves(
     if not left:
         return inside, np.zeros(SUBSETS)
     patches = [Patch(tuple(sites[i] for i, here in zip(left, row, strict=True) if here)) for row in inside]
-    return inside, run_all(patchers, patches).mean(1)
+    return inside, run_all(patchers, patches, progress).mean(1)
 
 
 def _row(
@@ -290,8 +312,8 @@ def _beside(rows: Sequence[Verified], gap: float) -> tuple[Bar, ...]:
 
 def _exact(row: Verified) -> str:
     if row.effect is None:
-        return f"{row.exact:+.3g}"
-    return f"{row.exact:+.3g}, {told(row.effect, row.low, row.high)} of the gap"
+        return f"{row.exact:+z.3g}"
+    return f"{row.exact:+z.3g}, {told(row.effect, row.low, row.high)} of the gap"
 
 
 def _number(value: float | None) -> str:

@@ -8,13 +8,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges, gap_of, run_edges
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share
+from tools.workbench.patching import PROBABILITY, share, share_stands_clear
 from tools.workbench.pictures import Bar, Bars, Picture, draw
+from tools.workbench.random_circuits import random_edges, random_nodes
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
 from tools.workbench.sweeps import seconds
@@ -32,8 +33,9 @@ Name = Annotated[str, Field(min_length=1, max_length=60)]
 
 
 class Input(Contrast):
-    """The pairs, and a circuit of nodes (L5H3, L9MLP) or of edges (L5H3->L23H0.q, embed->L2MLP, L9MLP->logits). Of a
-    circuit of nodes, the embedding always is a part and, with every_mlp, each MLP."""
+    """The pairs, and a circuit of nodes (L5H3, L9MLP) or of edges (L5H3->L23H0.q, embed->L2MLP, L9MLP->logits). To a
+    circuit of nodes the embedding always belongs and, with every_mlp, each MLP: they are not counted among its parts.
+    """
 
     nodes: tuple[Name, ...] = Field((), max_length=2000)
     edges: tuple[Name, ...] = Field((), max_length=2000)
@@ -56,10 +58,10 @@ class Element(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """Faithfulness of nothing (0), of the whole model (1), and of random circuits of as many parts."""
+    """Faithfulness of nothing (0), and of random circuits of as many parts: nodes of the same kind from the same layers
+    or, where there are no others, the nearest; edges of random paths from embedding to logits."""
 
     nothing: float
-    everything: float
     random: tuple[float, ...]
 
 
@@ -103,7 +105,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, 2 * runs * sum(len(pair.clean) - pair.places[0] for pair in pairs))
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def circuit_faithfulness(input: Input, context: Context) -> Output:
     """Measures a circuit: what it does alone, what the model does without it, and what each part of it is needed for.
 
@@ -116,10 +118,9 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     own, theirs = (np.concatenate([getattr(part, run) for part in parts]) for run in ("own", "theirs"))
     whole = gap_of(own, theirs)
     graph, exists = parts[0].graph, parts[0].exists
-    names = tuple(dict.fromkeys(input.nodes or input.edges))
-    places = [graph.node(name) if input.nodes else graph.parse(name) for name in names]
-    always = _always(graph, exists, input)
-    members = [_element(exists, place) for place in places]
+    nodes, edges, always = _parts(graph, input)
+    names = [graph.senders[at] for at in nodes] + [graph.edge(*place) for place in edges]
+    members = _masks(graph, nodes, edges)
     rng = context.rng("circuit_faithfulness", input.model_dump_json())
 
     def together(chosen: Sequence[Tensor]) -> Tensor:
@@ -131,7 +132,9 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     halves = [rng.permutation(len(members))[: max(1, len(members) // 2)] for _ in range(input.subsets)]
     tested = list(range(len(members)))[:TESTED]
     masks = [alone(members), together(members) & ~always, exists]
-    masks += [alone(drawn) for drawn in _random(graph, exists, input, len(members), rng)]
+    for _ in range(RANDOMS):
+        drawn = _masks(graph, random_nodes(graph, nodes, rng), []) if nodes else [random_edges(graph, len(edges), rng)]
+        masks.append(alone(drawn))
     masks += [alone([m for i, m in enumerate(members) if i not in set(half)]) for half in halves]
     masks += [together([members[i] for i in half]) for half in halves]
     masks += [alone([m for i, m in enumerate(members) if i != left]) for left in tested]
@@ -148,8 +151,10 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
                       key=lambda each: abs(each.loss))  # fmt: skip
     idle = tuple(each.name for each in elements if abs(each.loss) < IDLE)
     incompleteness = float(gaps.mean()) if len(gaps) else None
-    clear = stands_clear(values[0] - theirs, [*values[3:cut] - theirs])
+    clear = share_stands_clear(values[0] - theirs, [*values[3:cut] - theirs], own - theirs)
     warnings = [PROBABILITY if input.metric == "probability" else "", *pairs.notes]
+    if uncounted := len(set(input.nodes)) - len(nodes):
+        warnings.append(f"{uncounted} of the nodes given belong to any circuit and are not counted.")
     if len(members) > TESTED:
         warnings.append(f"Of {len(members)} parts the first {TESTED} were left out one by one.")
     warned = tuple(dict.fromkeys(filter(None, warnings)))
@@ -158,9 +163,9 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(members)} {'nodes' if input.nodes else 'edges'} ({kept} of {int(exists.sum())} edges) on {len(own)} "
         f"pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: alone they do "
-        f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:.2f}, random circuits of that "
-        f"size {', '.join(f'{each:.2f}' for each in randoms)}; "
-        + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:.2f}; ")
+        f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:z.2f}, random circuits of that "
+        f"size {', '.join(f'{each:z.2f}' for each in randoms)}; "
+        + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:z.2f}; ")
         + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE} "
         + repair_said(repair, "What the model loses without them")
         + "".join(f" {warning}" for warning in warned)
@@ -185,7 +190,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         incompleteness=incompleteness,
         elements=tuple(elements),
         idle=idle,
-        controls=Controls(nothing=faithful[2], everything=1.0, random=tuple(randoms)),
+        controls=Controls(nothing=faithful[2], random=tuple(randoms)),
         clear=clear,
         licence=LICENCE,
         warnings=warned,
@@ -200,30 +205,23 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     )
 
 
-def _always(graph: Nodes, exists: Tensor, input: Input) -> Tensor:
-    """The edges that are kept whatever the circuit."""
-    kept = torch.zeros_like(exists)
+def _parts(graph: Nodes, input: Input) -> tuple[list[int], list[tuple[int, int]], Tensor]:
+    """The circuit's nodes, or its edges, and the edges that are kept whatever the circuit. ToolError where no node is
+    left that does not belong to any."""
+    edges = list(dict.fromkeys(graph.parse(edge) for edge in input.edges))
+    free = [at for at, name in enumerate(graph.senders) if name == "embed" or (input.every_mlp and "MLP" in name)]
+    nodes = [at for at in dict.fromkeys(graph.node(name) for name in input.nodes) if at not in free]
+    if input.nodes and not nodes:
+        raise ToolError("These nodes belong to any circuit: name heads as well, or MLPs with every_mlp false.")
+    always = torch.zeros_like(graph.exists)
     if input.nodes:
-        free = [at for at, name in enumerate(graph.senders) if name == "embed" or (input.every_mlp and "MLP" in name)]
-        kept[:, free] = exists[:, free]
-    return kept
+        always[:, free] = graph.exists[:, free]
+    return nodes, edges, always
 
 
-def _element(exists: Tensor, place: int | tuple[int, int]) -> Tensor:
-    """The edges of a part: what a node sends, or the edge itself."""
-    mask = torch.zeros_like(exists)
-    if isinstance(place, int):
-        mask[:, place] = exists[:, place]
-    else:
+def _masks(graph: Nodes, nodes: Sequence[int], edges: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """The edges of each part: what a node sends, or the edge itself."""
+    alone = [torch.zeros_like(graph.exists) for _ in edges]
+    for mask, place in zip(alone, edges, strict=True):
         mask[place] = True
-    return mask
-
-
-def _random(graph: Nodes, exists: Tensor, input: Input, size: int, rng: np.random.Generator) -> list[list[Tensor]]:
-    """Random circuits of as many parts of the same kind."""
-    if not input.nodes:
-        edges = exists.nonzero().tolist()
-        drawn = [[tuple(edges[i]) for i in rng.permutation(len(edges))[:size]] for _ in range(RANDOMS)]
-        return [[_element(exists, (r, s)) for r, s in each] for each in drawn]
-    free = [at for at, name in enumerate(graph.senders) if name != "embed" and not (input.every_mlp and "MLP" in name)]
-    return [[_element(exists, int(at)) for at in rng.permutation(free)[:size]] for _ in range(RANDOMS)]
+    return [graph.sent_by(at) for at in nodes] + alone

@@ -70,6 +70,7 @@ def composition_scores(input: Input, context: Context) -> Output:
             a, b = (other, own) if reader else (own, other)
             found[way, i] = composition(a, b)
             rotated[way, i] = composition(Factors(a.left, a.right @ turn.to(a.right)), b)
+            context.progress(way * len(heads) + i + 1, found.numel())
     order = found.flatten().argsort(descending=True).tolist()[: input.n]
     arrow = "from" if reader else "to"
     top = tuple(

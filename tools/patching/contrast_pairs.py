@@ -12,6 +12,7 @@ from tools.workbench.pairs import Aligned, Contrast, Dropped, aligned, batch, me
 from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.stats import wilson
 from tools.workbench.subject import Subject
+from tools.workbench.templates import BOTH_RIGHT
 
 
 class Input(Contrast):
@@ -36,7 +37,8 @@ class PairReading(ToolOutput):
 class Output(ToolOutput):
     """The pairs that can be used, those dropped and why. clean, corrupted: mean logit difference after each prompt; gap
     between them with its 95 % interval (Student's t over pairs; None for one). right_on_clean, right_on_corrupted:
-    shares of the prompts after which the model prefers the answer that they call for; chance is one half. comparable:
+    shares of the prompts after which the model prefers the answer that they call for; chance is one half (of
+    greater_than the corrupted prompts call for neither answer more than for the other). comparable:
     how many pairs have one length and differ at the same positions."""
 
     pairs: tuple[PairReading, ...]
@@ -53,7 +55,7 @@ class Output(ToolOutput):
     verdict: str
 
 
-@tool(version=2)
+@tool(version=3)
 def contrast_pairs(input: Input, context: Context) -> Output:
     """Makes clean and corrupted prompts and checks that the model does on them what is to be localised.
 
@@ -68,13 +70,19 @@ def contrast_pairs(input: Input, context: Context) -> Output:
     low, high = interval(gap)
     n = len(gap)
     right = wilson(int((clean > 0).sum()), n), wilson(int((corrupted < 0).sum()), n)
-    there = low is not None and low > 0 and min(each.value for each in right) > 0.5
+    either = input.template in BOTH_RIGHT
+    there = low is not None and low > 0 and min(each.value for each in right[: 1 if either else 2]) > 0.5
     comparable = len(pairs.same_places(subject).kept)
     readings = [_reading(subject, pair, *map(float, each)) for pair, *each in zip(kept, clean, corrupted, strict=True)]
     verdict = (
-        f"{n} pairs, {len(pairs.dropped)} dropped: the logit difference is {clean.mean():+.3g} on clean and "
-        f"{corrupted.mean():+.3g} on corrupted prompts, a gap of {told(float(gap.mean()), low, high)}; the model "
-        f"prefers the right answer on {right[0].value:.2f} and {right[1].value:.2f} of them (chance 0.50): "
+        f"{n} pairs, {len(pairs.dropped)} dropped: the logit difference is {clean.mean():+z.3g} on clean and "
+        f"{corrupted.mean():+z.3g} on corrupted prompts, a gap of {told(float(gap.mean()), low, high)}; the model "
+        + (
+            f"prefers the right answer on {right[0].value:.2f} of the clean ones (chance 0.50) and the other on "
+            f"{right[1].value:.2f} of the corrupted, after which both are right: "
+            if either
+            else f"prefers the right answer on {right[0].value:.2f} and {right[1].value:.2f} of them (chance 0.50): "
+        )
         + ("the behaviour is there to be localised" if there else "too weak or too few to localise")
         + "".join(f". {note}" for note in pairs.notes)
     )

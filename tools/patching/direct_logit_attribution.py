@@ -113,9 +113,12 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     subject = context.subject
     pairs = aligned(subject, input, context.seed).same_places(subject)
     own = batch(pairs.kept)
-    found = attribute(subject, own.clean, own.answer, own.other)
-    corrupted = attribute(subject, own.corrupted, own.answer, own.other)
-    exchanged = attribute(subject, own.clean, *_exchanged(context, own))
+    asked = (own.clean, own.answer, own.other), (own.corrupted, own.answer, own.other)
+    readings = []
+    for done, each in enumerate((*asked, (own.clean, *_exchanged(context, own))), 1):
+        readings.append(attribute(subject, *each))
+        context.progress(done, 3)
+    found, corrupted, exchanged = readings
     off = float((found.sum - found.measured).abs().max())
     if off > ROUNDING.get(subject.dtype, ROUGHLY):
         raise ToolError(
@@ -143,14 +146,14 @@ def direct_logit_attribution(input: Input, context: Context) -> Output:
     }
     verdict = (
         f"the logit difference {told(float(measured.mean()), low, high)} on {len(measured)} prompts is "
-        + ", ".join(f"{name} {float(value):+.2f}" for name, value in kinds.items())
+        + ", ".join(f"{name} {float(value):+z.2f}" for name, value in kinds.items())
         + "; the largest parts are "
-        + ", ".join(f"{part.label} {part.value:+.2f}" for part in top[:5])
-        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+.2f}' for part in top[:5])}); for exchanged answers "
+        + ", ".join(f"{part.label} {part.value:+z.2f}" for part in top[:5])
+        + f" (on corrupted prompts {', '.join(f'{part.corrupted:+z.2f}' for part in top[:5])}); for exchanged answers "
         f"the largest is {controls.exchanged_answers:.2f}. The sum is off by {off:.1g}. {LICENCE}"
     )
     heads, sources = HeatMap.by_head(written.heads.mean(0)), _sources(subject, pairs.kept[0], written)
-    title = f"Direct logit attribution, {len(measured)} prompts, answer less other {measured.mean():+.2f}"
+    title = f"Direct logit attribution, {len(measured)} prompts, answer less other {measured.mean():+z.2f}"
     told_controls = controls_said(controls)
     largest = Bars(tuple(Bar(part.label, part.value, part.low, part.high) for part in top))
     return Output(

@@ -7,21 +7,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import interval, said, stands_clear, told
+from tools.workbench.causal import interval, said, told
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, only, run_edges, without
 from tools.workbench.figures import HeatMap
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY
+from tools.workbench.patching import PROBABILITY, share_stands_clear
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
+from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
 DRAWN = 40  # edges of a picture
-RANDOMS = 3  # random circuits of each size
+RANDOMS = 3  # random circuits of each size, made of paths from the embedding to the logits
 LICENCE = (
     "A circuit's faithfulness says what its edges suffice for when every other edge carries the corrupted prompt; an "
     "exact effect says what breaks when one edge alone does. Scores are first-order estimates."
@@ -56,7 +57,7 @@ class EdgeEffect(ToolOutput):
 
 class Size(ToolOutput):
     """The circuit of the edges of highest score: its share of all edges, how many, and its faithfulness (1: all that
-    the model does), beside the mean of random circuits of as many edges."""
+    the model does), beside the mean of random circuits: as many edges, of random paths from embedding to logits."""
 
     share: float
     edges: int
@@ -65,11 +66,10 @@ class Size(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """no_edge, every_edge: faithfulness with all edges corrupted (0) and none (1). permuted: mean size of the rank
-    correlation when scores are dealt out to other edges."""
+    """no_edge: faithfulness with all edges corrupted (0). permuted: mean size of the rank correlation when scores are
+    dealt out to other edges."""
 
     no_edge: float
-    every_edge: float
     permuted: float | None
 
 
@@ -110,7 +110,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def edge_attribution(input: Input, context: Context) -> Output:
     """Finds the connections between heads and MLPs that carry a behaviour, and how much of it they suffice for.
 
@@ -133,7 +133,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
     exact = run_edges(parts, [only(exists, [at]) for at in chosen], context.progress) - own
     found = scores.flatten().numpy()[chosen]
     counts = [max(1, int(share * len(order))) for share in input.shares]
-    circuits = [[without(exists, order[:k]), *(without(exists, rng.permutation(order)[:k]) for _ in range(RANDOMS))]
+    circuits = [[without(exists, order[:k]), *(exists & ~random_edges(graph, k, rng) for _ in range(RANDOMS))]
                 for k in counts]  # fmt: skip
     values = run_edges(parts, [exists, *(mask for masks in circuits for mask in masks)], context.progress)
     whole = gap_of(own, theirs)
@@ -145,7 +145,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
         )
     )
     means = exact.mean(1)
-    controls = Controls(no_edge=none, every_edge=1.0, permuted=by_chance(found, means, rng))
+    controls = Controls(no_edge=none, permuted=by_chance(found, means, rng))
     correlation = rank_correlation(found, means)
     rows = []
     for at in np.argsort(-np.abs(means), kind="stable"):
@@ -160,13 +160,13 @@ def edge_attribution(input: Input, context: Context) -> Output:
                 drawn=int(at) >= input.top,
             )
         )
-    clear = stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs])
+    clear = share_stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs], own - theirs)
     warned = tuple(dict.fromkeys([PROBABILITY] * (input.metric == "probability") + list(pairs.notes)))
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (
         f"{len(order)} edges on {n} pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: "
         + ", ".join(
-            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:.2f} of it (random {each.random:.2f})"
+            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths {each.random:z.2f})"
             for each in sizes
         )
         + "; strongest alone "
@@ -181,8 +181,8 @@ def edge_attribution(input: Input, context: Context) -> Output:
     title = f"Edge attribution, {n} pairs: {metric.words}"
     said_controls = (
         controls_said(controls)
-        + f" Faithfulness of {sizes[-1].edges:,} edges {sizes[-1].faithfulness:.2f}, of as many "
-        f"random ones {sizes[-1].random:.2f}."
+        + f" Faithfulness of {sizes[-1].edges:,} edges {sizes[-1].faithfulness:z.2f}, of as many "
+        f"random ones {sizes[-1].random:z.2f}."
     )
     shown = list(zip(names, weights, strict=True))[:DRAWN]
     return Output(

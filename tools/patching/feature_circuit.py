@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from tools.workbench.causal import interval, said, stands_clear, told
+from tools.workbench.causal import interval, said, told
 from tools.workbench.context import Context
 from tools.workbench.edges import gap_of
 from tools.workbench.feature_circuits import (
@@ -21,7 +21,7 @@ from tools.workbench.feature_circuits import (
 from tools.workbench.feature_edges import Weight
 from tools.workbench.features import ERROR, Features, in_order, named
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY
+from tools.workbench.patching import PROBABILITY, share, share_stands_clear
 from tools.workbench.pictures import Arrow, Bar, Bars, Circuit, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.subject import Subject
@@ -162,7 +162,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, passes) + LOADING * len(input.dictionaries)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def feature_circuit(input: Input, context: Context) -> Output:
     """Finds the latents that a behaviour goes through, in one dictionary or several, and which act on which.
 
@@ -187,7 +187,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
     size = int((np.abs(effects.means[: input.nodes]) >= input.threshold * whole).sum())
     if not size:
         raise ToolError(
-            f"No node is estimated to have {input.threshold:g} of the gap of {whole:.3g}: lower the threshold."
+            f"No node is estimated to have {input.threshold:g} of the gap of {whole:z.3g}: lower the threshold."
         )
     circuit = effects.nodes[:size]
     does = circuit_does(parts, effects, circuit, rng, context.progress)
@@ -196,16 +196,17 @@ def feature_circuit(input: Input, context: Context) -> Output:
 
     gap = gap_of(own, does.nothing)
 
-    def share(values: np.ndarray) -> float:
+    def part(values: np.ndarray) -> float:
         return float((values - does.nothing).mean()) / gap
 
-    low, high = interval((does.alone - does.nothing) / gap)
-    clear = stands_clear(does.alone - does.nothing, [values - does.nothing for values in does.randoms])
+    alone, way = does.alone - does.nothing, own - does.nothing
+    _, low, high = share(alone, way)
+    clear = share_stands_clear(alone, [values - does.nothing for values in does.randoms], way)
     controls = Controls(
-        corrupted=share(theirs),
-        spliced=share(does.spliced),
-        random=tuple(map(share, does.randoms)),
-        errors_alone=share(does.errors),
+        corrupted=part(theirs),
+        spliced=part(does.spliced),
+        random=tuple(map(part, does.randoms)),
+        errors_alone=part(does.errors),
         sign_flipped=checked.flipped,
         permuted=checked.permuted,
     )
@@ -218,23 +219,23 @@ def feature_circuit(input: Input, context: Context) -> Output:
         warnings.append(f"At {', '.join(short)} the estimates do not add up to the whole change: take more steps.")
     warned = tuple(dict.fromkeys(filter(None, warnings)))
     metric = measure(subject, pairs.kept, input.metric)
-    alone = told(share(does.alone), low, high, "")
-    randoms = ", ".join(f"{each:.2f}" for each in controls.random)
+    does_alone = told(part(does.alone), low, high, "")
+    randoms = ", ".join(f"{each:z.2f}" for each in controls.random)
     verdict = (
         f"{size} nodes of {len(effects.nodes)} that move, {len(own)} pairs, {metric.words} {own.mean():.3g} clean and "
-        f"{does.nothing.mean():.3g} with every node corrupted: alone they do {alone} of it ({share(does.latents):.2f} "
-        f"without error nodes, which alone do {controls.errors_alone:.2f}), as many random latents {randoms}, the "
-        f"model without them {share(does.without):.2f}; strongest "
-        + ", ".join(f"{each.node} {each.estimate if each.exact is None else each.exact:+.3g}" for each in rows[:4])
-        + (f"; strongest edge {edges[0].sender}->{edges[0].receiver} {edges[0].weight:+.3g}" if edges else "")
+        f"{does.nothing.mean():.3g} with every node corrupted: alone they do {does_alone} of it "
+        f"({part(does.latents):z.2f} without error nodes, which alone do {controls.errors_alone:z.2f}), as many random "
+        f"latents {randoms}, the model without them {part(does.without):z.2f}; strongest "
+        + ", ".join(f"{each.node} {each.estimate if each.exact is None else each.exact:+z.3g}" for each in rows[:4])
+        + (f"; strongest edge {edges[0].sender}->{edges[0].receiver} {edges[0].weight:+z.3g}" if edges else "")
         + _agreement(checked)
         + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
     title = f"Feature circuit of {size} nodes, {len(own)} pairs: {metric.words}"
     foot = (
-        f"Faithfulness {alone}; controls: as many random latents {randoms}; error nodes alone "
-        f"{controls.errors_alone:.2f}; the model without the circuit {share(does.without):.2f}."
+        f"Faithfulness {does_alone}; controls: as many random latents {randoms}; error nodes alone "
+        f"{controls.errors_alone:z.2f}; the model without the circuit {part(does.without):z.2f}."
     )
     graph, scale = _graph(weights, subjects, input.by_position), f"change of {metric.words}"
     return Output(
@@ -245,11 +246,11 @@ def feature_circuit(input: Input, context: Context) -> Output:
         nothing=float(does.nothing.mean()),
         points=points,
         size=size,
-        faithfulness=share(does.alone),
+        faithfulness=part(does.alone),
         low=low,
         high=high,
-        without=share(does.without),
-        latents_alone=share(does.latents),
+        without=part(does.without),
+        latents_alone=part(does.latents),
         nodes=rows[:size],
         others=tuple(row for row in rows[size:] if row.exact is not None),
         edges=edges,
@@ -300,7 +301,7 @@ def _rows(
 def _agreement(checked: Verified) -> str:
     if checked.correlation is None or checked.gradient is None:
         return ""
-    return f"; Spearman with exact changes: estimates {checked.correlation:.2f}, gradients {checked.gradient:.2f}"
+    return f"; Spearman with exact changes: estimates {checked.correlation:z.2f}, gradients {checked.gradient:z.2f}"
 
 
 def _points(subjects: Sequence[Subject], effects: Effects, wholes: Sequence[np.ndarray]) -> tuple[PointFound, ...]:

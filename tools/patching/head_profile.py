@@ -132,7 +132,8 @@ def head_profile(input: Input, context: Context) -> Output:
     passing = [divmod(i, subject.n_heads) for i in best if any_kind.flatten()[i] > 0.01]
     heads = tuple(_scores(head, detectors, clearness) for head in named or passing[: input.n])
     suppressors = detectors["copy suppression"].passes
-    preservation = tuple(_preservation(context, head) for head in named or passing if suppressors[head])
+    told = [head for head in named or passing if suppressors[head]]
+    preservation = tuple(_preservation(context, head, at, len(told)) for at, head in enumerate(told, 1))
     ablation = _ablation(context, detectors["induction"]) if input.ablate else None
     none = int((any_kind == 0).sum())
     verdict = (
@@ -175,7 +176,7 @@ def detect(context: Context) -> dict[str, Detector]:
         found[name] = Detector("attention on random tokens", threshold, seen.paid, seen.baseline, passes)
     pairs = aligned(subject, Contrast(template="ioi", n=PAIRS, pairs=()), context.seed).same_places(subject)
     names = on_names(subject, batch(pairs.kept), rng)
-    copied = copying(subject)
+    copied = copying(subject, progress=context.progress)
     mover = names["IO"]
     moves = (mover.attention.paid >= MOVES) & (mover.attention.paid >= CLEAR * mover.attention.baseline)
     moves &= (mover.added >= MOVES) & (copied > COPIES)
@@ -190,7 +191,11 @@ def detect(context: Context) -> dict[str, Detector]:
         torch.full_like(copied, 0.5),
         lowers,
     )
-    follows, chance = succession(subject), torch.stack([succession(subject, step) for step in (2, 3)])
+    steps = []
+    for step in (1, 2, 3):
+        steps.append(succession(subject, step))
+        context.progress(step, 3)
+    follows, chance = steps[0], torch.stack(steps[1:])
     found["succession"] = Detector(
         "share of series whose next member is raised most",
         SUCCEEDS,
@@ -269,8 +274,9 @@ def _patterns(context: Context, heads: tuple[HeadScores, ...]) -> dict[str, Pict
     return found
 
 
-def _preservation(context: Context, head: Head) -> Preservation:
+def _preservation(context: Context, head: Head, done: int, total: int) -> Preservation:
     found = preserved(context.subject, *head, context.seed)
+    context.progress(done, total)
     return Preservation(
         label=f"L{head[0]}H{head[1]}",
         by_ov=found.ov,

@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tools.workbench.causal import said, stands_clear
+from tools.workbench.causal import RANDOMS, said, stands_clear
 from tools.workbench.context import Context
 from tools.workbench.gradients import Graph, together
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import EQUAL, PROBABILITY, Patch, Patcher
+from tools.workbench.patching import EQUAL, PROBABILITY, Patch, Patcher, Progress
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sites import Site
-from tools.workbench.sweeps import run_all, seconds
+from tools.workbench.sweeps import beside, run_all, seconds, typical
 from tools.workbench.verifying import by_chance
 
 COMPLETE = 0.15  # of the whole change: what the attributions may leave out or add
@@ -49,12 +49,15 @@ class LatentAttribution(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """own_values: exact change when the strongest latent is set to what it is (0); random_direction: when the residual
-    stream changes as much another way. sign_flipped: Pearson of exact changes and gradients with the activations'
+    """own_values: exact change when the strongest latent is set to what it is (0); randoms: when the residual stream
+    changes as much in random directions; random_direction: the one that does most; random_latents: mean size over the
+    random sample. sign_flipped: Pearson of exact changes and gradients with the activations'
     signs turned; permuted: mean size of the rank correlation when gradients are dealt out to other latents."""
 
     own_values: float
     random_direction: float
+    randoms: tuple[float, ...]
+    random_latents: float | None
     sign_flipped: float | None
     permuted: float | None
 
@@ -63,8 +66,9 @@ class Output(ToolOutput):
     """The verified latents, strongest first. whole: measured change of the metric when all latents go to the baseline;
     integrated, gradient: the sums of the attributions; completeness: integrated over whole (None where nothing
     changes). incomplete: mean size over prompts of what the attributions leave out or add, over that of the change;
-    complete: it is at most 15 %. steps: of the integral, at the middle of equal parts of the way. pearson_gradient,
-    pearson_integrated: with exact changes, over the verified."""
+    complete: it is at most 15 %. clear: whether the strongest does more, by more than chance, than each random
+    direction and than the sample on average. steps: of the integral, at the middle of equal parts of the way.
+    pearson_gradient, pearson_integrated: with exact changes, over the verified."""
 
     metric: str
     pairs: int
@@ -99,7 +103,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, tokens * (4 + passes + (input.top + input.sample) / 2))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def integrated_latent_attribution(input: Input, context: Context) -> Output:
     """Attributes a behaviour to the dictionary's latents, and verifies the strongest exactly.
 
@@ -116,7 +120,7 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     every = Patch((Site("latent", layer),))
     (whole,) = run_all(patchers, [every])
     plain = np.concatenate([_attributed(patcher, [0.0]) for patcher in patchers])  # [n, latents]
-    steps, integrated, incomplete = _integrated(patchers, whole, input.steps)
+    steps, integrated, incomplete = _integrated(patchers, whole, input.steps, context.progress)
     moving = np.flatnonzero(
         np.concatenate([(_change(patcher) != 0).any(1).cpu().numpy() for patcher in patchers]).any(0)
     )
@@ -130,20 +134,22 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     exact = run_all(patchers, [Patch((Site("latent", layer, None, i),)) for i in chosen], context.progress)
     single = np.array([change.mean() for change in exact])
     best = int(np.abs(single).argmax())
-    strongest = (Site("latent", layer, None, chosen[best]),)
-    still, random = run_all(patchers, [Patch(strongest, "own"), Patch(strongest, "random")])
+    checks = beside(patchers, (Site("latent", layer, None, chosen[best]),))
+    others = np.array([at for at in range(min(input.top, len(order)), len(chosen)) if at != best], int)
     gradient_of, integrated_of = means[chosen], integrated.mean(0)[chosen]
     pearson = _pearson(gradient_of, single)
     total, summed = float(whole.mean()), float(integrated.sum(1).mean())
     completeness = None if abs(total) < EQUAL else summed / total
     complete = incomplete is not None and incomplete <= COMPLETE
     controls = Controls(
-        own_values=float(still.mean()),
-        random_direction=float(random.mean()),
+        own_values=float(checks.still.mean()),
+        random_direction=float(checks.random.mean()),
+        randoms=tuple(checks.randoms.mean(1).tolist()),
+        random_latents=float(np.abs(single[others]).mean()) if len(others) else None,
         sign_flipped=_pearson(-gradient_of, single),
         permuted=by_chance(gradient_of, single, rng),
     )
-    clear = stands_clear(exact[best], [random, exact[-1]])
+    clear = stands_clear(exact[best], [*checks.randoms, *typical(exact[others])])
     warnings = [PROBABILITY if input.metric == "probability" else "", *pairs.notes]
     warnings += [note for patcher in patchers for note in patcher.notes]
     if completeness is None:
@@ -165,12 +171,14 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     own = np.concatenate([patcher.own for patcher in patchers])
     verdict = (
         f"{len(moving)} latents on {len(own)} prompts, {metric.words} {own.mean():.3g}: all of them at their baseline "
-        f"change it by {total:+.3g}, integrated gradients add up to {summed:+.3g}"
+        f"change it by {total:+z.3g}, integrated gradients add up to {summed:+z.3g}"
         + ("" if completeness is None else f" ({completeness:.2f} of it)")
-        + f", plain gradients to {plain.sum(1).mean():+.3g}; strongest alone "
-        + ", ".join(f"{row.latent} {row.exact:+.3g} (gradient {row.gradient:+.3g})" for row in rows[:3])
+        + f", plain gradients to {plain.sum(1).mean():+z.3g}; strongest alone "
+        + ", ".join(f"{row.latent} {row.exact:+z.3g} (gradient {row.gradient:+z.3g})" for row in rows[:3])
         + (f"; Pearson of gradient and exact {pearson:.2f}" if pearson is not None else "")
-        + f"; random direction {controls.random_direction:+.3g}: {said(clear, len(own))}. {LICENCE}"
+        + f"; {RANDOMS} random directions at most {controls.random_direction:+z.3g}"
+        + ("" if not len(others) else f", the drawn latents {controls.random_latents:.2g} on average")
+        + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
     return Output(
@@ -197,14 +205,16 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     )
 
 
-def _integrated(patchers: Sequence[Patcher], whole: np.ndarray, most: int) -> tuple[int, np.ndarray, float | None]:
+def _integrated(
+    patchers: Sequence[Patcher], whole: np.ndarray, most: int, progress: Progress
+) -> tuple[int, np.ndarray, float | None]:
     """Steps taken, float64[n, latents], and the mean size of what is left out over that of the whole change [n]; more
     steps are taken until that is little."""
     scale = float(np.abs(whole).mean())
     steps = min(FIRST, most)
     while True:
         ways = [(step + 0.5) / steps for step in range(steps)]
-        found = np.concatenate([_attributed(patcher, ways) for patcher in patchers])
+        found = np.concatenate([_attributed(patcher, ways, progress) for patcher in patchers])
         incomplete = None if scale < EQUAL else float(np.abs(found.sum(1) - whole).mean()) / scale
         if incomplete is None or incomplete <= COMPLETE or 2 * steps > most:
             return steps, found, incomplete
@@ -219,7 +229,7 @@ def _change(patcher: Patcher) -> Tensor:
     return change
 
 
-def _attributed(patcher: Patcher, ways: Sequence[float]) -> np.ndarray:
+def _attributed(patcher: Patcher, ways: Sequence[float], progress: Progress = lambda done, total: None) -> np.ndarray:
     """float64[n, latents]: change times the mean gradient at these parts of the way to the baseline."""
     change = _change(patcher)
     decoder = patcher.subject.dictionary.decoder.to(change)
@@ -228,8 +238,11 @@ def _attributed(patcher: Patcher, ways: Sequence[float]) -> np.ndarray:
     for begin in range(0, patcher.n, size):
         rows = list(range(begin, min(begin + size, patcher.n)))
         moved = change[rows] @ decoder
-        gradient = sum((_gradient(patcher, rows, way * moved) for way in ways), torch.zeros_like(moved)) / len(ways)
-        found.append((change[rows] * (gradient @ decoder.T)).sum(1))
+        gradient = torch.zeros_like(moved)
+        for step, way in enumerate(ways, 1):
+            gradient += _gradient(patcher, rows, way * moved)
+            progress(begin * len(ways) + step * len(rows), patcher.n * len(ways))
+        found.append((change[rows] * (gradient @ decoder.T / len(ways))).sum(1))
     attributed: np.ndarray = torch.cat(found).double().cpu().numpy()
     return attributed
 

@@ -77,8 +77,8 @@ def latent_head_attribution(input: Input, context: Context) -> Output:
     read = [(sources.rows[i], _most(line, sources.columns)) for i, line in enumerate(sources.values[:3])]
     verdict = (
         f"{latent} is {float(activations[position]):.3g} on {token!r} (position {position}); of the {found.given:.3g} "
-        f"that its activation function gets, {found.constant:+.3g} is constant, "
-        + ", ".join(f"{each.label} {each.value:+.3g}" for each in top[:5])
+        f"that its activation function gets, {found.constant:+z.3g} is constant, "
+        + ", ".join(f"{each.label} {each.value:+z.3g}" for each in top[:5])
         + "; "
         + ", ".join(f"{head} mostly from {where}" for head, where in read)
         + f". A random direction's largest part is {controls.random_direction:.3g}; the sum is off by {found.off:.1g}"
@@ -103,7 +103,7 @@ def latent_head_attribution(input: Input, context: Context) -> Output:
 def _most(line: tuple[float | None, ...], columns: tuple[str, ...]) -> str:
     """The token that a head's part comes from most."""
     at = max(range(len(line)), key=lambda i: abs(line[i] or 0))
-    return f"{columns[at]!r} ({line[at]:+.3g})"
+    return f"{columns[at]!r} ({line[at]:+z.3g})"
 
 
 def _written_by(subject: Subject, latent: int) -> tuple[Named, ...]:

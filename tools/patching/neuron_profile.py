@@ -195,7 +195,7 @@ def _kind(
 def _told(each: NeuronScores) -> str:
     share = "" if each.norm_share is None else f", norm's share {each.norm_share:.2f}"
     return (
-        f"{each.label} {each.kind} (unread {each.unread:.2f}{share}, frequency {each.frequency:+.2f}, kurtosis "
+        f"{each.label} {each.kind} (unread {each.unread:.2f}{share}, frequency {each.frequency:+z.2f}, kurtosis "
         f"{each.kurtosis:.1f}, raises {each.promoted[0]!r})"
     )
 

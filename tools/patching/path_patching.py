@@ -7,18 +7,20 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.workbench.causal import said, stands_clear, told
+from tools.workbench.causal import said, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, Progress, share
+from tools.workbench.patching import PROBABILITY, Progress, share, share_stands_clear
 from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import direct_effects, whole_effect
-from tools.workbench.sweeps import seconds
+from tools.workbench.sitemap import size
+from tools.workbench.sweeps import seconds, typical
 
 TOP = 12  # paths that are told one by one
+OTHERS = 9  # heads, drawn at random, that the strongest sender is compared with
 LICENCE = (
     "A path's effect says what is lost when the sender tells these receivers, and no others, what it would on the "
     "corrupted prompt; that a path does little does not show that the sender does, which may go by others."
@@ -50,19 +52,23 @@ class PathEffect(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """no_sender: change when nothing is corrupted (0); every_sender: effect when all senders are at once; other: the
-    mean size of the other senders' effects. frozen_sum, frozen_whole: the frozen effects of every sender to the logits
-    added up, and that of the whole residual stream, which is the same."""
+    """no_sender: change when nothing is corrupted (0); every_sender: effect when all senders are at once. drawn: heads
+    drawn at random, of those that are not senders where there are such and else of all senders but the strongest;
+    randoms: their effects; random_heads: the mean size of these. frozen_sum, frozen_whole: the frozen effects of every
+    sender to the logits added up, and that of the whole residual stream, which is the same."""
 
     no_sender: float
     every_sender: float | None
-    other: float | None
+    drawn: tuple[str, ...]
+    randoms: tuple[float, ...]
+    random_heads: float | None
     frozen_sum: float | None
     frozen_whole: float | None
 
 
 class Output(ToolOutput):
-    """The strongest paths and, of heads, a map of shares (changes where shares are undefined)."""
+    """The strongest paths and, of heads, a map of shares (changes where shares are undefined). clear: whether the
+    strongest does more than heads drawn at random do on average, by more than chance."""
 
     metric: str
     receivers: tuple[str, ...]
@@ -87,12 +93,12 @@ def estimate(input: Input, context: Context) -> float:
         pairs = aligned(context.subject, input, context.seed).kept
     except ToolError:
         return 0.0
-    n = len(input.senders) or context.subject.n_layers * context.subject.n_heads
+    n = (len(input.senders) + OTHERS) if input.senders else context.subject.n_layers * context.subject.n_heads
     passes = (2.0 if input.through_mlps else 0.5) * n + 4
     return seconds(context.subject, passes * sum(len(pair.clean) - pair.places[0] for pair in pairs))
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def path_patching(input: Input, context: Context) -> Output:
     """Patches the path from a head or MLP to others: which senders tell the receivers what they need.
 
@@ -116,13 +122,16 @@ def path_patching(input: Input, context: Context) -> Output:
     late = [graph.senders[at] for at in nodes if at >= reach]
     if late:
         raise ToolError(f"{late[0]} is computed after every receiver: name an earlier sender.")
-    groups = [[node] for node in nodes] + [nodes]
+    rng = context.rng("path_patching", input.model_dump_json())
+    others = rng.permutation([at for at in heads if at not in nodes])[:OTHERS].tolist()
+    groups = [[node] for node in nodes] + [[int(node)] for node in others] + [nodes]
     found = [_run(part, rows, groups, input.through_mlps, context.progress) for part in parts]
-    *changes, every = np.concatenate(found, axis=1) - own
+    every = np.concatenate(found, axis=1)[-1] - own
+    changes, drawn = np.split(np.concatenate(found, axis=1)[:-1] - own, [len(nodes)])
     gap = theirs - own
     shares = [share(change, gap) for change in changes]
     undefined = shares[0].effect is None
-    sizes = np.array([c.mean() if undefined else s.effect for c, s in zip(changes, shares, strict=True)], float)
+    sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])
     order = np.argsort(-np.abs(sizes), kind="stable")
     to_logits = rows == [names.index("logits")] and input.metric == "logit_difference" and not input.through_mlps
     frozen = np.concatenate([direct_effects(part) for part in parts], axis=1).mean(1) if to_logits else None
@@ -135,15 +144,21 @@ def path_patching(input: Input, context: Context) -> Output:
         )
         for at in order[:TOP]
     ]
+    if not others:
+        at = rng.permutation(order[1:])[:OTHERS]
+        others, drawn = [nodes[i] for i in at], changes[at]
+    effects = [size(change, share(change, gap)) for change in drawn]
     still = _run(parts[0], rows, [[]], input.through_mlps)[0] - parts[0].own
     controls = Controls(
         no_sender=float(still.mean()),
         every_sender=share(every, gap).effect,
-        other=float(np.abs(sizes[order[1:]]).mean()) if len(order) > 1 else None,
+        drawn=tuple(graph.senders[int(at)] for at in others),
+        randoms=tuple(effects),
+        random_heads=float(np.abs(effects).mean()) if effects else None,
         frozen_sum=None if frozen is None else float(frozen.sum()),
         frozen_whole=None if frozen is None else float(np.concatenate([whole_effect(part) for part in parts]).mean()),
     )
-    clear = stands_clear(changes[order[0]], [changes[order[-1]]] if len(order) > 1 else [])
+    clear = share_stands_clear(changes[order[0]], typical(drawn), gap)
     warned = [PROBABILITY] * (input.metric == "probability") + list(pairs.notes)
     if undefined:
         warned.append("The metric is the same on clean and corrupted prompts: values are changes in its own unit.")
@@ -155,8 +170,13 @@ def path_patching(input: Input, context: Context) -> Output:
             f"{each.sender} {told(each.change if each.effect is None else each.effect, each.low, each.high)}"
             for each in top[:4]
         )
-        + f" {'in the metric' if undefined else 'of the gap'}, other senders "
-        f"{told(controls.other or 0, None, None, '')} on average: {said(clear, len(own))}. {LICENCE}"
+        + f" {'in the metric' if undefined else 'of the gap'}"
+        + (
+            ""
+            if controls.random_heads is None
+            else f", {len(others)} heads drawn at random {controls.random_heads:.2g} on average"
+        )
+        + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {each}" for each in warned)
     )
     map = _map(sizes, subject.n_heads) if nodes == heads and not input.senders else None

@@ -87,7 +87,7 @@ def self_repair(input: Input, context: Context) -> Output:
     heads = [at for at, name in enumerate(graph.senders) if "H" in name and at not in nodes]
     others = [int(at) for at in rng.permutation(heads)[:RANDOMS]]
     masks = [edges[0].graph.sent_by(at) for at in (*nodes, *others)]
-    found = Repair.joined([of_edges(part, masks) for part in edges])
+    found = Repair.joined([of_edges(part, masks, context.progress) for part in edges])
     repairs = found.total - found.direct
     residue = float(np.abs(repairs - found.downstream - found.norm).max())
     n = len(nodes)
@@ -115,8 +115,8 @@ def self_repair(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(rows)} parts on {len(own)} pairs, {metric.words} {own.mean():.3g} clean: "
         + "; ".join(
-            f"{row.part} {told(row.total, row.low, row.high)} = direct {row.direct:+.3g} + downstream "
-            f"{row.downstream:+.3g} + norm {row.norm:+.3g}"
+            f"{row.part} {told(row.total, row.low, row.high)} = direct {row.direct:+z.3g} + downstream "
+            f"{row.downstream:+z.3g} + norm {row.norm:+z.3g}"
             + ("" if row.share is None else f" ({row.share:.0%} made good)")
             for row in rows[:6]
         )

@@ -387,7 +387,7 @@ def _verdict(
     what = "1 latent" if len(chosen) == 1 else f"{len(chosen)} latents"
     return (
         f"{what} that {judge} calls irrelevant ablated: accuracy {was.accuracy:.2f} -> "
-        f"{now.accuracy:.2f}, a change of {risen.value:+.2f} [{risen.low:+.2f}, {risen.high:+.2f}], worst group "
+        f"{now.accuracy:.2f}, a change of {risen.value:+z.2f} [{risen.low:+z.2f}, {risen.high:+z.2f}], worst group "
         f"{was.worst:.2f} -> {now.worst:.2f}, following the attribute {was.follows:.2f} -> {now.follows:.2f}; trained "
         f"anew {anew.accuracy:.2f} (worst {anew.worst:.2f}); as many random latents {min(randoms):.2f} to "
         f"{max(randoms):.2f}, balanced training {ceiling.accuracy:.2f} (worst {ceiling.worst:.2f}), chance {CHANCE}: "

@@ -73,9 +73,9 @@ def transcoder_edges(input: Input, context: Context) -> Output:
     token = subject.token_strings(tokens[0, position : position + 1].tolist())[0]
     verdict = (
         f"{latent} is {float(activations[position]):.3g} on {token!r} (position {position}), given {found.given:.3g}: "
-        + ", ".join(f"{each.label} {each.value:+.3g}" for each in kinds(found))
+        + ", ".join(f"{each.label} {each.value:+z.3g}" for each in kinds(found))
         + "; the largest edges are from "
-        + ", ".join(f"{each.label} {each.value:+.3g}" for each in top[:5])
+        + ", ".join(f"{each.label} {each.value:+z.3g}" for each in top[:5])
         + f". A random direction's largest is {controls.random_direction:.3g}; the sum is off by {found.off:.1g}"
     )
     return Output(

@@ -69,10 +69,15 @@ def universal_neurons(input: Input, context: Context) -> Output:
     other = _other(subject, input.other)
     layers = input.other_layers or (round(input.layer * (other.n_layers - 1) / max(1, subject.n_layers - 1)),)
     tokens = subject.calibration_tokens
-    own = _neurons(subject, input.layer, tokens)
-    theirs = torch.cat([_neurons(other, layer, tokens) for layer in layers], dim=1)
+    reads = [(subject, input.layer), *((other, layer) for layer in layers)]
+    read = []
+    for done, (model, layer) in enumerate(reads, 1):
+        read.append(_neurons(model, layer, tokens))
+        context.progress(done, len(reads) + 2)
+    own, theirs = read[0], torch.cat(read[1:], dim=1)
     rng = context.rng("universal_neurons", *layers)
     highest, rotated, _ = excess_correlation(own, theirs, rng)
+    context.progress(len(reads) + 1, len(reads) + 2)
     order = torch.from_numpy(rng.permutation(len(theirs)))
     mixed, mixed_rotated, _ = excess_correlation(own, theirs[order], rng)
     excess = highest - rotated

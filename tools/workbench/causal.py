@@ -12,7 +12,7 @@ others as controls: `stands_clear` (a metric) in 0 to 2 %, `outweighs` (KL) in 1
 control it would be in 3 to 10 % and 8 to 29 % (BENCHMARKS.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -91,12 +91,17 @@ def effect_of(before: Observed, after: Observed) -> Effect:
     )
 
 
-def stands_clear(change: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
-    """Whether the mean of change [n] is larger, either way, than that of every control [n] by more than chance."""
+def stands_clear(
+    change: np.ndarray,
+    controls: Sequence[np.ndarray],
+    low: Callable[[np.ndarray], float | None] = lambda values: interval(values)[0],
+) -> bool:
+    """Whether the mean of change [n] is larger, either way, than that of every control [n] by more than chance; low:
+    the lower end of the 95 % interval that says so."""
     sign = np.sign(change.mean())
-    lows = [interval(sign * change)[0]]
-    lows += [interval(sign * change - np.sign(control.mean()) * control)[0] for control in controls]
-    return all(low is not None and low > 0 for low in lows)
+    lows = [low(sign * change)]
+    lows += [low(sign * change - np.sign(control.mean()) * control) for control in controls]
+    return all(each is not None and each > 0 for each in lows)
 
 
 def outweighs(kl: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
@@ -112,7 +117,8 @@ def outweighs(kl: np.ndarray, controls: Sequence[np.ndarray]) -> bool:
 
 def told(value: float, low: float | None, high: float | None, sign: str = "+") -> str:
     """A number and its interval: +1.20 [+1.00, +1.40]."""
-    return f"{value:{sign}.3g}" + (f" [{low:{sign}.3g}, {high:{sign}.3g}]" if low is not None else "")
+    spec = f"{sign}z.3g"  # z: no -0
+    return f"{value:{spec}}" + (f" [{low:{spec}}, {high:{spec}}]" if low is not None else "")
 
 
 def said(clear: bool, n: int) -> str:

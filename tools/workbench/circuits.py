@@ -5,7 +5,7 @@ Framework for Transformer Circuits" (OV circuit, composition); McDougall et al. 
 al. 2312.09230 (succession). Both of these take a token to be its embedding with the first MLP's output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -59,7 +59,9 @@ def common_tokens(subject: Subject, n: int = COPIED, seed: int = 0) -> Tensor:
     return seen[torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed))[:n]]
 
 
-def copying(subject: Subject, tokens: Tensor | None = None) -> Tensor:
+def copying(
+    subject: Subject, tokens: Tensor | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Tensor:
     """float32[layers, heads]: the share of other tokens whose logit a head raises less than that of the token it reads,
     mean over tokens: 1 copies, 0 suppresses, 0.5 is chance."""
     tokens = common_tokens(subject) if tokens is None else tokens
@@ -69,6 +71,7 @@ def copying(subject: Subject, tokens: Tensor | None = None) -> Tensor:
         effect = ov(subject, layer, x) @ columns  # [heads, token read, token raised]
         own = effect.diagonal(dim1=1, dim2=2)[..., None]
         found.append((effect < own).float().sum(-1).mean(-1) / (len(tokens) - 1))
+        progress(layer + 1, subject.n_layers)
     return torch.stack(found)
 
 

@@ -12,6 +12,7 @@ run. `edges.graph` (`tools.workbench.nodes.Nodes`) spells the edges.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import cached_property, partial
 from typing import Any
 
@@ -38,12 +39,24 @@ class Edges:
     d_model], how much more the corrupted prompt sends, from token `start` on."""
 
     def __init__(self, context: Context, batch: Batch, metric: Metric) -> None:
-        self.subject, self.batch = context.subject, batch
+        self.context, self.subject, self.batch = context, context.subject, batch
         self.graph = Nodes.of(self.subject)
         self.clean, self.corrupted = Run(self.subject, batch.clean), Run(self.subject, batch.corrupted)
         self.n, self.length = batch.clean.shape
         self.start = batch.first if self.clean.starts(batch.first) and self.corrupted.starts(batch.first) else 0
-        self.reader = Reader(context, metric, batch.answer, batch.other)
+        self._read_by(metric)
+        self.sent = self._sent(self.corrupted)
+        self.gap = self.sent - self._sent(self.clean)
+        self._check()
+
+    def measured_by(self, metric: Metric) -> "Edges":
+        """The same runs and edges, measured by another metric."""
+        other = copy(self)
+        other._read_by(metric)
+        return other
+
+    def _read_by(self, metric: Metric) -> None:
+        self.reader = Reader(self.context, metric, self.batch.answer, self.batch.other)
         if metric.kind == "kl":
             self.reader.reference = self.clean.logits.double().log_softmax(-1)
         every = list(range(self.n))
@@ -51,9 +64,6 @@ class Edges:
             self.reader.read(run.tokens, run.logits[:, None], every).cpu().double().numpy()
             for run in (self.clean, self.corrupted)
         )
-        self.sent = self._sent(self.corrupted)
-        self.gap = self.sent - self._sent(self.clean)
-        self._check()
 
     @cached_property
     def exists(self) -> Tensor:

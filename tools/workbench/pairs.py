@@ -104,7 +104,12 @@ class Pairs:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(note for note in (self.caution, *(pair.note for pair in self.kept)) if note))
+        """What limits the numbers, and what was done to answers of several tokens: of the first pair, and of how many
+        others."""
+        noted = [pair.note for pair in self.kept if pair.note]
+        others = sum(note != noted[0] for note in noted)
+        told = noted[:1] if not others else [f"{noted[0]}; likewise for {others} other pairs"]
+        return tuple(note for note in (self.caution, *told) if note)
 
     def groups(self) -> list[list[Aligned]]:
         """The pairs by length, so that none is padded."""

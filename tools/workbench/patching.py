@@ -24,6 +24,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
+from tools.workbench.causal import stands_clear
 from tools.workbench.context import Context
 from tools.workbench.memory import exhausted, spendable
 from tools.workbench.metrics import Metric, Reader
@@ -36,7 +37,7 @@ from tools.workbench.subject import Splice
 
 Mode = Literal["denoising", "noising"]
 Replacement = Literal["tokens", "mean", "zero", "gaussian"]
-Source = Literal["other", "own", "random"]
+Source = Literal["other", "own"] | int
 Progress = Callable[[int, int], None]  # (patched prompts done, in all)
 
 LICENCE: dict[Mode, str] = {
@@ -70,8 +71,8 @@ PASS_SECONDS = 2.0  # a forward pass, between which progress is told and the com
 
 @dataclass(frozen=True)
 class Patch:
-    """Sites that are patched together, and from where: the other run, the run itself (nothing changes) or a change of
-    random direction that is at each position as long as that from the other run."""
+    """Sites that are patched together, and from where: the other run, the run itself (nothing changes) or, by its
+    number, a random direction, of which the change is at each position as long as that from the other run."""
 
     sites: tuple[Site, ...]
     source: Source = "other"
@@ -166,7 +167,7 @@ class Patcher:
         return share(values - self.own, self.theirs - self.own)
 
     def values(self, kind: Kind, layer: int, source: Source = "other") -> Tensor:
-        """What is put in, for every position: [n, s, ...] as `sites.read` gives it (random: the direction)."""
+        """What is put in, for every position: [n, s, ...] as `sites.read` gives it (of a number: the direction)."""
         self._gather({(source, (kind, layer))})
         return self._values[source, (kind, layer)]
 
@@ -198,13 +199,13 @@ class Patcher:
         for source in dict.fromkeys(row.source for row in rows if any(site.at == place for site in row.sites)):
             sites = [[site for site in row.sites if site.at == place and row.source == source] for row in rows]
             chosen = mask(self.subject, sites, kind, start, self.length, self.first)
-            theirs = self._values["other" if source == "random" else source, place]
+            theirs = self._values["other" if isinstance(source, int) else source, place]
             parts.append((source, chosen, from_position(kind, theirs[pairs], start)))
 
         def put(value: Tensor) -> Tensor:
             for source, chosen, theirs in parts:
                 moved = write(self.subject, kind, value, theirs, chosen, start)
-                if source == "random":
+                if isinstance(source, int):
                     noise = from_position(kind, self._values[source, place][pairs], start)
                     moved = value + along(kind, moved - value, noise, chosen)
                 value = moved
@@ -224,8 +225,8 @@ class Patcher:
 
     def _gather(self, wanted: set[tuple[Source, At]]) -> None:
         """Reads what is to be put in at these places, in one pass for each run."""
-        wanted |= {("other", place) for source, place in wanted if source == "random"}
-        missing = sorted(wanted - set(self._values))
+        wanted |= {("other", place) for source, place in wanted if isinstance(source, int)}
+        missing = sorted(wanted - set(self._values), key=str)
 
         def places(of: Source) -> list[At]:
             return [place for source, place in missing if source == of]
@@ -234,13 +235,15 @@ class Patcher:
             self._values["own", place] = value
         for place, value in zip(places("other"), self._replacements(places("other")), strict=True):
             self._values["other", place] = value
-        for kind, layer in places("random"):
+        for source, (kind, layer) in missing:
+            if not isinstance(source, int):
+                continue
             shape = list(self._values["other", (kind, layer)].shape)
             if kind == "latent":
                 shape[2] = self.subject.d_model
-            generator = torch.Generator().manual_seed(int(self.context.rng("random", kind, layer).integers(2**31)))
-            noise = torch.randn(shape, generator=generator)
-            self._values["random", (kind, layer)] = noise.to(self.subject.device, self.subject.dtype)
+            seed = int(self.context.rng("random", source, kind, layer).integers(2**31))
+            noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+            self._values[source, (kind, layer)] = noise.to(self.subject.device, self.subject.dtype)
 
     def _replacements(self, places: Sequence[At]) -> list[Tensor]:
         if self.replacement in ("tokens", "gaussian"):
@@ -349,3 +352,12 @@ def share(change: np.ndarray, gap: np.ndarray) -> Share:
     left = change - ratio * gap
     half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * left.std(ddof=1) / (np.sqrt(n) * abs(whole)))
     return Share(ratio, ratio - half, ratio + half)
+
+
+def share_stands_clear(change: np.ndarray, controls: Sequence[np.ndarray], gap: np.ndarray) -> bool:
+    """`stands_clear` of shares of the gap, by the intervals that are told of them; of changes where both runs' metrics
+    are equal. Pairs whose gaps differ move by different amounts where all move by the same share."""
+    whole = float(gap.mean())
+    if abs(whole) < EQUAL:
+        return stands_clear(change, controls)
+    return stands_clear(change, controls, lambda values: share(values, np.sign(whole) * gap).low)

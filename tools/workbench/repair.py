@@ -21,7 +21,7 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.editing import Change, Moves
 from tools.workbench.metrics import Metric, Reader, alike
-from tools.workbench.patching import Patch, Patcher
+from tools.workbench.patching import Patch, Patcher, Progress
 from tools.workbench.registry import ToolError, ToolOutput
 from tools.workbench.sites import PLACES
 from tools.workbench.subject import Splice, Subject
@@ -192,12 +192,12 @@ def of_patch(patcher: Patcher, patch: Patch) -> Repair:
     return read.apart(total, last[0], _written(subject, moved))
 
 
-def of_edges(edges: Edges, masks: Sequence[Tensor]) -> Repair:
+def of_edges(edges: Edges, masks: Sequence[Tensor], progress: Progress = lambda done, total: None) -> Repair:
     """float64[masks, n]: the edges of each mask corrupted; the loss itself is what they carry to the logits."""
     read = reading(edges)
     shape = len(masks), *read.clean.shape
     last = torch.empty(shape, device=read.clean.device, dtype=read.clean.dtype)
-    total = edges.run(masks, last=last) - edges.own
+    total = edges.run(masks, progress, last=last) - edges.own
     to_logits = torch.stack([mask[-1] & edges.exists[-1] for mask in masks]).to(edges.gap)
     return read.apart(total, last, torch.einsum("ku,und->knd", to_logits, edges.gap[:, :, -1]))
 

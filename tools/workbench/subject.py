@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SINK_RATIO = 50.0
 CALIBRATION_TOKENS = 2048
 CALIBRATION_CONTEXT = 256
+HUB_SECONDS = 10.0  # that the hub has to answer
 
 Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its value's successor (None: itself)
 
@@ -363,8 +364,9 @@ def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        local = _is_here(str(folder))
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=local).to(device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
         model.requires_grad_(False)
         model.get_input_embeddings().register_forward_pre_hook(lambda *_: go_on())
         return TransformerBridge.boot_transformers(
@@ -376,3 +378,19 @@ def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype
             f"Could not load the model {name!r} ({reason}): name 'smollm2-135m-instruct', a hub model that "
             "TransformerBridge supports, or a folder with config.json, weights and tokenizer."
         ) from None
+
+
+def _is_here(model: str) -> bool:
+    """Whether to load what is on this machine alone: a folder, or what was fetched before where the hub cannot be
+    reached, which is asked once. OSError when there is neither; a load would go on trying for most of a minute."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if Path(model).exists():
+        return True
+    try:
+        HfApi().model_info(model, timeout=HUB_SECONDS)
+    except Exception as error:  # the client's own are of several families
+        if isinstance(try_to_load_from_cache(model, "config.json"), str):
+            return True
+        raise OSError(f"it is no folder here, and the hub does not give it: {error}") from None
+    return False

@@ -2,16 +2,21 @@
 
 How to use it: a tool's input inherits `Sweep`; `where` gives the kind and layers, `pairs_for` the pairs whose positions
 can be compared if they must be, `sites_of` the sites, `size_of` how many there will be. `run_all` patches on pairs of
-several lengths; `seconds` is what an estimate counts with.
+several lengths, `beside` the controls of what was found; `seconds` is what an estimate counts with.
+
+Clear is what moves the metric further, by more than chance, than each of nine changes of the same sites that are as
+large in random directions, and than other sites do on average: one site that is drawn may matter as well, so that no
+single one is a control.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from tools.workbench.causal import RANDOMS
 from tools.workbench.context import Context
 from tools.workbench.pairs import Contrast, Pairs, aligned, batch
 from tools.workbench.patching import Mode, Patch, Patcher, Progress
@@ -104,6 +109,32 @@ def run_all(
         changes.append(values - patcher.own)
         before += own
     return np.concatenate(changes, axis=1)
+
+
+class Beside(NamedTuple):
+    """Changes of the metric under controls: the same sites with what they hold, float64[n], and changed as much in
+    random directions, float64[RANDOMS, n]."""
+
+    still: np.ndarray
+    randoms: np.ndarray
+
+    @property
+    def random(self) -> np.ndarray:
+        """That of the random direction that does most."""
+        furthest: np.ndarray = max(self.randoms, key=lambda change: abs(float(change.mean())))
+        return furthest
+
+
+def beside(patchers: Sequence[Patcher], sites: tuple[Site, ...]) -> Beside:
+    """The controls of these sites, patched together."""
+    still, *randoms = run_all(patchers, [Patch(sites, "own"), *(Patch(sites, draw) for draw in range(RANDOMS))])
+    return Beside(still, np.array(randoms))
+
+
+def typical(changes: np.ndarray) -> list[np.ndarray]:
+    """The mean of changes [sites, n], each turned the way its own mean is, so that its mean [n] is their mean size;
+    none where there are no sites."""
+    return [(np.sign(changes.mean(1, keepdims=True)) * changes).mean(0)] if len(changes) else []
 
 
 def _positions(asked: Sweep, kind: Kind) -> Literal["each", "all"] | tuple[int, ...]:

@@ -81,6 +81,9 @@ FRAMES: dict[Template, str] = {  # of those whose words are fixed but for the sl
 }
 
 
+BOTH_RIGHT: tuple[Template, ...] = ("greater_than",)  # after the corrupted prompt either answer is right
+
+
 class Candidate(NamedTuple):
     """A pair as its template makes it; roles: characters of the clean prompt up to the end of each slot."""
 
@@ -159,10 +162,15 @@ def _other_subject(slots: Slots) -> Changed | None:
 
 
 def _greater_than(rng: np.random.Generator) -> Candidate:
-    """Hanna et al. 2305.00586: the year must be later; an early year instead of a late one."""
-    century, late, early = f"1{rng.integers(1, 9)}", rng.integers(6, 8), rng.integers(1, 3)
-    slots = {"event": _one(rng, EVENTS), "century": century, "YEAR": f"{late}2"}
-    return _pair(FRAMES["greater_than"], slots, {"YEAR": f"{early}2"}, f"{late + 1}5", f"{early + 1}5")
+    """Hanna et al. 2305.00586: the year must be later; as there, the century's beginning instead of a later year.
+
+    The years compared are ten after and ten before the clean one, so that nearness does not tell them apart there. What
+    is later than one year is later than any before it, so that no year could make the earlier one right and the later
+    one wrong: on the corrupted prompt both are right, and far.
+    """
+    century, decade = f"1{rng.integers(1, 9)}", rng.integers(3, 8)
+    slots = {"event": _one(rng, EVENTS), "century": century, "YEAR": f"{decade}5"}
+    return _pair(FRAMES["greater_than"], slots, {"YEAR": "05"}, f"{decade + 1}5", f"{decade - 1}5")
 
 
 def _capital(rng: np.random.Generator) -> Candidate:
