@@ -39,7 +39,7 @@ class Replayed:
 def surroundings(session: Session, first: Experiment) -> Session:
     """A session with what the experiment was made with, as far as the ledger says; a subject that is loaded is used."""
     known = session.ledger.find(Investigation, subject=first.subject)
-    changes: dict[str, Any] = {"seed": first.seed}
+    changes: dict[str, Any] = {"seed": first.seed, "adapter": first.adapter}
     if known:
         last = known[-1]
         changes |= {"model": last.model, "dictionary": last.dictionary, "hook": last.hook, "dtype": last.dtype}

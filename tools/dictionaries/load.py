@@ -17,6 +17,7 @@ from store.errors import UserError
 from store.types import slug
 from tools.dictionaries.formats import GEMMA_SCOPE, SAELENS, SPARSIFY, gemma_scope, sparsify
 from tools.workbench import embedded
+from tools.workbench.adapters import Adapter
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.subject import Subject, boot
 
@@ -31,21 +32,23 @@ def load_subject(
     hook: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    adapter: Adapter | None = None,
 ) -> Subject:
     """The subject, ready to run.
 
     model: the embedded name, a hub name or a folder. dictionary: the embedded name, a folder (SAELens, sparsify or
     Gemma Scope), "release:id" of SAELens' list, or None for none (then `hook` is needed). device: "cuda", "cpu", ...,
-    by default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device.
+    by default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device. adapter:
+    a LoRA that is merged into the model.
     Raises UserError, in one sentence, for anything unknown or that does not fit together.
     """
     where = _device(device)
     precision = _dtype(dtype, where)
     loaded = load_dictionary(dictionary, where, precision, hook) if dictionary else None
     folder = embedded.model_folder() if model == embedded.NAME else model
-    bridge = boot(model, folder, where, precision)
+    bridge = boot(model, folder, where, precision, adapter)
     name = Path(model).resolve().name if Path(model).is_dir() else model
-    return _arrived(Subject(name, bridge, str(loaded.hook if loaded else hook), loaded))
+    return _arrived(Subject(name, bridge, str(loaded.hook if loaded else hook), loaded, adapter))
 
 
 def with_dictionary(subject: Subject, dictionary: str) -> Subject:
@@ -54,7 +57,7 @@ def with_dictionary(subject: Subject, dictionary: str) -> Subject:
     UserError for one that is unknown or does not fit.
     """
     loaded = load_dictionary(dictionary, subject.device, subject.dtype)
-    return _arrived(Subject(subject.name, subject.model, loaded.hook, loaded))
+    return _arrived(Subject(subject.name, subject.model, loaded.hook, loaded, subject.adapter))
 
 
 def _arrived(subject: Subject) -> Subject:

@@ -166,7 +166,8 @@ def edge_attribution(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(order)} edges on {n} pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: "
         + ", ".join(
-            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths {each.random:z.2f})"
+            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths "
+            f"{each.random:z.2f})"
             for each in sizes
         )
         + "; strongest alone "
