@@ -23,12 +23,16 @@ class Context:
     harvest: Harvest | None = None
     llm: LLM | None = None
     seed: int = 0
+    base: Subject | None = (
+        None  # to read the same text as a control; None: what lies beneath the subject's adapter, if it has one
+    )
     progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what a run looks at: model, dictionary and harvest. Part of every experiment's key."""
-        return content_hash([self.subject.fingerprint, self.harvest.header if self.harvest else None])
+        """Hash of what a run looks at: model, dictionary, harvest and base model. Part of every experiment's key."""
+        beside = [] if self.base is None else [self.base.fingerprint]
+        return content_hash([self.subject.fingerprint, self.harvest.header if self.harvest else None, *beside])
 
     @property
     def directions(self) -> Directions:
