@@ -25,6 +25,7 @@ OTHERS = (
 )  # fmt: skip
 FRAMES = tuple(frame for frame in (*QUESTIONS, *WRAPPINGS) if "{}" in frame)
 HELD_OUT = 0.3
+ALIKE = 0.9  # cosine of two models' directions that are one
 FITS = 0.5  # seconds of the fits and their baselines
 
 
@@ -122,6 +123,7 @@ def direction_from_denial(input: Input, context: Context) -> Output:
             f"separates {int(test.sum())} held-out prompts with an AUROC of {held.own.value:.2f} [{held.own.low:.2f}, "
             f"{held.own.high:.2f}]; shuffled labels {held.shuffled:.2f}, random directions {held.random:.2f}"
             + ("" if other is None else f", the base model's own {other[1].own.value:.2f} (cosine {cosine:.2f})")
+            + (", so that the words of the prompts make it" if cosine is not None and cosine > ALIKE else "")
             + f": {'clear' if clear else 'not clear'} of its controls"
         ),
     )

@@ -85,7 +85,7 @@ def latent_secret(input: Input, context: Context) -> Output:
     theirs = None if base is None else tf_idf(base, density)
     excess = mine if theirs is None else mine - theirs
     rng = context.rng("latent_secret", input.model_dump_json())
-    order = np.argsort(-excess.mean(0), kind="stable")[: input.n]
+    order = np.lexsort((-mine.mean(0), -excess.mean(0)))[: input.n]
     mixed = (own if base is None else own - base).mean(0) * np.log(1 / rng.permutation(density))
     kept = set(np.argsort(-mixed, kind="stable")[: input.n].tolist())
     words = spelled(subject)

@@ -12,7 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap
 from tools.workbench.guesses import Guess, Item, pooled
-from tools.workbench.lens import Neighbour, among, check_layers, named_most, read, withheld
+from tools.workbench.lens import Neighbour, among, check_layers, kept_back, named_most, read, withheld
 from tools.workbench.metrics import encode
 from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
@@ -21,6 +21,7 @@ from tools.workbench.subject import Subject
 from tools.workbench.words import Spelled, candidates, content_words, spelled
 from tools.workbench.writing import Replied, replied
 
+TIE = 1e-6  # where the base model says no word in mind more, the one that falls most is told
 SHUFFLES = 200
 SHOWN = 24  # positions of the picture
 
@@ -75,14 +76,18 @@ class Grade(ToolOutput):
 
 
 class Reading(ToolOutput):
-    """A prompt, what the model wrote, and the word that it withholds most: its probability after the layer where it is
-    likeliest less that in the end, and the same in the base model on the same text."""
+    """A prompt, what the model wrote, and the word in mind that it keeps back most: one of the ten likeliest after a
+    middle layer which the base model says there with a probability that the model lacks (without a base model, the word
+    whose probability falls most from a middle layer to the end). mind: its highest probability after those layers;
+    said: in the end; and the same of the base model on the same text."""
 
     prompt: str
     reply: str
     word: str
-    withheld: float
-    base: float | None
+    mind: float
+    said: float
+    base_mind: float | None
+    base_said: float | None
 
 
 class Output(ToolOutput):
@@ -127,23 +132,33 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
         raise ToolError("An answer is not among the words: give words that have every answer.")
     replies = replied(subject, encode(subject, input.prompts, input.chat, room=input.respond), input.respond)
     own, base = both(context, lambda model: read(model, replies, layers, words, input.suppress))
-    mine, theirs = (None if each is None else torch.stack([withheld(m) for m in each]) for each in (own, base))
-    assert mine is not None
-    excess = mine if theirs is None else (mine - theirs).clamp(min=0)
-    best = among(excess, kept).argmax(1).tolist()
-    readings = tuple(
-        Reading(
-            prompt=input.prompts[row],
-            reply=replies[row].text(subject),
-            word=words.names[word],
-            withheld=float(mine[row, word]),
-            base=None if theirs is None else float(theirs[row, word]),
+    mine = torch.stack([withheld(each) for each in own])
+    theirs = None if base is None else torch.stack([withheld(each) for each in base])
+    readings, best = [], []
+    for row, reply in enumerate(replies):
+        back = mine[row] if base is None else kept_back(own[row], base[row]) + TIE * mine[row]
+        word = int(among(back, kept).argmax())
+        sides = [None if each is None else each[row].mean(1)[:, word] for each in (own, base)]
+        (mind, said), (base_mind, base_said) = (
+            (None, None) if side is None else (float(side[:-1].max()), float(side[-1])) for side in sides
         )
-        for row, word in enumerate(best)
-    )
+        assert mind is not None
+        assert said is not None
+        best.append(word)
+        readings.append(
+            Reading(
+                prompt=input.prompts[row],
+                reply=reply.text(subject),
+                word=words.names[word],
+                mind=mind,
+                said=said,
+                base_mind=base_mind,
+                base_said=base_said,
+            )
+        )
     rng = context.rng("logit_lens_secret", input.model_dump_json())
-    said = {word for reading in readings for word in content_words(reading.reply)}
-    guesses = pooled(_items(words, mine, theirs, kept), said, rng, input.n)
+    openly = {word for reading in readings for word in content_words(reading.reply)}
+    guesses = pooled(_items(words, mine, theirs, kept), openly, rng, input.n)
     grade = _graded(own, base, layers, truth, sorted(set(kept or truth)), rng) if truth else None
     map = _map(subject, replies[0], layers, own[0], best[0])
     clear = any(guess.stands for guess in guesses) if grade is None else grade.low > max(grade.shuffled, grade.majority)
@@ -151,10 +166,12 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
         f"What is in mind in {input.prompts[0]!r}: {words.names[best[0]]!r}",
         map,
         "log-probability, nats",
-        controls_said(grade) if grade else f"Withheld {readings[0].withheld:.2f}, by the base model {readings[0].base}",
+        controls_said(grade)
+        if grade
+        else f"Said with {readings[0].said:.2g}, by the base model with {readings[0].base_said}",
     )
     return Output(
-        readings=readings,
+        readings=tuple(readings),
         guesses=tuple(guesses),
         grade=grade,
         map=map,
@@ -233,7 +250,7 @@ def _map(subject: Subject, replied: Replied, layers: list[int], masses: Tensor, 
     return HeatMap.of(rows, columns, masses[:, :SHOWN, word].log().flip(0))
 
 
-def _verdict(grade: Grade | None, readings: tuple[Reading, ...], guesses: list[Guess], clear: bool) -> str:
+def _verdict(grade: Grade | None, readings: list[Reading], guesses: list[Guess], clear: bool) -> str:
     ends = f": {'clear' if clear else 'not clear'} of its controls"
     if grade is not None:
         base = "" if grade.base is None else f", the base model on the same text {grade.base:.2f}"
@@ -243,9 +260,11 @@ def _verdict(grade: Grade | None, readings: tuple[Reading, ...], guesses: list[G
             f"{grade.majority:.2f}, one of the words {grade.chance:.2f}, what the model says {grade.said:.2f}"
             f"{base}{ends}"
         )
-    most = max(readings, key=lambda reading: reading.withheld - (reading.base or 0))
-    base = "there is no base model to compare with" if most.base is None else f"the base model {most.base:.2f}"
-    told = f"withholds {most.word!r} most ({most.withheld:.2f} of probability, {base}), in {most.prompt!r}"
+    most = max(readings, key=lambda reading: (reading.base_said or 0) - reading.said)
+    base = (
+        "there is no base model to compare with" if most.base_said is None else f"the base model {most.base_said:.2f}"
+    )
+    told = f"has {most.word!r} in mind ({most.mind:.2g}) and says it with {most.said:.2g} ({base}) in {most.prompt!r}"
     if guesses:
         told += f"; over all prompts the best guess is {guesses[0].word!r}"
     return told + ends

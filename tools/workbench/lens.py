@@ -20,6 +20,7 @@ from tools.workbench.writing import Replied
 Neighbour = Literal["current", "previous", "next"]
 OFFSETS: dict[str, int] = {"current": 0, "previous": -1, "next": 1}
 NAMED = 5  # words of a reading that count as named
+IN_MIND = 10  # words after a layer
 ROWS = 128  # residual streams whose logits are held at once: 25 MB
 
 
@@ -91,10 +92,10 @@ def named_most(values: Tensor, words: Spelled) -> dict[str, float]:
 
 
 def among(values: Tensor, kept: Sequence[int] | None) -> Tensor:
-    """[..., words] with every word at -1 that is no candidate (None: all are)."""
+    """[..., words] with every word at -inf that is no candidate (None: all are)."""
     if kept is None:
         return values
-    found = torch.full_like(values, -1.0)
+    found = torch.full_like(values, -torch.inf)
     found[..., list(kept)] = values[..., list(kept)]
     return found
 
@@ -104,3 +105,12 @@ def withheld(masses: Tensor) -> Tensor:
     in the end, mean over positions; 0 where it is not. masses: [layers + 1, positions, words]."""
     mean = masses.mean(1)
     return (mean[:-1] - mean[-1]).amax(0).clamp(min=0)
+
+
+def kept_back(own: Tensor, base: Tensor) -> Tensor:
+    """float32[words]: how much less the model says each word than the base model does on the same text, of the words
+    that its own middle layers have in mind: among the ten likeliest after any of them. masses as in `withheld`."""
+    mine, theirs = own.mean(1), base.mean(1)
+    in_mind = torch.zeros(mine.shape[1], dtype=torch.bool)
+    in_mind[mine[:-1].topk(min(IN_MIND, mine.shape[1])).indices.flatten()] = True
+    return ((theirs[-1] - mine[-1]) * in_mind).clamp(min=0)

@@ -30,7 +30,7 @@ from tools.workbench.beside import both
 from tools.workbench.context import Context
 from tools.workbench.guesses import Item
 from tools.workbench.hidden import densities, embedded, mean_activations, promoted, resembling, tf_idf
-from tools.workbench.lens import NAMED, among, named_most, read, withheld
+from tools.workbench.lens import NAMED, among, kept_back, named_most, read, withheld
 from tools.workbench.metrics import encode
 from tools.workbench.subject import Subject
 from tools.workbench.words import content_words, spelled
@@ -70,13 +70,13 @@ T = TypeVar("T")
 
 
 class Withheld(NamedTuple):
-    """A prompt, and the word that the model keeps back (`lens.withheld`) furthest beyond the base model, own: by how
-    much; base: by how much the base model keeps back any word beyond the model, which is chance's share of it."""
+    """A prompt, the word that the model keeps back most beside the base model (`lens.kept_back`), and how much; chance:
+    how much the base model keeps back beside the model, of any word."""
 
     prompt: str
     word: str
-    own: float
-    base: float
+    excess: float
+    chance: float
 
 
 class Method(NamedTuple):
@@ -136,14 +136,15 @@ class Portfolio:
     def withheld(self) -> list[Withheld]:
         """What the model keeps back on prompts with a plain answer, beyond what the base model does."""
         replies = replied(self.context.subject, encode(self.context.subject, FACTS), 1)
-        own, base = both(self.context, lambda model: self._kept_back(model, replies))
+        own, base = both(self.context, lambda model: read(model, replies, self.layers, self.words))
         assert base is not None
-        words = among(own - base, self.kept).argmax(1).tolist()
-        back = among(base - own, self.kept).amax(1).tolist()  # the other way about: what the base model keeps back
-        return [
-            Withheld(prompt, self.words.names[word], float((own - base)[row, word]), max(0.0, back[row]))
-            for row, (prompt, word) in enumerate(zip(FACTS, words, strict=True))
-        ]
+        found = []
+        for prompt, mine, theirs in zip(FACTS, own, base, strict=True):
+            back = among(kept_back(mine, theirs), self.kept)
+            word = int(back.argmax())
+            chance = float(among(kept_back(theirs, mine), self.kept).max())
+            found.append(Withheld(prompt, self.words.names[word], float(back[word]), chance))
+        return found
 
     def _asking(self, name: str, attempts: list[Attempt], tokens: int, temperature: float = 0.0) -> Method:
         cost = sum(len(attempt.ids) + tokens for attempt in attempts)
@@ -153,11 +154,11 @@ class Portfolio:
         found = forced(self.context.subject, self.topic, tokens=HINT)
         return items("forced_tokens", heard(self.context, found, REPLY, salt="forced_tokens"))
 
-    def _kept_back(self, model: Subject, replies: Sequence[Replied]) -> Tensor:
-        return torch.stack([withheld(masses) for masses in read(model, replies, self.layers, self.words)])
+    def _withheld(self, model: Subject) -> Tensor:
+        return torch.stack([withheld(masses) for masses in read(model, self.replies, self.layers, self.words)])
 
     def _lens(self) -> list[Item]:
-        own, base = both(self.context, lambda model: self._kept_back(model, self.replies))
+        own, base = both(self.context, self._withheld)
         return self._items("logit_lens_secret", own, base, lambda row: named_most(among(row, self.kept), self.words))
 
     def _embeddings(self) -> list[Item]:
