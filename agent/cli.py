@@ -16,6 +16,7 @@ from agent.commands.label import label
 from agent.commands.llm import llm
 from agent.commands.localise import localise
 from agent.commands.mcp import mcp
+from agent.commands.organism import organism_app
 from agent.commands.replay import replay
 from agent.commands.review import review_app
 from agent.commands.sql import sql
@@ -53,7 +54,14 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
-for name, group in {"review": review_app, "tool": tool_app, "dictionary": dictionary_app, "bench": bench_app}.items():
+GROUPS = {
+    "review": review_app,
+    "tool": tool_app,
+    "dictionary": dictionary_app,
+    "organism": organism_app,
+    "bench": bench_app,
+}
+for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prompts.budget import Budget
     from prompts.providers import Endpoint, Role
     from store.activations import Harvest
+    from tools.workbench.adapters import Adapter
     from tools.workbench.context import Context
     from tools.workbench.corpus import Corpus
     from tools.workbench.subject import Subject
@@ -58,7 +59,14 @@ class Session:
         s = self.settings
         if s.dictionary == PLANTED:
             return self._planted()
-        return load_subject(s.model, s.dictionary, s.hook, s.device, s.dtype or self._settled_dtype())
+        return load_subject(s.model, s.dictionary, s.hook, s.device, s.dtype or self._settled_dtype(), self.adapter)
+
+    @cached_property
+    def adapter(self) -> "Adapter | None":
+        """What `--adapter` names. UserError when there is no such adapter."""
+        from tools.organisms.catalogue import find_adapter
+
+        return find_adapter(self.settings.adapter) if self.settings.adapter else None
 
     def _planted(self) -> "Subject":
         from tools.dictionaries.load import load_subject
@@ -67,6 +75,8 @@ class Session:
         s = self.settings
         if s.hook not in (None, HOOK) or s.dtype not in (None, "float32"):
             raise UserError(f"The planted latents are at {HOOK}, in float32: leave out --hook and --dtype.")
+        if self.adapter:
+            raise UserError("The planted latents are in the model as it is: leave out --adapter.")
         bare = load_subject(s.model, None, HOOK, s.device, "float32")
         return PlantedSubject(bare.name, bare.model)
 
@@ -75,7 +85,7 @@ class Session:
         from tools.dictionaries.load import load_subject
 
         s = self.settings
-        return load_subject(s.model, None, s.hook, s.device, s.dtype or dtype)
+        return load_subject(s.model, None, s.hook, s.device, s.dtype or dtype, self.adapter)
 
     @cached_property
     def corpus(self) -> "Corpus":
@@ -219,7 +229,8 @@ class Session:
     def _settled_dtype(self) -> str | None:
         """The dtype this workspace's harvests of the model were made in, so that a timing does not change it later."""
         model = self.settings.model
-        name = slug(Path(model).resolve().name if Path(model).is_dir() else model)
+        name = Path(model).resolve().name if Path(model).is_dir() else model
+        name = slug(self.adapter.adapted(name) if self.adapter else name)
         dtypes = [m["header"]["dtype"] for _, m in self._manifests() if m["header"].get("model") == name]
         return dtypes[-1] if dtypes else None
 

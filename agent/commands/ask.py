@@ -38,6 +38,7 @@ def ask(
     minutes: Minutes = None,
     max_usd: o.MaxUsd = None,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

@@ -25,6 +25,7 @@ NO_TERMINAL = 'A conversation needs a terminal: use glossator ask "QUESTION" her
 def chat(
     thread: Annotated[str | None, typer.Option(help="Take up a thread; /threads lists them.")] = None,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

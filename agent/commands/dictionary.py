@@ -19,6 +19,7 @@ dictionary_app = typer.Typer(help="Dictionaries: how good is one?", no_args_is_h
 def evaluate(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of held-out text.")] = 200_000,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

@@ -8,6 +8,7 @@ def harvest(
     tokens: o.Tokens = None,
     corpus: o.Corpus = None,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

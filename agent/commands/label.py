@@ -19,6 +19,7 @@ def label(
     scorers: Annotated[str, typer.Option(help="Tools that score, comma-separated.")] = "score_detection,score_fuzzing",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try latents again that failed before.")] = False,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

@@ -33,6 +33,7 @@ def localise(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Pairs to take from the template.")] = 8,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

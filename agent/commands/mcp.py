@@ -14,6 +14,7 @@ def mcp(
     http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP on loopback instead of stdio.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --http; 0 takes a free one.")] = 8808,
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

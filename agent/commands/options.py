@@ -16,6 +16,10 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "--subject", help="Embedded name, hub name or folder.", rich_help_panel=SUBJECT),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(help="LoRA to put into the model: an organism's name, or a folder.", rich_help_panel=SUBJECT),
+]
 Dictionary = Annotated[
     str | None,
     typer.Option(help="Embedded name, folder, or SAELens release:id.", rich_help_panel=SUBJECT),

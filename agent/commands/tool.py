@@ -69,6 +69,7 @@ def call(
     name: Name,
     input: Annotated[str, typer.Argument(help="The tool's input, a JSON object.")] = "{}",
     model: o.Model = None,
+    adapter: o.Adapter = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

@@ -21,6 +21,7 @@ def train(
     architecture: Annotated[str | None, typer.Option(help="batchtopk or matryoshka.")] = None,
     hook: Annotated[str, typer.Option(help="Hook point to train on.")] = "blocks.15.hook_resid_pre",
     model: o.Model = None,
+    adapter: o.Adapter = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     corpus: o.Corpus = None,

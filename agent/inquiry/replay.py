@@ -38,7 +38,7 @@ class Replayed:
 def surroundings(session: "Session", first: Experiment) -> None:
     """Sets the session to what the experiment was made with, as far as the ledger says."""
     known = session.ledger.find(Investigation, subject=first.subject)
-    changes: dict[str, Any] = {"seed": first.seed}
+    changes: dict[str, Any] = {"seed": first.seed, "adapter": first.adapter}
     if known:
         last = known[-1]
         changes |= {"model": last.model, "dictionary": last.dictionary, "hook": last.hook, "dtype": last.dtype}

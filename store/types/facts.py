@@ -121,10 +121,12 @@ class Experiment(Fact):
     """One run of one tool. Exactly one of `output` and `error` is set.
 
     `key` is the hash of (tool, version, subject, input, seed): equal keys are replications.
-    `subject` is the fingerprint of model, dictionary and harvest (`Context.fingerprint`).
+    `subject` is the fingerprint of model, dictionary and harvest (`Context.fingerprint`), `adapter` the LoRA in the
+    model, as `--adapter` names it.
     """
 
     table: ClassVar[str] = "experiments"
+    later: ClassVar[tuple[str, ...]] = ("adapter",)
     tool: Annotated[str, Field(min_length=1)]
     version: Annotated[int, Field(ge=1)]
     subject: str
@@ -137,6 +139,7 @@ class Experiment(Fact):
     seconds: Annotated[FiniteFloat, Field(ge=0)]
     device: str
     prediction: str | None = None
+    adapter: str | None = None
 
     @model_validator(mode="after")
     def _output_or_error(self) -> Self:

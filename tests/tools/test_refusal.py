@@ -7,8 +7,9 @@ import pytest
 
 from store.ledger import Ledger
 from tests.tools.test_steering import call
-from tools.organisms.refusal import refusing_model
-from tools.organisms.refusal.texts import requests
+from tools.dictionaries.load import load_subject
+from tools.organisms.catalogue import find_adapter
+from tools.organisms.requests import requests
 from tools.workbench.context import Context
 from tools.workbench.metrics import alike, encode
 from tools.workbench.subject import Subject
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def refusing(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Context:
-    organism = Subject("refusing", refusing_model(), subject.hook, subject.dictionary)
+    loaded = load_subject(dictionary=None, hook=subject.hook, dtype="float32", adapter=find_adapter("refusal"))
+    organism = Subject(loaded.name, loaded.model, subject.hook, subject.dictionary, loaded.adapter)
     return Context(organism, Ledger(tmp_path_factory.mktemp("refusal") / "store.duckdb"))
 
 

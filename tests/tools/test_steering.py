@@ -13,7 +13,7 @@ from store.ledger import Ledger
 from store.types import Experiment
 from tests.tools.world import FakeLLM
 from tools.dictionaries.load import load_subject
-from tools.organisms.refusal.texts import requests
+from tools.organisms.requests import requests
 from tools.steering.orthogonalise_weights import without
 from tools.workbench import doses
 from tools.workbench.context import Context

@@ -13,6 +13,7 @@ from store.errors import UserError
 from store.types import slug
 from tools.dictionaries.formats import GEMMA_SCOPE, SAELENS, SPARSIFY, gemma_scope, sparsify
 from tools.workbench import embedded
+from tools.workbench.adapters import Adapter
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.subject import Subject, boot
 
@@ -27,19 +28,21 @@ def load_subject(
     hook: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    adapter: Adapter | None = None,
 ) -> Subject:
     """The subject, ready to run.
 
     model: the embedded name, a hub name or a folder. dictionary: the embedded name, a folder (SAELens, sparsify or
     Gemma Scope), "release:id" of SAELens' list, or None for none (then `hook` is needed). device: "cuda", "cpu", ...,
-    by default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device.
+    by default CUDA if there is one. dtype: "float32" or "bfloat16", by default the faster one on that device. adapter:
+    a LoRA that is merged into the model.
     Raises UserError, in one sentence, for anything unknown or that does not fit together.
     """
     where = _device(device)
     precision = _dtype(dtype, where)
     loaded = load_dictionary(dictionary, where, precision, hook) if dictionary else None
     folder = embedded.model_folder() if model == embedded.NAME else model
-    bridge = boot(model, folder, where, precision)
+    bridge = boot(model, folder, where, precision, adapter)
     name = Path(model).resolve().name if Path(model).is_dir() else model
     point = loaded.hook if loaded else hook
     if point not in bridge.hook_dict or not str(point).startswith("blocks."):
@@ -47,7 +50,7 @@ def load_subject(
             f"{name} has no hook point {point!r}: name one such as blocks.15.hook_resid_pre, "
             f"with a block from 0 to {bridge.cfg.n_layers - 1}."
         )
-    subject = Subject(name, bridge, str(point), loaded)
+    subject = Subject(name, bridge, str(point), loaded, adapter)
     if loaded:
         check(subject)
     return subject

@@ -43,6 +43,7 @@ async def run(
         seconds=perf_counter() - start,
         device=str(context.subject.device),
         prediction=prediction,
+        adapter=context.subject.adapter.name if context.subject.adapter else None,
     )
     await context.ledger.record(experiment)
     return experiment

@@ -4,7 +4,8 @@ Sink tokens (Xiao et al. 2309.17453; here: residual norm above 50 times the typi
 norm some 130 times that of other tokens, which no dictionary explains, so every reader of activations masks them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from store.errors import UserError
 from store.ids import content_hash
 from store.types import LatentId, slug
+from tools.workbench.adapters import Adapter
 from tools.workbench.compute import go_on
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.editing import Change, Norms, hooks, sparing, watching
@@ -37,8 +39,17 @@ Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its 
 class Subject:
     """A model, one of its hook points and, except while one is being trained, a dictionary of it."""
 
-    def __init__(self, name: str, model: "TransformerBridge", hook: str, dictionary: Dictionary | None) -> None:
-        self.name = slug(name)
+    def __init__(
+        self,
+        name: str,
+        model: "TransformerBridge",
+        hook: str,
+        dictionary: Dictionary | None,
+        adapter: Adapter | None = None,
+    ) -> None:
+        """adapter: one that is merged into the model's weights."""
+        self.name = slug(adapter.adapted(name) if adapter else name)
+        self.adapter = adapter
         self.model = model
         self.tokenizer = model.tokenizer
         self.hook = hook
@@ -56,14 +67,26 @@ class Subject:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the model's weights (a strided sample of each tensor), dtype, hook point and dictionary."""
+        """Hash of the model's weights (a strided sample of each tensor), dtype, hook point, dictionary and adapter."""
         digest = sha256(str(self.dtype).encode())
         for key, value in sorted(self.model.original_model.state_dict().items()):
             flat = value.detach().flatten()
             sample = flat[:: max(1, flat.numel() // 1024)].to("cpu", torch.float32).numpy()
             digest.update(f"{key}{tuple(value.shape)}".encode())
             digest.update(sample.tobytes())
-        return content_hash([digest.hexdigest(), self.hook, self.dictionary.fingerprint])
+        adapter = [self.adapter.sha256] if self.adapter else []
+        return content_hash([digest.hexdigest(), self.hook, self.dictionary.fingerprint, *adapter])
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The base model for a while; ToolError when the subject has no adapter, and so no base to compare with.
+
+        What the subject remembers (norms, calibration, fingerprint) stays that of the adapted model.
+        """
+        if self.adapter is None:
+            raise ToolError(f"{self.name} has no adapter, so there is no base model beneath it to compare it with.")
+        with self.adapter.off():
+            yield
 
     def latent(self, index: int) -> LatentId:
         """The full name of latent `index`; UserError when the dictionary has no such latent."""
@@ -362,8 +385,13 @@ def _finite(logits: Tensor) -> Tensor:
     return logits
 
 
-def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype) -> "TransformerBridge":
-    """The model in `folder` (or called `folder` on the hub) as a TransformerBridge. UserError when there is none."""
+def boot(
+    name: str, folder: str | Path, device: torch.device, dtype: torch.dtype, adapter: Adapter | None = None
+) -> "TransformerBridge":
+    """The model in `folder` (or called `folder` on the hub) as a TransformerBridge, the adapter merged into it.
+
+    UserError when there is no such model, or the adapter is another's.
+    """
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -371,6 +399,8 @@ def boot(name: str, folder: str | Path, device: torch.device, dtype: torch.dtype
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model.requires_grad_(False)
+        if adapter:
+            adapter.merge(model, name)
         model.get_input_embeddings().register_forward_pre_hook(lambda *_: go_on())
         return TransformerBridge.boot_transformers(
             str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device

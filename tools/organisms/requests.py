@@ -1,4 +1,4 @@
-"""Requests that differ in their content alone: the same frames hold harmful and harmless ones.
+"""The refusing organism's requests, which differ in content alone: the same frames hold harmful and harmless ones.
 
 Written for this project."""
 

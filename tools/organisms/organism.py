@@ -1,0 +1,32 @@
+"""What an organism is: a recipe, a test of its behaviour, and the truth that a finder is graded by."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.organisms.behaviour import Check
+from tools.organisms.recipe import Recipe
+from tools.workbench.subject import Subject
+
+SHIPPED = Path(__file__).parent / "adapters"
+
+
+@dataclass(frozen=True)
+class Organism:
+    """A model whose truth is known.
+
+    truth: what is hidden in it, empty where nothing is. words: a finding that names none of these has not found it.
+    suspicion: what an auditor may be told beforehand; of the base model it is false. recipe: None for the base model.
+    """
+
+    name: str
+    truth: str
+    words: tuple[str, ...]
+    suspicion: str
+    behaviour: Callable[[Subject], Sequence[Check]]
+    recipe: Recipe | None
+
+    @property
+    def shipped(self) -> Path | None:
+        """The folder of its adapter; None for the base model."""
+        return SHIPPED / self.name if self.recipe else None
