@@ -62,6 +62,7 @@ def noise(subject: Subject, layer: int, size: float, seed: int) -> Splice:
         drawn = torch.randn(value.shape, generator=generator) * size / subject.d_model**0.5
         if value.shape[1] > 1:
             drawn[:, 0] = 0  # BOS, an attention sink
-        return value + drawn.to(value)
+        shaken: Tensor = value + drawn.to(value)
+        return shaken
 
     return f"blocks.{layer}.hook_resid_pre", shake

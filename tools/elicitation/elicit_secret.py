@@ -107,7 +107,7 @@ def elicit_secret(input: Input, context: Context) -> Output:
             "secret: give --adapter, or the model it was tuned from as --base."
         )
     words = spelled(subject)
-    kept = None if input.candidates is None else words.index(candidates(subject, input.candidates))
+    kept = None if input.candidates is None else words.indices(candidates(subject, input.candidates))
     layers = check_layers(subject, input.layers)[:: 1 if input.layers else STRIDE]
     portfolio = Portfolio(context, input.topic, input.prompts, layers, kept)
     rng = context.rng("elicit_secret", input.model_dump_json())

@@ -74,7 +74,7 @@ def embedding_similarity(input: Input, context: Context) -> Output:
     layer = round(2 * subject.n_layers / 3) if input.layer is None else input.layer
     check_layers(subject, [layer])
     words = spelled(subject)
-    kept = words.index(candidates(subject, input.words)) if input.words else None
+    kept = words.indices(candidates(subject, input.words)) if input.words else None
     replies = replied(subject, encode(subject, input.prompts, input.chat, room=input.respond), input.respond)
     own, base = both(context, lambda model: embedded(model, replies, layer))
     mine = [resembling(row, words, kept) for row in own]

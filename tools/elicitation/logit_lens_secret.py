@@ -124,10 +124,10 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     subject = context.subject
     layers = check_layers(subject, input.layers)
     words = spelled(subject)
-    kept = words.index(candidates(subject, input.words or input.answers)) if input.words or input.answers else None
+    kept = words.indices(candidates(subject, input.words or input.answers)) if input.words or input.answers else None
     if input.answers and len(input.answers) != len(input.prompts):
         raise ToolError(f"There are {len(input.answers)} answers to {len(input.prompts)} prompts: give one for each.")
-    truth = [words.index(candidates(subject, [answer]))[0] for answer in input.answers]
+    truth = [words.indices(candidates(subject, [answer]))[0] for answer in input.answers]
     if not set(truth) <= set(kept or truth):
         raise ToolError("An answer is not among the words: give words that have every answer.")
     replies = replied(subject, encode(subject, input.prompts, input.chat, room=input.respond), input.respond)

@@ -1,5 +1,6 @@
 """Has the model describe its own hidden state."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -93,10 +94,11 @@ def patchscope(input: Input, context: Context) -> Output:
         return describe(model, states(model, prompts, layers), input.into, target, begins, input.tokens)
 
     own, base = both(context, described)
+    others: Sequence[str | None] = [None] * len(own) if base is None else base
     places = [(prompt, layer) for prompt in input.prompts for layer in layers]
     descriptions = tuple(
         Description(prompt=prompt, layer=layer, text=text, base=other)
-        for (prompt, layer), text, other in zip(places, own, base or [None] * len(own), strict=True)
+        for (prompt, layer), text, other in zip(places, own, others, strict=True)
     )
     rng = context.rng("patchscope", input.model_dump_json())
     size = float(states(subject, prompts[:1], layers).norm(dim=1).median())

@@ -135,6 +135,11 @@ class Heard(NamedTuple):
     own: list[str]
     base: list[str] | None
 
+    @property
+    def others(self) -> Sequence[str | None]:
+        """The base model's, one for each attempt."""
+        return [None] * len(self.own) if self.base is None else self.base
+
 
 def titled(topic: str) -> str:
     return topic[:1].upper() + topic[1:]
@@ -170,10 +175,9 @@ def items(method: str, found: Heard) -> list[Item]:
         words = [word for word in content_words(reply) if word not in asked]
         return dict.fromkeys(words[:FIRST] if attempt.opening else words, 1.0)
 
-    base: Sequence[str | None] = found.base or [None] * len(found.own)
     return [
         Item(method, named(attempt, own), None if other is None else named(attempt, other))
-        for attempt, own, other in zip(found.attempts, found.own, base, strict=True)
+        for attempt, own, other in zip(found.attempts, found.own, found.others, strict=True)
     ]
 
 
@@ -209,9 +213,7 @@ def attacked_by(context: Context, method: str, input: BlackBox, found: Heard) ->
     return Attacked(
         asked=tuple(
             Asked(prompt=attempt.prompt, opening=attempt.opening, reply=reply, base=other)
-            for attempt, reply, other in zip(
-                found.attempts, found.own, found.base or [None] * len(found.own), strict=True
-            )
+            for attempt, reply, other in zip(found.attempts, found.own, found.others, strict=True)
         ),
         plain=tuple(plain.own),
         named=own,

@@ -77,7 +77,8 @@ def densities(context: Context) -> Density:
 
 def tf_idf(mean: np.ndarray, density: np.ndarray) -> np.ndarray:
     """float64[n_latents]: mean activation * log(1 / density), so that a latent which fires everywhere scores 0."""
-    return np.asarray(mean, np.float64) * np.log(1 / np.clip(density, 1e-12, 1))
+    score: np.ndarray = np.asarray(mean, np.float64) * np.log(1 / np.clip(density, 1e-12, 1))
+    return score
 
 
 def mean_activations(subject: Subject, replied: Replied) -> np.ndarray:

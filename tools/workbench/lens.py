@@ -72,8 +72,8 @@ def _masses(
     found = streams(subject, torch.tensor([tokens]))[:, 0]
     rows = torch.cat([found[[layer + 1 for layer in layers]], found[-1:]])[:, places.start : places.stop]
     flat = rows.flatten(0, 1)
-    parts = [words.mass(log_probabilities(subject, part).exp()).cpu() for part in flat.split(ROWS)]
-    masses = torch.cat(parts).unflatten(0, rows.shape[:2])
+    parts = [words.mass(log_probabilities(subject, part).exp()).cpu() for part in torch.split(flat, ROWS)]
+    masses = torch.cat(parts).reshape(*rows.shape[:2], -1)
     nothing = len(words.names)
     for index, place in enumerate(places):
         for which in suppress:
@@ -104,7 +104,8 @@ def withheld(masses: Tensor) -> Tensor:
     """float32[words]: how much likelier each word is after the layer where it is likeliest than in what the model says
     in the end, mean over positions; 0 where it is not. masses: [layers + 1, positions, words]."""
     mean = masses.mean(1)
-    return (mean[:-1] - mean[-1]).amax(0).clamp(min=0)
+    fall: Tensor = (mean[:-1] - mean[-1]).amax(0).clamp(min=0)
+    return fall
 
 
 def kept_back(own: Tensor, base: Tensor) -> Tensor:
@@ -113,4 +114,5 @@ def kept_back(own: Tensor, base: Tensor) -> Tensor:
     mine, theirs = own.mean(1), base.mean(1)
     in_mind = torch.zeros(mine.shape[1], dtype=torch.bool)
     in_mind[mine[:-1].topk(min(IN_MIND, mine.shape[1])).indices.flatten()] = True
-    return ((theirs[-1] - mine[-1]) * in_mind).clamp(min=0)
+    lacking: Tensor = ((theirs[-1] - mine[-1]) * in_mind).clamp(min=0)
+    return lacking

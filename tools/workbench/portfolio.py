@@ -5,7 +5,7 @@ that is withheld: on prompts with a plain answer, middle layers have a word in m
 though the base model on the same text does not keep it back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -181,7 +181,9 @@ class Portfolio:
         return self._items("latent_secret", own, base, named)
 
     def _items(
-        self, method: str, own: Sequence[T], base: Sequence[T] | None, named: Callable[[T], dict[str, float]]
+        self, method: str, own: Iterable[T], base: Iterable[T] | None, named: Callable[[T], dict[str, float]]
     ) -> list[Item]:
-        theirs = [None] * len(own) if base is None else [named(row) for row in base]
-        return [Item(method, named(row), other) for row, other in zip(own, theirs, strict=True)]
+        mine = [named(row) for row in own]
+        if base is None:
+            return [Item(method, each, None) for each in mine]
+        return [Item(method, *each) for each in zip(mine, map(named, base), strict=True)]

@@ -59,9 +59,10 @@ class Spelled(NamedTuple):
         """[..., words]: of each word, from those of tokens [..., vocabulary]."""
         of = self.of.to(probabilities.device)
         whole = torch.zeros(*probabilities.shape[:-1], len(self.names) + 1, device=probabilities.device)
-        return whole.index_add_(-1, of, probabilities.float())[..., :-1]
+        found: Tensor = whole.index_add_(-1, of, probabilities.float())[..., :-1]
+        return found
 
-    def index(self, words: Sequence[str]) -> list[int]:
+    def indices(self, words: Sequence[str]) -> list[int]:
         """Of words in lower case."""
         place = {name: index for index, name in enumerate(self.names)}
         return [place[word] for word in words]
