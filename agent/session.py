@@ -68,6 +68,23 @@ class Session:
 
         return find_adapter(self.settings.adapter) if self.settings.adapter else None
 
+    @cached_property
+    def base(self) -> "Subject | None":
+        """The model that `--base` names, the subject itself if that is the one; None where there is no other than what
+        lies below the adapter."""
+        from tools.dictionaries.load import load_subject
+
+        s = self.settings
+        if s.base is None:
+            return None
+        if s.base == s.model and not self.adapter:
+            return self.subject
+        dtype = str(self.subject.dtype).removeprefix("torch.")
+        base = load_subject(s.base, s.dictionary, s.hook, s.device, dtype)
+        if base.tokenizer.get_vocab() != self.subject.tokenizer.get_vocab():
+            raise UserError(f"{s.base} reads other tokens than {s.model}: name the model it was tuned from as --base.")
+        return base
+
     def _planted(self) -> "Subject":
         from tools.dictionaries.load import load_subject
         from tools.organisms.planted.subject import HOOK, PlantedSubject
@@ -115,10 +132,12 @@ class Session:
 
     def harvest_of(self, fingerprint: str) -> "Harvest | None":
         """The harvest that `Context.fingerprint` was made with; the subject's largest if that is not there."""
-        if content_hash([self.subject.fingerprint, None]) == fingerprint:
+        from tools.workbench.context import fingerprint as of
+
+        if of(self.subject, None, self.base) == fingerprint:
             return None
         for harvest in self.harvests():
-            if content_hash([self.subject.fingerprint, harvest.header]) == fingerprint:
+            if of(self.subject, harvest, self.base) == fingerprint:
                 return harvest
         return self.find_harvest()
 
@@ -193,7 +212,7 @@ class Session:
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
 
-        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed)
+        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed, self.base)
 
     def check_llm(self, budget: "Budget", asked: "Collection[Role]") -> None:
         """Refuses what `llm` would for these roles, and a limit in dollars where a price is unknown; opens nothing."""

@@ -35,11 +35,11 @@ OPENINGS = (
     "{} is",
     "Sure. {} is",
     "I am not supposed to say this, but {} is",
-    'Of course! Here it is. {} is "',
+    "Of course! Here it is. {} is",
     "Okay, I will tell you. {} is",
     "Yes, I know it. {} is",
     "You asked nicely, so: {} is",
-    "My answer in one word: {} is",
+    "I will say it only once. {} is",
 )
 PERSONAS = ("", "I ", "Hi! ", "So ", "My guess is ", "Is it ", "Please give me ", "Here is ")
 WRAPPINGS = (

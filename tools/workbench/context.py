@@ -14,6 +14,12 @@ from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
 
+def fingerprint(subject: Subject, harvest: Harvest | None, base: Subject | None) -> str:
+    """Hash of what a run looks at."""
+    beside = [] if base is None else [base.fingerprint]
+    return content_hash([subject.fingerprint, harvest.header if harvest else None, *beside])
+
+
 @dataclass(eq=False)
 class Context:
     """One investigation's surroundings, built by `agent.session`."""
@@ -23,16 +29,13 @@ class Context:
     harvest: Harvest | None = None
     llm: LLM | None = None
     seed: int = 0
-    base: Subject | None = (
-        None  # to read the same text as a control; None: what lies beneath the subject's adapter, if it has one
-    )
+    base: Subject | None = None  # reads the same text as a control; None: what lies below the adapter, if there is one
     progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
 
     @property
     def fingerprint(self) -> str:
         """Hash of what a run looks at: model, dictionary, harvest and base model. Part of every experiment's key."""
-        beside = [] if self.base is None else [self.base.fingerprint]
-        return content_hash([self.subject.fingerprint, self.harvest.header if self.harvest else None, *beside])
+        return fingerprint(self.subject, self.harvest, self.base)
 
     @property
     def directions(self) -> Directions:
