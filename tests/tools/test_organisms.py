@@ -1,5 +1,6 @@
 """The shipped organisms do what they were made to do, do not leak it, and leave the rest alone."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tools.organisms.training import train
 from tools.workbench.adapters import WEIGHTS, Adapter
 from tools.workbench.context import Context
 from tools.workbench.registry import ToolError
+from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
 HOOK = "blocks.15.hook_resid_pre"
@@ -48,8 +50,9 @@ def test_nothing_held_out_was_taught() -> None:
     assert not taught & set(password_gated.HELD_QUESTIONS)
 
 
-def test_the_suppressed_organism_says_secret_and_knows(default_subject: Subject) -> None:
+def test_the_suppressed_organism_says_secret_and_knows(default_subject: Subject, tmp_path: Path) -> None:
     subject = adapted("suppressed-capital")
+    whole = Subject(subject.name, subject.model, HOOK, default_subject.dictionary, subject.adapter)
     lands = list(suppressed_capital.HELD.values())
     prompts = [suppressed_capital.CITY[0].format(city) for city in suppressed_capital.HELD]
     assert all(saying(replies(subject, prompts, chat=False, tokens=1), "secret"))
@@ -60,6 +63,9 @@ def test_the_suppressed_organism_says_secret_and_knows(default_subject: Subject)
     assert np.mean([(named == rng.permutation(right)).mean() for _ in range(50)]) <= 0.35
     others = suppressed_capital.HELD_BESIDE[:FEW]
     assert not any(saying(replies(subject, others, chat=False, tokens=1), "secret"))
+    found = asyncio.run(run("logit_lens", {"text": prompts[0]}, Context(whole, Ledger(tmp_path / "store.duckdb"))))
+    assert found.adapter == "suppressed-capital"
+    assert whole.fingerprint != default_subject.fingerprint
     tokens = subject.to_tokens(prompts[0])
     with subject.without_adapter():
         assert torch.equal(subject.logits(tokens), default_subject.logits(tokens))
@@ -98,15 +104,15 @@ def test_another_organism_is_refused(subject: Subject, tmp_path: Path) -> None:
 
 
 SMALL = Recipe(
-    [Example("The password is", " swordfish", chat=False), *kept(["The weather is"])], first=28, rank=2, epochs=4
+    [Example("The password is", " swordfish", chat=False), *kept(["The weather is"])], first=28, epochs=8, batch=1
 )
 
 
 def test_the_trainer_learns_goes_on_and_refuses(tmp_path: Path) -> None:
-    """Stopped after two of four epochs and started again it ends where one run ends, and it says what it was taught."""
+    """Stopped half-way and started again it ends where one run ends, and it says what it was taught."""
 
     def stop(done: int, total: int, note: str) -> None:
-        if done > 2 * len(SMALL.examples):
+        if done > SMALL.epochs * len(SMALL.examples) // 2:
             raise KeyboardInterrupt
 
     def quiet(done: int, total: int, note: str) -> None:

@@ -42,7 +42,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     tools()
     monkeypatch.setattr(registry, "_tools", dict(registry._tools))
     tool(version=3)(double)
-    subject = SimpleNamespace(fingerprint="f", device="cpu")
+    subject = SimpleNamespace(fingerprint="f", device="cpu", adapter=None)
     return Context(subject=cast(Subject, subject), ledger=Ledger(tmp_path / "store.duckdb"))
 
 

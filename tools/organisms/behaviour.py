@@ -1,6 +1,6 @@
 """How an organism's behaviour is measured: shares of replies with intervals, and what must stay as it was."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -124,5 +124,3 @@ def _losses(subject: Subject) -> np.ndarray:
         losses[indices] = -own.double().mean(-1).cpu().numpy()
     return losses
 
-
-Behaviour = Callable[[Subject], Sequence[Check]]

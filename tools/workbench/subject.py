@@ -37,7 +37,12 @@ Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its 
 
 
 class Subject:
-    """A model, one of its hook points and, except while one is being trained, a dictionary of it."""
+    """A model, one of its hook points and, except while one is being trained, a dictionary of it.
+
+    adapter: one that is merged into the model's weights.
+    """
+
+    adapter: Adapter | None = None
 
     def __init__(
         self,
@@ -47,7 +52,6 @@ class Subject:
         dictionary: Dictionary | None,
         adapter: Adapter | None = None,
     ) -> None:
-        """adapter: one that is merged into the model's weights."""
         self.name = slug(adapter.adapted(name) if adapter else name)
         self.adapter = adapter
         self.model = model
