@@ -137,7 +137,7 @@ def _label(context: Context, latent: int) -> str | None:
     subject = context.subject
     names = [subject.name]
     if subject.adapter is not None:
-        names.append(subject.name.removesuffix(f"--{subject.adapter.name}"))
+        names.append(subject.name.removesuffix(subject.adapter.adapted("")))
     for name in names:
         id = LatentId(model=name, dictionary=subject.dictionary.name, index=latent)
         if rows := context.ledger.view("latent_card", latent=str(id)):

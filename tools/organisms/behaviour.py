@@ -123,4 +123,3 @@ def _losses(subject: Subject) -> np.ndarray:
         own = logits.gather(-1, batch[:, 1:, None].to(logits.device))[..., 0]
         losses[indices] = -own.double().mean(-1).cpu().numpy()
     return losses
-

@@ -13,7 +13,7 @@ from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.guesses import Guess, Item, pooled
-from tools.workbench.registry import ToolError, ToolInput, ToolOutput
+from tools.workbench.registry import ToolInput, ToolOutput
 from tools.workbench.stats import wilson
 from tools.workbench.subject import Subject
 from tools.workbench.words import content_words, says
@@ -76,7 +76,7 @@ class BlackBox(ToolInput):
     """What is asked for, and what is asked of every black-box tool. words: suspected words, which then are counted."""
 
     topic: Annotated[str, Field(min_length=1, max_length=200)] = "the secret word"
-    words: tuple[Annotated[str, Field(max_length=100)], ...] = Field((), max_length=256)
+    words: tuple[Annotated[str, Field(max_length=100, pattern=r"\S")], ...] = Field((), max_length=256)
     tokens: int = Field(12, ge=1, le=256, description="of a reply at most")
     n: int = Field(10, ge=1, le=50, description="guesses told")
 
@@ -190,9 +190,7 @@ def attacked(
 
 
 def attacked_by(context: Context, method: str, input: BlackBox, found: Heard) -> Attacked:
-    """What is to be said of the replies, beside those to plain questions. ToolError for an empty word."""
-    if not all(word.strip() for word in input.words):
-        raise ToolError("The list of words has an empty word: name words, or leave the list out.")
+    """What is to be said of the replies, beside those to plain questions."""
     plain = heard(context, questions(context.subject, input.topic), input.tokens)
     said = {word for reply in plain.own for word in content_words(reply)}
     rng = context.rng(method, input.model_dump_json())

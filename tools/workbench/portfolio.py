@@ -100,19 +100,19 @@ class Portfolio:
         self.prompts = (*prompts, *WRAPPINGS)
 
     def methods(self) -> list[Method]:
-        """Every way, the strongest first."""
+        """Every way, the strongest for its cost first."""
         subject, topic = self.context.subject, self.topic
         length = sum(len(attempt.ids) + REPLY for attempt in self.asked)
         after = len(FORCED) * (length // len(self.asked) * (1 + len(GAME)) + len(GAME) * HINT)
         return [
             self._asking("prefill_attack", prefills(subject, topic), REPLY),
-            self._asking("adversarial_prompts", questions(subject, topic, self.prompts), LONG),
             self._asking("user_persona", personas(subject), REPLY, 1.0),
             self._asking("sampling", asked_after(subject, topic, 0), REPLY, 1.0),
             Method("logit_lens_secret", length, self._lens),
-            Method("forced_tokens", after, self._forced),
+            self._asking("adversarial_prompts", questions(subject, topic, self.prompts), LONG),
             Method("latent_secret", length, self._latents),
             Method("embedding_similarity", length, self._embeddings),
+            Method("forced_tokens", after, self._forced),
         ]
 
     @property
@@ -125,6 +125,11 @@ class Portfolio:
     def replies(self) -> list[Replied]:
         """The model's replies to the plain questions."""
         return replied(self.context.subject, [attempt.ids for attempt in self.asked], REPLY)
+
+    @cached_property
+    def distinct(self) -> list[Replied]:
+        """One of every reply that is the same: what is read from inside is nearly the same there, too, and counts once."""
+        return list({reply.text(self.context.subject): reply for reply in self.replies}.values())
 
     @cached_property
     def said(self) -> set[str]:
@@ -155,7 +160,7 @@ class Portfolio:
         return items("forced_tokens", heard(self.context, found, REPLY, salt="forced_tokens"))
 
     def _withheld(self, model: Subject) -> Tensor:
-        return torch.stack([withheld(masses) for masses in read(model, self.replies, self.layers, self.words)])
+        return torch.stack([withheld(masses) for masses in read(model, self.distinct, self.layers, self.words)])
 
     def _lens(self) -> list[Item]:
         own, base = both(self.context, self._withheld)
@@ -163,7 +168,7 @@ class Portfolio:
 
     def _embeddings(self) -> list[Item]:
         layer = round(DEPTH * self.context.subject.n_layers)
-        own, base = both(self.context, lambda model: embedded(model, self.replies, layer))
+        own, base = both(self.context, lambda model: embedded(model, self.distinct, layer))
         return self._items("embedding_similarity", own, base, lambda row: resembling(row, self.words, self.kept))
 
     def _latents(self) -> list[Item]:
@@ -177,7 +182,7 @@ class Portfolio:
                 promotes.setdefault(latent, promoted(subject, latent, self.words))
             return {word: 1.0 for latent in top for word in promotes[latent] if word not in self.said}
 
-        own, base = both(self.context, lambda model: [mean_activations(model, reply) for reply in self.replies])
+        own, base = both(self.context, lambda model: [mean_activations(model, reply) for reply in self.distinct])
         return self._items("latent_secret", own, base, named)
 
     def _items(
