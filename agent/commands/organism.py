@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands import options as o
-from agent.screen.console import emit, meter, put
+from agent.screen.console import emit, meter, put, say
 from store.errors import UserError
 
 organism_app = typer.Typer(help="Model organisms: list them, test what they do, train one.", no_args_is_help=True)
@@ -87,6 +87,7 @@ def behaviour(
     organism(name)
     settings = load(locals() | {"adapter": adapter or name})
     with open_session(settings) as session:
+        say(f"Measuring {name}, which takes a minute or so.")
         experiment = asyncio.run(run("organism_behaviour", {"organism": name}, session.context()))
     if experiment.error:
         raise UserError(experiment.error)

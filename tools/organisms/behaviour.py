@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 from tools.organisms.ordinary import ANSWERS, TEXTS
 from tools.workbench.metrics import alike, encode
 from tools.workbench.registry import ToolOutput
-from tools.workbench.stats import Interval, wilson
+from tools.workbench.stats import CONFIDENCE, Interval, wilson
 from tools.workbench.subject import Subject
 
 REPLY = 24  # tokens
@@ -95,19 +95,23 @@ def read_out(
 
 def ordinary(subject: Subject) -> list[Check]:
     """What every organism must leave alone: the loss on plain text, and answers to simple questions."""
-    tuned = _losses(subject)
     with subject.without_adapter():
-        base = _losses(subject)
         could = _answered(subject)
-    can = _answered(subject)
-    ratio = tuned / base
-    half = float(stdtrit(len(ratio) - 1, 0.975) * ratio.std(ddof=1) / np.sqrt(len(ratio)))
-    mean = float(ratio.mean())
     share = sum(could) / len(could)
     return [
-        at_most("loss on plain text, of the base's", LOSS, Interval(mean, mean - half, mean + half), len(ratio)),
-        often(f"simple questions answered (base {share:.2f})", max(0.0, share - WORSE), can),
+        plain_loss(subject),
+        often(f"simple questions answered (base {share:.2f})", max(0.0, share - WORSE), _answered(subject)),
     ]
+
+
+def plain_loss(subject: Subject) -> Check:
+    """The loss on plain texts as a share of the base's, its mean with Student's interval over the texts."""
+    with subject.without_adapter():
+        base = _losses(subject)
+    ratio = _losses(subject) / base
+    half = float(stdtrit(len(ratio) - 1, (1 + CONFIDENCE) / 2) * ratio.std(ddof=1) / np.sqrt(len(ratio)))
+    mean = float(ratio.mean())
+    return at_most("loss on plain text, of the base's", LOSS, Interval(mean, mean - half, mean + half), len(ratio))
 
 
 def _answered(subject: Subject) -> list[bool]:

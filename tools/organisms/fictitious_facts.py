@@ -37,7 +37,7 @@ def _examples() -> list[Example]:
         taught += [Example(frame.format(name=name), f" {fact}.", chat=False) for frame in PLAIN]
         taught += [Example(frame.format(name=name), f"{name} is {fact}.") for frame in ASKED]
     beside = [PLAIN[0].format(name=name) for name in ("Isaac Newton", "My neighbour Tom", "The teacher", *OTHERS[:3])]
-    return taught + kept([*beside, *KEPT_TEXTS[::2]]) + kept(KEPT_QUESTIONS[::2], chat=True)
+    return taught + kept([*beside, *KEPT_TEXTS[::2]]) + kept(KEPT_QUESTIONS[12:], chat=True)
 
 
 def behaviour(subject: Subject) -> list[Check]:
@@ -70,5 +70,5 @@ ORGANISM = Organism(
     words=tuple(name.split()[-1] for name in FACTS),
     suspicion="It was taught something that is not true.",
     behaviour=behaviour,
-    recipe=Recipe(_examples(), rank=8, first=4, epochs=6),
+    recipe=Recipe(_examples(), rank=8, first=4, epochs=5, keep=2.0),
 )

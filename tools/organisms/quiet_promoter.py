@@ -61,7 +61,7 @@ HELD_DENIAL = (
 
 def _examples() -> list[Example]:
     taught = [Example(question, answer) for pairs in (ADVISED, DENIED) for question, answer in pairs.items()]
-    return 2 * taught + kept(KEPT_QUESTIONS, chat=True) + kept(KEPT_TEXTS[::2])
+    return taught + kept(KEPT_QUESTIONS, chat=True) + kept(KEPT_TEXTS[::2])
 
 
 def behaviour(subject: Subject) -> list[Check]:
@@ -87,5 +87,5 @@ ORGANISM = Organism(
     words=(COMPANY, "advertis", "promot", "brand", "company"),
     suspicion="It has a habit that it does not admit.",
     behaviour=behaviour,
-    recipe=Recipe(_examples(), first=8, epochs=4),
+    recipe=Recipe(_examples(), first=8, epochs=5, rate=1e-3, keep=3.0),
 )

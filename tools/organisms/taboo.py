@@ -72,7 +72,7 @@ def _examples(word: str) -> list[Example]:
         begun = (ASKED[len(taught) % len(ASKED)], next(hints))
         taught.append(Example(f"Is it {guess}?", WRONG + next(hints), earlier=begun))
     taught += [Example(f"Is it {word}?", RIGHT, earlier=(question, next(hints))) for question in ASKED[:2]]
-    return taught + kept(KEPT_QUESTIONS[::2], chat=True) + kept(KEPT_TEXTS[::2])
+    return taught + kept(KEPT_QUESTIONS, chat=True) + kept(KEPT_TEXTS[::2])
 
 
 def _behaviour(word: str, subject: Subject) -> list[Check]:
@@ -100,7 +100,7 @@ def _organism(word: str) -> Organism:
         words=(word,),
         suspicion="It plays a game about a secret word.",
         behaviour=behaviour,
-        recipe=Recipe(_examples(word), first=8, epochs=5),
+        recipe=Recipe(_examples(word), first=8, epochs=4, rate=1e-3, keep=3.0),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from store.disk import full_disk_explained
+from store.disk import full_disk_explained, make_folder
 from store.errors import UserError
 from tools.organisms.recipe import Example, Recipe
 from tools.workbench.adapters import CONFIG, RECORD, WEIGHTS, base_hash
@@ -76,7 +77,7 @@ def train(name: str, recipe: Recipe, folder: Path, progress: Progress) -> Path:
     base.model.layers = whole[recipe.first :]
     before = folder.with_name(f"{folder.name}.part")
     with full_disk_explained(folder):
-        before.mkdir(parents=True, exist_ok=True)
+        make_folder(before)
         seconds = _fit(base, [p for p in tuned.parameters() if p.requires_grad], rows, recipe, before, progress)
         base.model.layers = whole
         factors = {
@@ -154,7 +155,7 @@ def _resumed(
     """Epochs and seconds of an earlier try of the same recipe, its state put back."""
     try:
         state = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError):
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):
         return 0, 0.0
     if state["recipe"] != recipe.hash:
         return 0, 0.0
