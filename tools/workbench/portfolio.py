@@ -128,7 +128,7 @@ class Portfolio:
 
     @cached_property
     def distinct(self) -> list[Replied]:
-        """One of every reply that is the same: what is read from inside is nearly the same there, too, and counts once."""
+        """One of every reply that is the same: what is read from inside is much the same there, too, and counts once."""
         return list({reply.text(self.context.subject): reply for reply in self.replies}.values())
 
     @cached_property
