@@ -69,6 +69,23 @@ class Session:
 
         return find_adapter(self.settings.adapter) if self.settings.adapter else None
 
+    @cached_property
+    def base(self) -> "Subject | None":
+        """The model that `--base` names, the subject itself if that is the one; None where there is no other than what
+        lies below the adapter."""
+        from tools.dictionaries.load import load_subject
+
+        s = self.settings
+        if s.base is None:
+            return None
+        if s.base == s.model and not self.adapter:
+            return self.subject
+        dtype = str(self.subject.dtype).removeprefix("torch.")
+        base = load_subject(s.base, s.dictionary, s.hook, s.device, dtype)
+        if base.tokenizer.get_vocab() != self.subject.tokenizer.get_vocab():
+            raise UserError(f"{s.base} reads other tokens than {s.model}: name the model it was tuned from as --base.")
+        return base
+
     def _planted(self) -> "Subject":
         from tools.dictionaries.load import load_subject
         from tools.organisms.planted.subject import HOOK, PlantedSubject
@@ -125,10 +142,10 @@ class Session:
 
     def _surroundings(self, fingerprint: str) -> "list[Harvest | None]":
         """The harvest, or None, with which the subject gives that `Context.fingerprint`; empty when nothing does."""
+        from tools.workbench.context import fingerprint as of
+
         every: list[Harvest | None] = [None, *self.harvests()]
-        headers = [harvest.header if harvest else None for harvest in every]
-        known = [content_hash([self.subject.fingerprint, header]) == fingerprint for header in headers]
-        return [harvest for harvest, same in zip(every, known, strict=True) if same][:1]
+        return [harvest for harvest in every if of(self.subject, harvest, self.base) == fingerprint][:1]
 
     def harvests(self) -> "list[Harvest]":
         """Every finished harvest of the workspace."""
@@ -201,7 +218,7 @@ class Session:
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
 
-        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed, self.through)
+        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed, self.through, self.base)
 
     @cached_property
     def through(self) -> "Callable[[str], Subject]":

@@ -45,7 +45,16 @@ def test_the_contracts_can_fail(tmp_path: Path) -> None:
     for package in PACKAGES:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("")
-    for family in ("workbench", "lookup", "labelling", "steering", "patching", "dictionaries", "organisms"):
+    for family in (
+        "workbench",
+        "lookup",
+        "labelling",
+        "steering",
+        "patching",
+        "elicitation",
+        "dictionaries",
+        "organisms",
+    ):
         (tmp_path / "tools" / family).mkdir()
         (tmp_path / "tools" / family / "__init__.py").write_text("")
     (tmp_path / "store" / "bad.py").write_text("import agent\n")

@@ -20,6 +20,10 @@ Adapter = Annotated[
     str | None,
     typer.Option(help="LoRA to put into the model: an organism's name, or a folder.", rich_help_panel=SUBJECT),
 ]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Model to compare with; by default what lies below the adapter.", rich_help_panel=SUBJECT),
+]
 Dictionary = Annotated[
     str | None,
     typer.Option(help="Embedded name, folder, or SAELens release:id.", rich_help_panel=SUBJECT),

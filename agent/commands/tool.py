@@ -70,6 +70,7 @@ def call(
     input: Annotated[str, typer.Argument(help="The tool's input, a JSON object.")] = "{}",
     model: o.Model = None,
     adapter: o.Adapter = None,
+    base: o.Base = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     device: o.Device = None,

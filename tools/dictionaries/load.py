@@ -57,7 +57,7 @@ def with_dictionary(subject: Subject, dictionary: str) -> Subject:
     UserError for one that is unknown or does not fit.
     """
     loaded = load_dictionary(dictionary, subject.device, subject.dtype)
-    return _arrived(Subject(subject.name, subject.model, loaded.hook, loaded, subject.adapter))
+    return _arrived(Subject(subject.bare, subject.model, loaded.hook, loaded, subject.adapter))
 
 
 def _arrived(subject: Subject) -> Subject:

@@ -4,13 +4,12 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
+from tools.workbench.lens import log_probabilities, streams
 from tools.workbench.metrics import encode, single_tokens
 from tools.workbench.registry import ToolInput, ToolOutput, tool
-from tools.workbench.subject import Subject
 
 COLUMNS = 32  # of the map: the last tokens
 UNRELATED = 16  # tokens of the baseline
@@ -66,13 +65,13 @@ def logit_lens(input: Input, context: Context) -> Output:
     """
     subject = context.subject
     (ids,) = encode(subject, [input.text])
-    streams = _streams(subject, torch.tensor([ids]))[:, 0]
+    residuals = streams(subject, torch.tensor([ids]))[:, 0]
     shown = min(COLUMNS, len(ids))
-    lens = [log_probabilities(subject, stream[-shown:]) for stream in streams]  # [layers + 1] of [shown, vocabulary]
+    lens = [log_probabilities(subject, each[-shown:]) for each in residuals]  # [layers + 1] of [shown, vocabulary]
     end = lens[-1]
     word = single_tokens(subject, [input.word])[0] if input.word is not None else int(end[-1].argmax())
     spelled = subject.token_strings([word])[0]
-    unrelated = _streams(subject, subject.calibration_tokens[:1, -UNRELATED - 1 :])[:, 0, 1:]
+    unrelated = streams(subject, subject.calibration_tokens[:1, -UNRELATED - 1 :])[:, 0, 1:]
     said = end.argmax(-1)
     names = ["embedding", *(f"after L{layer}" for layer in range(subject.n_layers))]
     readings, rows = [], []
@@ -116,19 +115,3 @@ def logit_lens(input: Input, context: Context) -> Output:
         map=HeatMap.of(names, subject.token_strings(ids)[-shown:], torch.stack(rows)),
         verdict=verdict,
     )
-
-
-def log_probabilities(subject: Subject, residual: Tensor) -> Tensor:
-    """float32[s, vocabulary]: what the final norm and the unembedding make of a residual stream [s, d_model]."""
-    with torch.no_grad():
-        logits: Tensor = subject.model.unembed(subject.model.ln_final(residual.to(subject.dtype)[None]))[0]
-    return logits.float().log_softmax(-1)
-
-
-def _streams(subject: Subject, tokens: Tensor) -> Tensor:
-    """float32[layers + 1, b, s, d_model]: the residual stream entering each layer, and leaving the last."""
-    last: list[Tensor] = []
-    caught: list[Tensor] = []
-    looks = [(point, lambda value: caught.append(value.float())) for point in subject.residual_points]
-    subject.logits(tokens, also=[*looks, (subject.end, lambda value: last.append(value.float()))])
-    return torch.stack([*caught, *last])

@@ -15,6 +15,12 @@ from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
 
+def fingerprint(subject: Subject, harvest: Harvest | None, base: Subject | None) -> str:
+    """Hash of what a run looks at."""
+    beside = [] if base is None else [base.fingerprint]
+    return content_hash([subject.fingerprint, harvest.header if harvest else None, *beside])
+
+
 @dataclass(eq=False)
 class Context:
     """One investigation's surroundings, built by `agent.session`."""
@@ -25,12 +31,13 @@ class Context:
     llm: LLM | None = None
     seed: int = 0
     opens: Callable[[str], Subject] | None = None  # the subject's model with another dictionary, by its name
+    base: Subject | None = None  # reads the same text as a control; None: what lies below the adapter, if there is one
     progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what a run looks at: model, dictionary and harvest. Part of every experiment's key."""
-        return content_hash([self.subject.fingerprint, self.harvest.header if self.harvest else None])
+        """Hash of what a run looks at: model, dictionary, harvest and base model. Part of every experiment's key."""
+        return fingerprint(self.subject, self.harvest, self.base)
 
     @property
     def directions(self) -> Directions:

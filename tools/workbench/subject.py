@@ -53,6 +53,7 @@ class Subject:
         dictionary: Dictionary | None,
         adapter: Adapter | None = None,
     ) -> None:
+        self.bare = name  # the model without its adapter
         self.name = slug(adapter.adapted(name) if adapter else name)
         self.adapter = adapter
         self.model = model
@@ -192,15 +193,25 @@ class Subject:
         """
         tokens = tokens.to(self.device)
         made = hooks(self, changes, prompt or tokens.shape[1], moves=moves, sinks=self._spared(tokens, changes))
-        made += [(point, lambda value, hook, f=function: f(value)) for point, function in also]
+        made += _spliced(also)
         with torch.no_grad():
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
         return _finite(logits) if changes else logits
 
     def generate(
-        self, tokens: Tensor, n: int, changes: Sequence[Change] = (), temperature: float = 0.0, seed: int = 0
+        self,
+        tokens: Tensor,
+        n: int,
+        changes: Sequence[Change] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        lengths: Sequence[int] | None = None,
+        also: Sequence[Splice] = (),
     ) -> Tensor:
-        """int64[b, s + up to n]: the prompts [b, s] and what follows them, the changes made in every token.
+        """int64[b, s + up to n]: the prompts [b, s] and what follows them, the changes and `also` made in every token.
+
+        lengths: of each prompt, which is padded on the right with anything (None: s); what follows begins at s all the
+        same. No token sees the padding, and positions count on from a prompt's own length.
 
         Temperature 0 takes the likeliest token, ties aside the same on every device; otherwise `seed` decides, alike
         in each block of rows that the changes write along another direction in. A row that ended is filled with the end
@@ -210,6 +221,9 @@ class Subject:
         prompt = text.shape[1]
         blocks = max((change.rows for change in changes), default=1)
         generators = [torch.Generator().manual_seed(seed) for _ in range(blocks)]
+        own = torch.tensor([prompt] * len(text) if lengths is None else list(lengths), device=self.device)
+        visible = torch.arange(prompt, device=self.device) < own[:, None]  # bool[b, s and what was written]
+        rows = torch.arange(len(text), device=self.device)
         ended = torch.zeros(len(text), dtype=torch.bool, device=self.device)
         cache: Any = None
         plain: Any = None  # the cache of the same text, unedited
@@ -217,9 +231,10 @@ class Subject:
         for _ in range(n):
             start = 0 if cache is None else text.shape[1] - 1
             seen: dict[str, Any] = {}
+            last_at = own - 1  # no token of a prompt sees the padding after it: attention is causal
             if cache is not None:
-                position = torch.full((len(text), 1), start, device=self.device)
-                seen = {"attention_mask": torch.ones_like(text), "position_ids": position}
+                last_at = torch.zeros_like(own)
+                seen = {"attention_mask": visible.long(), "position_ids": (own + start - prompt)[:, None]}
             sinks: dict[int, Tensor] | None = None
             if layers:
                 sinks = {}
@@ -236,12 +251,12 @@ class Subject:
                 logits, cache = self.model.run_with_hooks(
                     text[:, start:],
                     return_type="logits_and_cache",
-                    fwd_hooks=hooks(self, changes, prompt, start, sinks=sinks),
+                    fwd_hooks=[*hooks(self, changes, prompt, start, sinks=sinks), *_spliced(also)],
                     use_cache=True,
                     **seen,
                     **({"past_key_values": cache} if cache is not None else {}),
                 )
-            last = _finite(logits[:, -1].float()).cpu()
+            last = _finite(logits[rows, last_at].float()).cpu()
             if temperature > 0:
                 chances = (last / temperature).softmax(-1).chunk(blocks)
                 drawn = [torch.multinomial(p, 1, generator=g) for p, g in zip(chances, generators, strict=True)]
@@ -250,6 +265,7 @@ class Subject:
                 chosen = last.argmax(-1)
             chosen = torch.where(ended, self.eos, chosen.to(self.device))
             text = torch.cat([text, chosen[:, None]], dim=1)
+            visible = torch.cat([visible, torch.ones_like(visible[:, :1])], dim=1)
             ended |= chosen == self.eos
             if bool(ended.all()):
                 break
@@ -377,6 +393,10 @@ class Subject:
         encoded = self.dictionary.encode(residual)
         encoded[self.sinks(residual)] = 0
         return encoded
+
+
+def _spliced(also: Sequence[Splice]) -> list[tuple[str, Callable[..., Any]]]:
+    return [(point, lambda value, hook, f=function: f(value)) for point, function in also]
 
 
 def _finite(logits: Tensor) -> Tensor:
