@@ -18,6 +18,7 @@ from tools.workbench.patching import PROBABILITY, share_stands_clear
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
 from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
@@ -166,7 +167,8 @@ def edge_attribution(input: Input, context: Context) -> Output:
     verdict = (
         f"{len(order)} edges on {n} pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: "
         + ", ".join(
-            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths {each.random:z.2f})"
+            f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths "
+            f"{each.random:z.2f})"
             for each in sizes
         )
         + "; strongest alone "
@@ -208,7 +210,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
             input,
             circuit=Picture(
                 f"{title}; the {len(shown)} edges of highest score",
-                circuit(shown),
+                circuit(shown, subject.n_heads // (units(subject, "k") or 1)),
                 "change of the metric when corrupted (estimate)",
                 said_controls,
             ),

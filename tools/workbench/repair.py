@@ -202,19 +202,13 @@ def of_edges(edges: Edges, masks: Sequence[Tensor], progress: Progress = lambda 
     return read.apart(total, last, torch.einsum("ku,und->knd", to_logits, edges.gap[:, :, -1]))
 
 
-def direct_effects(edges: Edges) -> np.ndarray:
+def direct_effects(edges: Edges) -> tuple[np.ndarray, np.ndarray]:
     """float64[senders, n]: change of the logit difference when what each sends to the logits is as on the corrupted
-    prompt, at the clean prompt's scale. They add up to that of the whole residual stream."""
+    prompt, at the clean prompt's scale; and float64[n], what they add up to, that of the whole residual stream."""
     read = reading(edges)
-    found: np.ndarray = (read.read(edges.gap[:, :, -1]) / read.scale).cpu().numpy()
-    return found
-
-
-def whole_effect(edges: Edges) -> np.ndarray:
-    """float64[n]: what `direct_effects` add up to, read off the corrupted run."""
-    read = reading(edges)
-    found: np.ndarray = (read.read(edges.corrupted.last.double() - read.clean.double()) / read.scale).cpu().numpy()
-    return found
+    whole = edges.corrupted.last.double() - read.clean.double()
+    each, together = ((read.read(moved) / read.scale).cpu().numpy() for moved in (edges.gap[:, :, -1], whole))
+    return each, together
 
 
 def reading(edges: Edges) -> Readout:
