@@ -73,7 +73,7 @@ def test_a_behaviour_is_localised_and_goes_on_where_it_was_interrupted(
     assert len(found["pictures"]) >= 10
     told = real("localise", "--template", "capital", "--n", 4).out
     words = " ".join(told.split())  # lines are folded at the terminal's width
-    expected = ("exact patching", "rank correlation", "faithfulness", "random heads", "picture")
+    expected = ("exact patching", "rank correlation", "faithfulness", "others of their layers", "picture")
     assert all(each in words for each in expected)
     assert all(step["id"][:8] in told for step in found["steps"])
     assert verify(real.ledger) == []

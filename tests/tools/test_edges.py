@@ -21,7 +21,7 @@ from tools.workbench.pairs import Contrast, aligned, batch, measure
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.random_circuits import random_edges, random_nodes
 from tools.workbench.registry import ToolError, get_tool
-from tools.workbench.repair import direct_effects, of_edges, whole_effect
+from tools.workbench.repair import direct_effects, of_edges
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
 
@@ -230,7 +230,8 @@ def test_a_loss_is_its_direct_part_what_follows_and_the_norm(ioi: Edges) -> None
 
 
 def test_direct_paths_add_up_to_the_whole_stream(ioi: Edges, context: Context) -> None:
-    assert direct_effects(ioi).sum(0) == pytest.approx(whole_effect(ioi), abs=1e-3)
+    each, whole = direct_effects(ioi)
+    assert each.sum(0) == pytest.approx(whole, abs=1e-3)
     found = call("path_patching", context, template="ioi", n=2, senders=["L23H3", "L24H4", "L5H2"])
     assert [row["sender"] for row in found["top"]] == ["L23H3", "L24H4", "L5H2"]
     assert found["top"][0]["change"] == pytest.approx(found["top"][0]["frozen"], abs=0.3)  # the norm hardly moves
@@ -238,7 +239,7 @@ def test_direct_paths_add_up_to_the_whole_stream(ioi: Edges, context: Context) -
     drawn = found["controls"]["drawn"]
     assert len(set(drawn) - {"L23H3", "L24H4", "L5H2"}) == len(found["controls"]["randoms"]) == 9
     gap = found["corrupted"] - found["clean"]
-    exact = direct_effects(ioi)[[ioi.graph.node(name) for name in drawn]].mean(1) / gap
+    exact = each[[ioi.graph.node(name) for name in drawn]].mean(1) / gap
     assert found["controls"]["randoms"] == pytest.approx(exact, abs=0.02)  # the norm hardly moves
     assert found["controls"]["random_heads"] < 0.2 < abs(found["top"][0]["effect"])
     assert found["controls"]["frozen_sum"] == pytest.approx(found["controls"]["frozen_whole"], abs=1e-3)

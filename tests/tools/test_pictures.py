@@ -17,7 +17,7 @@ SHAPES = [
     HeatMap(rows=("L0", HOSTILE), columns=(HOSTILE, " the", "\n"), values=((0.0, None, 1e-9), (-3.0, 1.0, 2.0))),
     HeatMap(rows=("L0",), columns=tuple(map(str, range(300))), values=((0.0,) * 300,)),
     Bars((Bar(HOSTILE, 0.5, 0.4, 0.6), Bar("", -0.1, beside=True))),
-    circuit(EDGES),
+    circuit(EDGES, shared=2),
 ]
 
 
@@ -25,8 +25,8 @@ SHAPES = [
 def test_a_picture_is_the_same_each_time(tmp_path: Path, shape: HeatMap | Bars) -> None:
     picture = Picture(f"a title {HOSTILE} " * 8, shape, HOSTILE, f"Controls {HOSTILE}")
     files = [tmp_path / name for name in ("a.png", "b.png", "a.svg", "b.svg")]
-    for path in files:
-        save(picture, path)
+    save(picture, *files[::2])
+    save(picture, *files[1::2])
     png, again, svg, other = (path.read_bytes() for path in files)
     assert png == again
     assert svg == other
@@ -50,9 +50,11 @@ def test_a_scale_is_symmetric(tmp_path: Path) -> None:
 
 
 def test_a_circuit_has_every_node_at_its_height() -> None:
-    shape = circuit(EDGES)
+    shape = circuit(EDGES, shared=2)
+    assert shape.reads == (("L3KV1", "L3H2"),)  # L3H3 reads it too, but is not drawn
+    assert circuit(EDGES).reads == ()
     places = layout(shape)
     assert set(places) == {"embed", "L0MLP", "L3KV1", "L3H2", "logits"}
     heights = {name: y for name, (_, y) in places.items()}
-    assert heights["embed"] < heights["L0MLP"] < heights["L3KV1"] == heights["L3H2"] < heights["logits"]
+    assert heights["embed"] < heights["L0MLP"] < heights["L3KV1"] < heights["L3H2"] < heights["logits"]
     assert len(set(places.values())) == len(places)

@@ -17,6 +17,7 @@ from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.unfinished import Unfinished
 
@@ -159,7 +160,7 @@ def acdc(input: Input, context: Context) -> Output:
     controls = Controls(nothing=nothing, random=tuple(random))
     picture = Picture(
         f"ACDC, {len(own)} pairs, threshold {input.tau:g}: {len(strongest)} of {len(kept)} edges kept",
-        circuit(strongest),
+        circuit(strongest, subject.n_heads // (units(subject, "k") or 1)),
         "size of the estimated change when corrupted",
         f"Faithfulness of those kept {mine:z.2f}, of random circuits {', '.join(f'{each:z.2f}' for each in random)}.",
     )

@@ -18,6 +18,7 @@ from tools.workbench.patching import PROBABILITY, share_stands_clear
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
 from tools.workbench.random_circuits import random_edges
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
@@ -209,7 +210,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
             input,
             circuit=Picture(
                 f"{title}; the {len(shown)} edges of highest score",
-                circuit(shown),
+                circuit(shown, subject.n_heads // (units(subject, "k") or 1)),
                 "change of the metric when corrupted (estimate)",
                 said_controls,
             ),

@@ -1,11 +1,12 @@
 """What kind of head a head is, if any: detectors with their baselines."""
 
+import re
 from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from tools.workbench.circuits import copying, succession
@@ -33,10 +34,16 @@ PAIRS = 8
 DRAWN = 4  # heads whose attention is drawn
 
 
+def _spelled(head: str) -> str:
+    if not re.fullmatch(r"L?[0-9]+[.H][0-9]+", head):
+        raise ValueError("spell a head by its layer and number, as in 18.6 or L18H6")
+    return head
+
+
 class Input(ToolInput):
     """The heads to tell about, as "layer.head"; by default every head that is of some kind."""
 
-    heads: tuple[Annotated[str, Field(pattern=r"^L?\d+[.H]\d+$")], ...] = Field(
+    heads: tuple[Annotated[str, Field(max_length=20), AfterValidator(_spelled)], ...] = Field(
         (), max_length=40, description="such as 18.6 or L18H6"
     )
     n: int = Field(20, ge=1, le=300, description="heads told one by one when none are named")

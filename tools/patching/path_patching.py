@@ -15,7 +15,7 @@ from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY, Progress, share, share_stands_clear
 from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.repair import direct_effects, whole_effect
+from tools.workbench.repair import direct_effects
 from tools.workbench.sitemap import size
 from tools.workbench.sweeps import seconds, typical
 
@@ -134,7 +134,11 @@ def path_patching(input: Input, context: Context) -> Output:
     sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])
     order = np.argsort(-np.abs(sizes), kind="stable")
     to_logits = rows == [names.index("logits")] and input.metric == "logit_difference" and not input.through_mlps
-    frozen = np.concatenate([direct_effects(part) for part in parts], axis=1).mean(1) if to_logits else None
+    frozen, frozen_whole = None, None
+    if to_logits:
+        frozen, frozen_whole = (
+            np.concatenate(each, -1).mean(-1) for each in zip(*(direct_effects(part) for part in parts), strict=True)
+        )
     top = [
         PathEffect(
             sender=graph.senders[nodes[at]],
@@ -156,7 +160,7 @@ def path_patching(input: Input, context: Context) -> Output:
         randoms=tuple(effects),
         random_heads=float(np.abs(effects).mean()) if effects else None,
         frozen_sum=None if frozen is None else float(frozen.sum()),
-        frozen_whole=None if frozen is None else float(np.concatenate([whole_effect(part) for part in parts]).mean()),
+        frozen_whole=None if frozen_whole is None else float(frozen_whole),
     )
     clear = share_stands_clear(changes[order[0]], typical(drawn), gap)
     warned = [PROBABILITY] * (input.metric == "probability") + list(pairs.notes)

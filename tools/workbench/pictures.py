@@ -65,10 +65,12 @@ class Arrow(NamedTuple):
 
 
 class Circuit(NamedTuple):
-    """layers: of every node, to draw it at its height, the first at the foot."""
+    """layers: of every node, to draw it at its height, the first at the foot. reads: key heads and the heads that read
+    them, which are joined by a thin line."""
 
     arrows: tuple[Arrow, ...]
     layers: dict[str, int]
+    reads: tuple[tuple[str, str], ...] = ()
 
 
 class Picture(NamedTuple):
@@ -88,23 +90,26 @@ def draw(context: Context, tool: str, input: BaseModel, **pictures: Picture | No
     for name, picture in pictures.items():
         if picture is None:
             continue
-        for kind in ("png", "svg"):
-            path = Path(FOLDER, f"{content_hash([*asked, name])}.{kind}")
-            save(picture, workspace / path)
-            paths.append(path.as_posix())
+        own = [Path(FOLDER, f"{content_hash([*asked, name])}.{kind}") for kind in ("png", "svg")]
+        save(picture, *(workspace / path for path in own))
+        paths += [path.as_posix() for path in own]
     return tuple(paths)
 
 
-def save(picture: Picture, path: Path) -> None:
-    """Draws the picture to a .png or .svg file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix[1:]
-    with rc_context(STYLE), warnings.catch_warnings(), appearing(path) as part:
+def save(picture: Picture, *paths: Path) -> None:
+    """Draws the picture, laid out once, to .png and .svg files."""
+    with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # characters that the font does not have are drawn as boxes
         figure = _figure(picture)
-        # no date and no version, so that equal pictures are equal files
-        metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-        figure.savefig(part, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kind = path.suffix[1:]
+            # no date and no version, so that equal pictures are equal files
+            metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+            with appearing(path) as part:
+                figure.savefig(part, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
 
 
 def _figure(picture: Picture) -> Figure:
@@ -180,6 +185,9 @@ def _circuit(axes: Axes, shape: Circuit, measure: str) -> None:
         style = {"arrowstyle": "-|>", "color": colour, "lw": 0.6 + 3 * abs(share) ** 0.5, "shrinkA": 10, "shrinkB": 10}
         ends = places[arrow.receiver], places[arrow.sender]
         axes.annotate("", *ends, arrowprops=style | {"connectionstyle": "arc3,rad=0.08"}, zorder=1 + abs(share))
+    for key, head in shape.reads:
+        style = {"arrowstyle": "-", "color": BESIDE, "lw": 0.8, "shrinkA": 10, "shrinkB": 10}
+        axes.annotate("", places[head], places[key], arrowprops=style)
     for name, (x, y) in places.items():
         box = {"boxstyle": "round,pad=0.3", "fc": "#f1f5f9", "ec": INK}
         axes.text(x, y, _short(name), ha="center", va="center", fontsize=8, bbox=box, zorder=3)
@@ -195,6 +203,8 @@ def layout(shape: Circuit) -> dict[str, tuple[float, float]]:
     senders: defaultdict[str, list[str]] = defaultdict(list)
     for arrow in shape.arrows:
         senders[arrow.receiver].append(arrow.sender)
+    for key, head in shape.reads:
+        senders[head].append(key)
     rows: defaultdict[int, list[str]] = defaultdict(list)
     for name, layer in sorted(shape.layers.items()):
         rows[layer].append(name)
@@ -228,23 +238,28 @@ def _short(label: str, most: int = SHORT) -> str:
 NODE = re.compile(r"L(\d+)(H|KV|MLP)")
 
 
-def circuit(edges: Iterable[tuple[str, float]]) -> Circuit:
-    """Of edges spelled as in L5H3->L23H0.q; queries, keys and values of a head are drawn as one."""
+def circuit(edges: Iterable[tuple[str, float]], shared: int = 1) -> Circuit:
+    """Of edges spelled as in L5H3->L23H0.q; queries, keys and values of a head are drawn as one. shared: how many heads
+    read a key head (L23KV1), which stands below those of them that are drawn."""
     arrows: dict[tuple[str, str], float] = {}
     for edge, weight in edges:
         sender, _, receiver = edge.partition("->")
         ends = sender, receiver.partition(".")[0]
         arrows[ends] = arrows.get(ends, 0.0) + weight
+    layers = {name: _height(name) for ends in arrows for name in ends}
+    keys = [re.fullmatch(r"(L\d+)KV(\d+)", name) for name in layers]
+    reads = [(key[0], f"{key[1]}H{int(key[2]) * shared + at}") for key in keys if key for at in range(shared)]
     return Circuit(
         tuple(Arrow(*ends, weight) for ends, weight in arrows.items()),
-        {name: _height(name) for ends in arrows for name in ends},
+        layers,
+        tuple((key, head) for key, head in reads if head in layers),
     )
 
 
 def _height(name: str) -> int:
-    """The embedding, then heads before the MLP of each layer, then the logits."""
+    """The embedding, then of each layer key heads, heads and MLP, then the logits."""
     if found := NODE.fullmatch(re.sub(r"(?<=[HV])\d+$", "", name)):
-        return 2 * int(found[1]) + (found[2] == "MLP")
+        return 3 * int(found[1]) + ("KV", "H", "MLP").index(found[2])
     return -1 if name == "embed" else 10**6
 
 

@@ -109,7 +109,7 @@ class Readout:
 
     def __init__(self, subject: Subject, direction: Tensor, constant: Tensor, clean: Tensor, own: np.ndarray) -> None:
         self.subject, self.direction, self.clean = subject, direction, clean
-        self.scale = self.scale_of(clean)
+        self.scale = norm_scale(subject, clean)  # float64[n]
         found = (self.read(clean) / self.scale + constant.to(clean.device)).cpu().numpy()
         if np.abs(found - own).max() > (AGREES if subject.dtype == torch.float32 else AGREES_ROUGHLY):
             raise ToolError(
@@ -121,17 +121,13 @@ class Readout:
         read: Tensor = (residual.double() * self.direction).sum(-1)
         return read
 
-    def scale_of(self, residual: Tensor) -> Tensor:
-        """float64[..., n]: what the final norm divides by."""
-        return norm_scale(self.subject, residual)
-
     def apart(self, total: np.ndarray, last: Tensor, own: Tensor) -> Repair:
         """total: float64[..., n], the change of the metric. last, own: [..., n, d_model], the residual stream after the
         loss, and what of its change is the loss itself."""
         own = own.to(last)
         direct = self.read(own) / self.scale
         downstream = self.read(last.double() - self.clean.double() - own.double()) / self.scale
-        norm = self.read(last) * (1 / self.scale_of(last) - 1 / self.scale)
+        norm = self.read(last) * (1 / norm_scale(self.subject, last) - 1 / self.scale)
         return Repair(total, *(each.cpu().numpy() for each in (direct, downstream, norm)))
 
 
@@ -202,19 +198,13 @@ def of_edges(edges: Edges, masks: Sequence[Tensor], progress: Progress = lambda 
     return read.apart(total, last, torch.einsum("ku,und->knd", to_logits, edges.gap[:, :, -1]))
 
 
-def direct_effects(edges: Edges) -> np.ndarray:
+def direct_effects(edges: Edges) -> tuple[np.ndarray, np.ndarray]:
     """float64[senders, n]: change of the logit difference when what each sends to the logits is as on the corrupted
-    prompt, at the clean prompt's scale. They add up to that of the whole residual stream."""
+    prompt, at the clean prompt's scale; and float64[n], what they add up to, that of the whole residual stream."""
     read = reading(edges)
-    found: np.ndarray = (read.read(edges.gap[:, :, -1]) / read.scale).cpu().numpy()
-    return found
-
-
-def whole_effect(edges: Edges) -> np.ndarray:
-    """float64[n]: what `direct_effects` add up to, read off the corrupted run."""
-    read = reading(edges)
-    found: np.ndarray = (read.read(edges.corrupted.last.double() - read.clean.double()) / read.scale).cpu().numpy()
-    return found
+    whole = edges.corrupted.last.double() - read.clean.double()
+    each, together = ((read.read(moved) / read.scale).cpu().numpy() for moved in (edges.gap[:, :, -1], whole))
+    return each, together
 
 
 def reading(edges: Edges) -> Readout:

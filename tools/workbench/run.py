@@ -86,7 +86,8 @@ def _faults(error: ValidationError) -> str:
     found = error.errors()
     deeper = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     told = [e for e in found if not (e["type"] == "too_short" and e["loc"] in deeper)]
-    sentences = list(dict.fromkeys(f"{_path(e['loc']) or 'input'}: {e['msg']}" for e in told))
+    said = [(_path(e["loc"]) or "input", e["msg"].removeprefix("Value error, ")) for e in told]
+    sentences = list(dict.fromkeys(f"{where}: {what}" for where, what in said))
     more = f"; and {len(sentences) - MOST_FAULTS:,} more" if len(sentences) > MOST_FAULTS else ""
     return "; ".join(sentences[:MOST_FAULTS]) + more
 
