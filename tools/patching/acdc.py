@@ -83,7 +83,7 @@ def estimate(input: Input, context: Context) -> float:
         return 0.0
     tests = min(input.budget, input.candidates - min(input.decided, input.candidates))
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
-    return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed)
+    return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed, tests)
 
 
 @tool(version=3, estimate=estimate)

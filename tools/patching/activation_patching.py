@@ -98,7 +98,7 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: half of the layers, for each site and pair; 0 for what will be refused. The model is not run."""
+    """Seconds: half of the layers, for each site and pair; 0 for what will be refused."""
     subject = context.subject
     try:
         kind, layers = where(subject, input)
@@ -106,7 +106,8 @@ def estimate(input: Input, context: Context) -> float:
         n = size_of(context, input, kind, layers, pairs)
     except ToolError:
         return 0.0
-    return seconds(subject, n * sum(len(pair.clean) - pair.places[0] for pair in pairs.kept) / 2)
+    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs.kept)
+    return seconds(subject, n * changed / 2, len(layers or range(subject.n_layers)))
 
 
 @tool(version=4, estimate=estimate)

@@ -129,7 +129,8 @@ def estimate(input: Input, context: Context) -> float:
     whole = sum(len(pair.clean) for pair in pairs)
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     passes = 4 + (subject.n_layers if input.grad_drop else 0)
-    return seconds(subject, passes * whole + ((input.top + input.sample) / 2 + SUBSETS) * changed)
+    verified = (input.top + input.sample) / 2
+    return seconds(subject, passes * whole + (verified + SUBSETS) * changed, (passes + verified) / 2)
 
 
 @tool(version=3, estimate=estimate)

@@ -102,7 +102,8 @@ def estimate(input: Input, context: Context) -> float:
     except ToolError:
         return 0.0
     runs = 4 + RANDOMS + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
-    return seconds(context.subject, 2 * runs * sum(len(pair.clean) - pair.places[0] for pair in pairs))
+    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
+    return seconds(context.subject, 2 * runs * changed, runs / 2)
 
 
 @tool(version=3, estimate=estimate)

@@ -108,7 +108,7 @@ def estimate(input: Input, context: Context) -> float:
     whole = sum(len(pair.clean) for pair in pairs)
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     runs = 2 * (1 + RANDOMS) * len(input.shares) + input.top + input.sample
-    return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed)
+    return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed, 3 * input.steps + runs / 2)
 
 
 @tool(version=3, estimate=estimate)

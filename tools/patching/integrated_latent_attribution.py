@@ -100,7 +100,7 @@ def estimate(input: Input, context: Context) -> float:
         return 0.0
     tokens = sum(len(pair.clean) for pair in pairs)
     passes = 4 * input.steps if input.baseline == "zero" else 2 * FIRST
-    return seconds(context.subject, tokens * (4 + passes + (input.top + input.sample) / 2))
+    return seconds(context.subject, tokens * (4 + passes + (input.top + input.sample) / 2), passes)
 
 
 @tool(version=2, estimate=estimate)

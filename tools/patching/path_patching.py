@@ -95,7 +95,8 @@ def estimate(input: Input, context: Context) -> float:
         return 0.0
     n = (len(input.senders) + OTHERS) if input.senders else context.subject.n_layers * context.subject.n_heads
     passes = (2.0 if input.through_mlps else 0.5) * n + 4
-    return seconds(context.subject, passes * sum(len(pair.clean) - pair.places[0] for pair in pairs))
+    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
+    return seconds(context.subject, passes * changed, passes / 2)
 
 
 @tool(version=2, estimate=estimate)

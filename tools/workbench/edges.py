@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import cached_property, partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,13 @@ from tools.workbench.memory import spendable
 from tools.workbench.metrics import Metric, Reader
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Batch
-from tools.workbench.patching import EQUAL, Progress
+from tools.workbench.patching import EQUAL, PASS_SECONDS, Progress
 from tools.workbench.registry import ToolError
 from tools.workbench.resume import Run
 from tools.workbench.subject import Splice, Subject
 
 AGREES = 1e-2  # of the metric's gap: a sum of what was sent that leaves more is no sum
-TOGETHER = 64  # rows of a pass
+TOGETHER, FIRST = 64, 8  # rows of a pass, and of the first, which tells how many take about two seconds
 
 
 class Edges:
@@ -91,10 +92,10 @@ class Edges:
                 layer = self.graph.receivers[int(touched[0])].layer
                 queues[layer] += [(index, pair) for pair in range(self.n)]
         done, total = 0, sum(map(len, queues.values()))
-        size = self._rows()
+        fits, quick = self._rows(), FIRST
         for layer, queue in sorted(queues.items()):
-            for begin in range(0, len(queue), size):
-                rows = queue[begin : begin + size]
+            while queue:
+                rows, begun = queue[: min(fits, quick)], perf_counter()
                 pairs = [pair for _, pair in rows]
                 mask = torch.stack([masks[index] & self.exists for index, _ in rows]).to(self.subject.device)
                 hooks = _Pass(self, layer, pairs, mask, self.sent if sent is None else sent).hooks
@@ -105,6 +106,8 @@ class Edges:
                 found[[index for index, _ in rows], pairs] = values
                 if last is not None:
                     last[[index for index, _ in rows], pairs] = final[0][:, -1]
+                quick = max(1, int(len(rows) * PASS_SECONDS / (perf_counter() - begun)))
+                del queue[: len(rows)]
                 done += len(rows)
                 progress(done, total)
         if not np.isfinite(found).all():

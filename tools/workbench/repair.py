@@ -53,7 +53,8 @@ class Repair:
 class SelfRepair(ToolOutput):
     """What an ablation changes of the logit difference, mean over prompts: total = direct + downstream (later parts) +
     norm (the final norm's scale). share: of the direct effect that is made good (negative: made worse), norm_share: by
-    the norm alone; None where the direct effect is below 0.05."""
+    the norm alone; None where the direct effect is below 0.05 or less than half of the whole, which then comes through
+    later parts and is no repair."""
 
     total: float
     direct: float
@@ -74,7 +75,7 @@ def attached(take_apart: Callable[[], Repair]) -> SelfRepair | str:
 def summed(found: Repair) -> SelfRepair:
     """The means of a repair [n]."""
     total, direct, downstream, norm = (float(getattr(found, each.name).mean()) for each in fields(found))
-    told = abs(direct) >= LITTLE
+    told = abs(direct) >= max(LITTLE, abs(total) / 2)
     return SelfRepair(
         total=total,
         direct=direct,
@@ -94,7 +95,7 @@ def repair_said(found: SelfRepair | str, what: str = "The change") -> str:
         f"{found.downstream:+.3g} and the final norm {found.norm:+.3g}: "
     )
     if found.share is None:
-        return f"{pieces}there is no direct effect to make good."
+        return f"{pieces}it comes through later parts, and there is little direct effect to make good."
     if found.share < 0:
         return f"{pieces}the direct effect is made {-found.share:.0%} larger and not made good."
     return f"{pieces}{found.share:.0%} of the direct effect is made good."

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from tools.workbench.causal import RANDOMS
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.pairs import Contrast, Pairs, aligned, batch
 from tools.workbench.patching import Mode, Patch, Patcher, Progress
 from tools.workbench.registry import ToolError
@@ -25,7 +26,7 @@ from tools.workbench.sites import KINDS, PLACES, Kind, Site, named, sweep
 from tools.workbench.subject import Subject
 
 ACTIVE = 64  # latents of a token, where the dictionary does not say
-CPU, GPU = 1.5e10, 5e12  # operations a second that an estimate counts on
+SETTING_UP = 6  # passes: both runs, checked, and what is read of them
 
 Index = Annotated[int, Field(ge=0)]
 
@@ -91,10 +92,11 @@ def size_of(context: Context, asked: Sweep, kind: Kind, layers: tuple[int, ...] 
     return len(sites_of(context, asked, kind, layers, pairs))
 
 
-def seconds(subject: Subject, tokens: float) -> float:
-    """How long a forward pass over so many tokens takes, roughly; a backward pass takes as long."""
-    weights = sum(parameter.numel() for parameter in subject.model.original_model.parameters())
-    return float(2 * weights * tokens) / (GPU if subject.device.type == "cuda" else CPU)
+def seconds(subject: Subject, tokens: float, passes: float = 0) -> float:
+    """How long forward passes over so many tokens take on this machine, as busy as it is, besides setting up; a
+    backward pass takes as long."""
+    own = pace(subject)
+    return own.start * (SETTING_UP + passes) + own.token * tokens
 
 
 def run_all(
