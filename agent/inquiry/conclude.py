@@ -144,7 +144,9 @@ def _lacking(case: Case, evidence: Evidence) -> list[Claim]:
     decided = [evidence.predictions[j.prediction] for h in case.hypotheses for j in evidence.verdicts(h.id)]
     if not case.hypotheses or any(case.latent is None or prediction.counterexample for prediction in decided):
         return []
-    sentence = "No minimal pair was tested." if case.latent is not None else "No test was clear of its controls."
+    made = any(run.ok and run.tool == MINIMAL_PAIRS for run in case.runs)
+    pairs = "No test on minimal pairs was clear of chance." if made else "No minimal pair was tested."
+    sentence = pairs if case.latent is not None else "No test was clear of its controls."
     return [Claim(sentence=sentence, conjecture=True, author="code")]
 
 

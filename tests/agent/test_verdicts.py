@@ -162,6 +162,9 @@ def test_the_more_tests_the_less_chance_may_have_done(world: Commands, agent: St
     assert [test.input["level"] for test in made] == pytest.approx([0.05 / 2, 0.05 / 6])
     assert [(test.output or {})["p"] for test in made] == pytest.approx([1 / 20, 1 / 56])
     assert {judgement.held for judgement in world.ledger.find(Judgement)} == {None}
+    (conclusion,) = world.ledger.find(Conclusion)
+    assert conclusion.reason == "untested"
+    assert any(claim.sentence == "No test on minimal pairs was clear of chance." for claim in conclusion.claims)
     assert any("with that input was run as E3" in text for text in agent.stats()["asked"])
     assert not any('"level"' in text for text in agent.stats()["asked"])
     assert sum(0.05 / (n * (n + 1)) for n in range(1, 1000)) < 0.05
