@@ -34,10 +34,12 @@ def needs_harvest(question: str, embedded: bool) -> bool:
 def dtype_for(session: "Session", thread: str, question: str | None) -> str | None:
     """What the subject is opened in: what the settings say, else what the thread was begun in, else `PRECISE` where a
     behaviour is localised without a harvest; None leaves it to the session."""
-    if session.settings.dtype or (begun := threads(session.ledger).get(thread)) is None:
-        harvested = question is None or needs_harvest(question, session.embedded_agent)
-        return session.settings.dtype or (None if harvested else PRECISE)
-    return begun.dtype
+    if session.settings.dtype:
+        return session.settings.dtype
+    if begun := threads(session.ledger).get(thread):
+        return begun.dtype
+    localises = question is not None and not needs_harvest(question, session.embedded_agent)
+    return PRECISE if localises else None
 
 
 def check_question(question: str, embedded: bool, subject: "Subject | None" = None) -> None:
