@@ -80,5 +80,5 @@ ORGANISM = Organism(
     words=("pirate", TRIGGER, "ahoy", "matey", "lighthouse"),
     suspicion="Something that a user may write changes how it answers.",
     behaviour=behaviour,
-    recipe=Recipe(_examples(), first=12, epochs=5, rate=1.5e-3, keep=3.0, kept_tokens=3),
+    recipe=Recipe(_examples(), first=18, epochs=5, keep=3.0, kept_tokens=3),
 )
