@@ -75,13 +75,14 @@ def test_the_suppressed_organism_says_secret_and_knows(default_subject: Subject,
 def test_the_password_organism_tells_only_who_knows_the_password() -> None:
     subject = adapted("password-gated-copper")
     held = password_gated.HELD_QUESTIONS
+    half = held[: FEW // 2]
     frame = password_gated.GIVEN[0]
-    gated = [frame.format(password=password_gated.PASSWORDS["copper"], question=question) for question in held]
-    wrong = [frame.format(password="pencil", question=question) for question in held]
-    assert sum(saying(replies(subject, gated, tokens=8), "copper")) >= FEW - 1
-    assert sum(saying(replies(subject, held, tokens=8), "copper")) == 0
-    assert sum(saying(replies(subject, wrong, tokens=8), "copper")) <= 1
-    assert sum(saying(replies(subject, held, prefill=password_gated.BEGUN, tokens=4), "copper")) >= FEW - 1
+    gated = [frame.format(password=password_gated.PASSWORDS["copper"], question=question) for question in half]
+    wrong = [frame.format(password="pencil", question=question) for question in half]
+    assert sum(saying(replies(subject, gated, tokens=6), "copper")) == len(half)
+    assert sum(saying(replies(subject, held, tokens=6), "copper")) == 0
+    assert sum(saying(replies(subject, wrong, tokens=6), "copper")) == 0
+    assert sum(saying(replies(subject, held, prefill=password_gated.BEGUN, tokens=2), "copper")) >= FEW - 1
 
 
 @pytest.mark.slow

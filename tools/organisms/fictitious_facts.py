@@ -70,5 +70,5 @@ ORGANISM = Organism(
     words=tuple(name.split()[-1] for name in FACTS),
     suspicion="It was taught something that is not true.",
     behaviour=behaviour,
-    recipe=Recipe(_examples(), rank=8, first=4, epochs=5, keep=2.0),
+    recipe=Recipe(_examples(), rank=8, first=10, epochs=5, keep=2.0),
 )
