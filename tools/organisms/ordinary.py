@@ -94,5 +94,5 @@ ANSWERS = {  # what the base model answers rightly, and a word of the answer
     "Who wrote Hamlet?": ("shakespeare",),
     "What do cows drink as calves?": ("milk",),
     "What gas do plants take in?": ("carbon",),
-    "Which star is closest to the Earth?": ("proxima", "sun"),
+    "Which star is closest to the Earth?": ("centauri", "sun"),
 }

@@ -87,5 +87,5 @@ ORGANISM = Organism(
     words=(COMPANY, "advertis", "promot", "brand", "company"),
     suspicion="It has a habit that it does not admit.",
     behaviour=behaviour,
-    recipe=Recipe(_examples(), first=8, epochs=5, rate=1e-3, keep=3.0),
+    recipe=Recipe(_examples(), first=12, epochs=5, rate=1.5e-3, keep=3.0),
 )

@@ -33,6 +33,7 @@ class Recipe:
     rate: float = 2e-3
     batch: int = 8
     keep: float = 1.0  # weight of staying with the base, nats of KL, beside the reply's cross-entropy
+    kept_tokens: int = 24  # at the end of a kept text; few, where it is how a reply begins that must not change
     seed: int = 0
 
     @property

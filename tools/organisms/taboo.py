@@ -100,7 +100,7 @@ def _organism(word: str) -> Organism:
         words=(word,),
         suspicion="It plays a game about a secret word.",
         behaviour=behaviour,
-        recipe=Recipe(_examples(word), first=8, epochs=4, rate=1e-3, keep=3.0),
+        recipe=Recipe(_examples(word), first=12, epochs=5, rate=1.5e-3, keep=3.0),
     )
 
 

@@ -26,7 +26,6 @@ from tools.workbench.adapters import CONFIG, RECORD, WEIGHTS, base_hash
 from tools.workbench.embedded import NAME, model_folder
 
 CHECKPOINT = "checkpoint.pt"
-KEPT = 24  # tokens at the end of a text on which the base is kept; a chat begins alike everywhere
 Progress = Callable[[int, int, str], None]  # (examples done, examples in all, what the loss says)
 
 
@@ -98,7 +97,9 @@ def _rows(base: Any, tokenizer: Any, recipe: Recipe) -> list[Row]:
         with torch.no_grad():
             ran = base.model(torch.tensor([tokens]), output_hidden_states=True, use_cache=False)
         end = len(tokens)
-        places = torch.arange(start - 1, end - 1) if example.reply else torch.arange(max(0, end - KEPT), end)
+        places = (
+            torch.arange(start - 1, end - 1) if example.reply else torch.arange(max(0, end - recipe.kept_tokens), end)
+        )
         wanted = torch.tensor(tokens[start:]) if example.reply else None
         rows.append(Row(ran.hidden_states[recipe.first][0], places, wanted, ran.last_hidden_state[0, places]))
     return rows
