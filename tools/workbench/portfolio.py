@@ -128,7 +128,7 @@ class Portfolio:
 
     @cached_property
     def distinct(self) -> list[Replied]:
-        """One of each reply: what is read from inside where the model says the same is much the same, and counts once."""
+        """One of each reply: where the same is said, what is read from inside is much the same, and counts once."""
         return list({reply.text(self.context.subject): reply for reply in self.replies}.values())
 
     @cached_property
