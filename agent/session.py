@@ -70,8 +70,10 @@ class Session:
 
     @cached_property
     def base(self) -> "Subject | None":
-        """The model that `--base` names; the subject itself where that is the one, or where the organism is `none`; None
-        where there is no other than what lies below the adapter."""
+        """The model that `--base` names; the subject itself where that is the one, or for the organism `none`.
+
+        None where there is no other than what lies below the adapter. UserError for a model that reads other tokens.
+        """
         from tools.dictionaries.load import load_subject
 
         s = self.settings

@@ -163,7 +163,7 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     map = _map(subject, replies[0], layers, own[0], best[0])
     clear = any(guess.stands for guess in guesses) if grade is None else grade.low > max(grade.shuffled, grade.majority)
     picture = Picture(
-        f"What is in mind in {input.prompts[0]!r}: {words.names[best[0]]!r}",
+        f"Layers that have {words.names[best[0]]!r} in mind: {input.prompts[0]!r}",
         map,
         "log-probability, nats",
         controls_said(grade)
