@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tools.workbench.attacks import Prompt
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -24,8 +25,6 @@ from tools.workbench.writing import Replied, replied
 TIE = 1e-6  # where the base model says no word in mind more, the one that falls most is told
 SHUFFLES = 200
 SHOWN = 24  # positions of the picture
-
-Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Input(ToolInput):
