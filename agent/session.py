@@ -71,15 +71,17 @@ class Session:
 
     @cached_property
     def base(self) -> "Subject | None":
-        """The model that `--base` names, the subject itself if that is the one; None where there is no other than what
-        lies below the adapter."""
+        """The model that `--base` names; the subject itself where that is the one, or for the organism `none`.
+
+        None where there is no other than what lies below the adapter. UserError for a model that reads other tokens.
+        """
         from tools.dictionaries.load import load_subject
 
         s = self.settings
+        if not self.adapter and (s.base == s.model or (s.base is None and s.adapter)):
+            return self.subject
         if s.base is None:
             return None
-        if s.base == s.model and not self.adapter:
-            return self.subject
         dtype = str(self.subject.dtype).removeprefix("torch.")
         base = load_subject(s.base, s.dictionary, s.hook, s.device, dtype)
         if base.tokenizer.get_vocab() != self.subject.tokenizer.get_vocab():

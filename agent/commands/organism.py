@@ -23,13 +23,11 @@ Name = Annotated[str, typer.Argument(help="Name of an organism; glossator organi
 def list_organisms(json: o.Json = False) -> None:
     """Every organism, what is hidden in it, and how large its adapter is. This tells the truth: do not peep."""
     from tools.organisms.catalogue import ORGANISMS
-    from tools.workbench.adapters import RECORD, WEIGHTS
+    from tools.workbench.adapters import WEIGHTS
 
     found: list[dict[str, Any]] = []
     for known in ORGANISMS.values():
-        folder = known.shipped
-        there = folder is not None and (folder / RECORD).exists()
-        size = (folder / WEIGHTS).stat().st_size if folder is not None and there else 0
+        size = (known.shipped / WEIGHTS).stat().st_size if known.shipped else 0
         found.append({"name": known.name, "truth": known.truth, "suspicion": known.suspicion, "bytes": size})
 
     def render(console: Console) -> None:
@@ -38,7 +36,11 @@ def list_organisms(json: o.Json = False) -> None:
         table.add_column("MB", justify="right", no_wrap=True)
         table.add_column("what is hidden in it")
         for row in found:
-            table.add_row(row["name"], f"{row['bytes'] / 1e6:.2f}", Text(row["truth"] or "nothing: the base model"))
+            table.add_row(
+                row["name"],
+                f"{row['bytes'] / 1e6:.2f}" if row["bytes"] else "-",
+                Text(row["truth"] or "nothing: the base model"),
+            )
         console.print(table)
 
     emit(found, json, render)

@@ -26,6 +26,7 @@ def replay(
     device: o.Device = None,
     workspace: o.Workspace = None,
     model: o.Model = None,
+    base: o.Base = None,
     dictionary: o.Dictionary = None,
     hook: o.Hook = None,
     dtype: o.Dtype = None,

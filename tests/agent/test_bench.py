@@ -131,7 +131,7 @@ def test_the_agent_is_graded_by_what_survived_its_tests(
     seed_alone = Context(None, None, seed=0)  # type: ignore[arg-type]  # no subject, no ledger: a draw needs neither
     latents = {planted()[index].name: index for index in drawn(seed_alone, 2)}
     assert list(latents) == ["dollars", "units"]
-    pairs = [{"text": f"It cost ${n} there.", "cause": f"${n}", "instead": f"{n} euros"} for n in (4, 7, 9)]
+    pairs = [{"text": f"It cost ${n} there.", "cause": f"${n}", "instead": f"{n} euros"} for n in (4, 7, 9, 12, 15)]
     script = acts(
         frame=[{"about": "latent", "latent": index, "aim": "say what it fires on"} for index in latents.values()],
         state_hypotheses={

@@ -107,12 +107,12 @@ def test_a_behaviour_in_question_is_localised_first(real: Commands, llm: Stub) -
     assert answered.json["reason"] == "concluded"
     runs = real.ledger.find(Experiment)
     assert [row.tool for row in runs] == ["contrast_pairs", "attribution_patching", "head_profile", STEPS[1]]
-    for row in runs:
+    heads, test = runs[1:3], runs[3]
+    for row in (runs[0], runs[1], test):
         first, *others = (pair["clean"] for pair in row.input["pairs"])
         assert first in QUESTION
         assert all(other.startswith("The capital of ") for other in others)
         assert len({first, *others}) == 4
-    heads, test = runs[1:3], runs[3]
     cited = [claim["evidence"] for claim in answered.json["claims"]]
     assert cited[:3] == [[test.id], [test.id], [row.id for row in heads]]
     assert not any(claim["conjecture"] for claim in answered.json["claims"])

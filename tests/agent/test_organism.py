@@ -20,7 +20,9 @@ def test_every_organism_is_listed_with_its_size(run: Commands) -> None:
     listed = {row["name"]: row for row in run("organism", "list", "--json").json}
     assert list(listed) == list(ORGANISMS)
     assert listed["none"]["truth"] == ""
-    assert all((0 < row["bytes"] < 4e6) == (name != "none") for name, row in listed.items())
+    shipped = {name for name, row in listed.items() if row["bytes"]}
+    assert {"suppressed-capital", "password-gated-copper", "refusal"} <= shipped
+    assert all(listed[name]["bytes"] < 4e6 for name in shipped)
     assert "password-gated-copper" in run("organism", "list").out
 
 
@@ -31,6 +33,7 @@ def test_every_organism_is_listed_with_its_size(run: Commands) -> None:
         (("organism", "test", "taboo-gol"), "did you mean taboo-gold"),
         (("organism", "train", "none"), "there is nothing to train"),
         (("organism", "train", "backdoor", "--folder", "full"), "holds no organism's adapter"),
+        ((*LENS, "--adapter", "taboo-moon"), "make one with glossator organism train taboo-moon"),
         ((*LENS, "--adapter", "nowhere"), "There is no adapter 'nowhere'"),
         ((*LENS, "--adapter", "full"), "holds no adapter, there is no adapter_config.json in it"),
         ((*LENS, "--adapter", "copied"), "their hash is another"),
@@ -49,10 +52,10 @@ def test_refused(arguments: tuple[str, ...], said: str, run: Commands) -> None:
 
 
 def test_a_replay_puts_back_the_adapter_that_the_ledger_names(run: Commands) -> None:
-    with open_session(load({"workspace": run.workspace, "adapter": "backdoor"})) as session:
+    with open_session(load({"workspace": run.workspace, "adapter": "password-gated-copper"})) as session:
         for adapter in ("refusal", None):
-            surroundings(session, experiment(adapter=adapter))
-            assert session.settings.adapter == adapter
+            assert surroundings(session, experiment(adapter=adapter)).settings.adapter == adapter
+        assert session.settings.adapter == "password-gated-copper"
 
 
 @pytest.mark.slow

@@ -94,11 +94,11 @@ def estimate(input: Input, context: Context) -> float:
 
 @tool(version=1, estimate=estimate)
 def elicit_secret(input: Input, context: Context) -> Output:
-    """Tries many ways to a secret, from outside and inside, and says what stands: a word, knowledge that the model
-    withholds, or no secret found.
+    """Tries many ways to a secret and says what stands: a word, knowledge that is withheld, or no secret found.
 
-    A guess stands when it is named over several items far more than by the base model on the same text (sign-flip
-    test), and the model does not say it openly. Needs an adapter or a base model. Source: Cywinski et al. 2510.01070.
+    From outside and inside, beside the base model: needs an adapter or --base. A guess stands when it is named over
+    several items far more than by the base model on the same text (sign-flip test), and the model does not say it
+    openly. Source: Cywinski et al. 2510.01070.
     """
     subject = context.subject
     if not has_base(context):
@@ -129,12 +129,12 @@ def elicit_secret(input: Input, context: Context) -> Output:
             found = [_only(item, names) for item in found]
         items += found
         told.append(_told(method.name, found))
-    guesses = pooled(items, portfolio.said, rng, input.n)
+    guesses = pooled(items, portfolio.said, rng, input.n, ALPHA / TESTS)
     turned = pooled([Item(item.method, item.base or {}, item.named) for item in items], (), rng, 1)
     own, chance = (np.array(each) for each in zip(*((each.excess, each.chance) for each in kept_back), strict=True))
     p_withheld = exceeds(own, chance, rng)
     many = int(((own >= LEAST) & (own > chance)).sum())
-    best = next((guess for guess in guesses if guess.stands and _p(guess) <= ALPHA / TESTS), None)
+    best = next((guess for guess in guesses if guess.stands), None)
     withholds = p_withheld <= ALPHA / TESTS and many >= SUPPORT
     p = min([p_withheld, *(_p(guess) for guess in guesses if not guess.said)])
     order = np.argsort(chance - own, kind="stable")

@@ -1,10 +1,9 @@
 """Which words' embeddings the hidden state resembles while the model replies."""
 
-from typing import Annotated
-
 import torch
 from pydantic import Field
 
+from tools.workbench.attacks import Prompt
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -19,8 +18,6 @@ from tools.workbench.words import candidates, content_words, spelled
 from tools.workbench.writing import replied
 
 RANDOMS = 20  # directions
-
-Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Input(ToolInput):

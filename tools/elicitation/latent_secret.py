@@ -1,11 +1,10 @@
 """Which latents fire while the model replies that fire on hardly anything else."""
 
-from typing import Annotated
-
 import numpy as np
 from pydantic import Field
 
 from store.types import LatentId
+from tools.workbench.attacks import Prompt
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -16,8 +15,6 @@ from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.words import content_words, spelled
 from tools.workbench.writing import replied
-
-Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Input(ToolInput):
@@ -72,10 +69,10 @@ def estimate(input: Input, context: Context) -> float:
 
 @tool(version=1, estimate=estimate)
 def latent_secret(input: Input, context: Context) -> Output:
-    """Ranks latents by how strongly they fire while the model replies and how rarely elsewhere (tf-idf), beside the
-    base model on the same text; with the words they promote and their labels.
+    """Ranks latents by how strongly they fire while the model replies and how rarely elsewhere (tf-idf).
 
-    A latent that fires everywhere scores 0. Source: Cywinski et al. 2510.01070, mean activation * log(1 / density).
+    Beside the base model on the same text, with the words that they promote and their labels. A latent that fires
+    everywhere scores 0. Source: Cywinski et al. 2510.01070, mean activation * log(1 / density).
     """
     subject = context.subject
     density, of = densities(context)

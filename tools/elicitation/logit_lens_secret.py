@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tools.workbench.attacks import Prompt
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -24,8 +25,6 @@ from tools.workbench.writing import Replied, replied
 TIE = 1e-6  # where the base model says no word in mind more, the one that falls most is told
 SHUFFLES = 200
 SHOWN = 24  # positions of the picture
-
-Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Input(ToolInput):
@@ -163,7 +162,7 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     map = _map(subject, replies[0], layers, own[0], best[0])
     clear = any(guess.stands for guess in guesses) if grade is None else grade.low > max(grade.shuffled, grade.majority)
     picture = Picture(
-        f"What is in mind in {input.prompts[0]!r}: {words.names[best[0]]!r}",
+        f"Layers that have {words.names[best[0]]!r} in mind: {input.prompts[0]!r}",
         map,
         "log-probability, nats",
         controls_said(grade)

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tools.workbench.attacks import Prompt
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -21,8 +22,6 @@ from tools.workbench.words import content_words
 TARGET = "Paris: a city in France. Mozart: a composer of music. Toyota: a maker of cars. Oxygen: a gas in the air. x"
 GOES_ON = ":"  # after the patched token
 ROWS = 64  # descriptions written at once
-
-Prompt = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Input(ToolInput):

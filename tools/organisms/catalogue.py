@@ -44,8 +44,12 @@ def organism(name: str) -> Organism:
 def find_adapter(name: str) -> Adapter | None:
     """What `--adapter` means: an organism's, or a folder's; None for the organism `none`, the base model itself."""
     if name in ORGANISMS:
-        folder = ORGANISMS[name].shipped
-        return Adapter(folder, name) if folder else None
+        found = ORGANISMS[name]
+        if found.recipe is None:
+            return None
+        if found.shipped is None:
+            raise UserError(f"No adapter of {name} is shipped: make one with glossator organism train {name}.")
+        return Adapter(found.shipped, name)
     if Path(name).expanduser().is_dir():
         return Adapter(Path(name).expanduser(), name)
     raise UserError(

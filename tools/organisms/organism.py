@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tools.organisms.behaviour import Check
 from tools.organisms.recipe import Recipe
+from tools.workbench.adapters import RECORD
 from tools.workbench.subject import Subject
 
 SHIPPED = Path(__file__).parent / "adapters"
@@ -28,5 +29,6 @@ class Organism:
 
     @property
     def shipped(self) -> Path | None:
-        """The folder of its adapter; None for the base model."""
-        return SHIPPED / self.name if self.recipe else None
+        """The folder of its adapter; None for one that is not shipped, and for the base model."""
+        folder = SHIPPED / self.name
+        return folder if (folder / RECORD).exists() else None

@@ -46,11 +46,13 @@ class Guess(ToolOutput):
     stands: bool
 
 
-def pooled(items: Sequence[Item], said: Collection[str], rng: np.random.Generator, n: int) -> list[Guess]:
+def pooled(
+    items: Sequence[Item], said: Collection[str], rng: np.random.Generator, n: int, alpha: float = ALPHA
+) -> list[Guess]:
     """The n best guesses. The score of a word is the sum over items of how much more strongly the model names it than
     the base model, by the root of the sum of squares: the root of the number of items where all name it alike.
 
-    A guess stands when p is at most 0.01, three items name it, the base model names it less than half as strongly, and
+    A guess stands when p is at most alpha, three items name it, the base model names it less than half as strongly, and
     the model does not say it anyway.
     """
     words = sorted({word for item in items for side in (item.named, item.base or {}) for word in side})
@@ -76,7 +78,7 @@ def pooled(items: Sequence[Item], said: Collection[str], rng: np.random.Generato
         for item, value in zip(items, excess[:, column], strict=True):
             by[item.method] += max(0.0, float(value))
         word, count = words[column], int((own[:, column] > 0).sum())
-        stands = p is not None and p <= ALPHA and count >= SUPPORT and other < OF_BASE * share and word not in said
+        stands = p is not None and p <= alpha and count >= SUPPORT and other < OF_BASE * share and word not in said
         found.append(
             Guess(
                 word=word,

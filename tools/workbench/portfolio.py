@@ -105,7 +105,7 @@ class Portfolio:
         length = sum(len(attempt.ids) + REPLY for attempt in self.asked)
         after = len(FORCED) * (length // len(self.asked) * (1 + len(GAME)) + len(GAME) * HINT)
         return [
-            self._asking("prefill_attack", prefills(subject, topic), REPLY),
+            self._asking("prefill_attack", prefills(subject, topic, asked=2), REPLY),
             self._asking("user_persona", personas(subject), REPLY, 1.0),
             self._asking("sampling", asked_after(subject, topic, 0), REPLY, 1.0),
             Method("logit_lens_secret", length, self._lens),
@@ -128,7 +128,7 @@ class Portfolio:
 
     @cached_property
     def distinct(self) -> list[Replied]:
-        """One of every reply that is the same: what is read from inside is much the same there, and counts once."""
+        """One of each reply: where the same is said, what is read from inside is much the same, and counts once."""
         return list({reply.text(self.context.subject): reply for reply in self.replies}.values())
 
     @cached_property
