@@ -152,6 +152,6 @@ def test_the_agent_is_graded_by_what_survived_its_tests(
     assert again.json["trials"] == first.json["trials"]
     dollars, units = (next(t for t in first.json["trials"] if t["name"] == name) for name in latents)
     assert (dollars["label"], dollars["stands"]) == ("it fires on numbers after a dollar sign", True)
-    assert units["label"] == "it fires on the fourth word (position)"
+    assert units["label"] is None, "what fires on neither side bears out no rival"
     assert dollars["tokens"] == 110 * dollars["calls"]
-    assert dollars["grade"]["n"] == units["grade"]["n"] == 20
+    assert dollars["grade"]["n"] == 20
