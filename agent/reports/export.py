@@ -16,6 +16,7 @@ from store.types import Experiment
 
 FORMATS = ("md", "html")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+LEADING = re.compile(r"^(\s*\d*)([-+=.)])(?=\s|[-=]*$)")  # at the start of a line: a list, a rule or a heading
 INPUT_SHOWN = 1500  # characters
 
 
@@ -27,7 +28,7 @@ def report(found: list[Dossier], format: str) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_harmless if format == "html" else _escaped,
+        finalize=_harmless if format == "html" else escaped,
     )
     return environment.get_template(f"report.{format}").render(
         thread=found[0].investigation.thread, investigations=[_section(dossier) for dossier in found]
@@ -117,8 +118,10 @@ def _harmless(value: Any) -> Any:
     return value if isinstance(value, Markup) or not isinstance(value, str) else clean(value)
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
     """Text on one line, with everything that Markdown or HTML would read as markup escaped."""
     if isinstance(value, Markup):
         return str(value)
-    return SPECIAL.sub(r"\\\1", clean(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return LEADING.sub(r"\1\\\2", SPECIAL.sub(r"\\\1", clean(value)))

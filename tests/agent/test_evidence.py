@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from markdown_it import MarkdownIt
 
 from agent.inquiry.replay import surroundings
+from agent.reports.export import escaped
 from agent.reports.figures import curve, heat_map
 from agent.screen.shapes import Curve, HeatMap
 from agent.session import open_session
@@ -151,6 +153,13 @@ def test_a_report_in_markdown(asked: Commands) -> None:
     assert "conjecture: no evidence" in text
     assert "There is no format" in asked("export", "t", "--format", "pdf").sentence
     assert "no thread 'x'" in asked("export", "x").sentence
+
+
+@pytest.mark.parametrize("text", ["- a list?", "1. a list?", "2) a list?", "+ a list?", "---", "===", "# a heading?"])
+def test_text_is_no_list_rule_or_heading_in_markdown(text: str) -> None:
+    opens, inline, closes = MarkdownIt().parse(escaped(text))
+    assert (opens.type, closes.type) == ("paragraph_open", "paragraph_close")
+    assert "".join(child.content for child in inline.children or ()) == text
 
 
 def test_a_dose_response_is_a_curve() -> None:
