@@ -220,7 +220,22 @@ class Session:
     def context(self, harvest: "Harvest | None" = None, llm: "LLM | None" = None) -> "Context":
         from tools.workbench.context import Context
 
-        return Context(self.subject, self.ledger, harvest, llm, self.settings.seed, self.through, self.base)
+        return Context(
+            self.subject, self.ledger, harvest, llm, self.settings.seed, self.through, self.base, self.opening
+        )
+
+    @property
+    def opening(self) -> dict[str, str]:
+        """What `--model`, `--dictionary`, `--hook`, `--dtype` and `--base` would be for this subject and base."""
+        s = self.settings
+        said = {
+            "model": s.model,
+            "dictionary": s.dictionary,
+            "hook": s.hook,
+            "dtype": str(self.subject.dtype).removeprefix("torch."),
+            "base": s.model if self.base is self.subject else s.base,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
     @cached_property
     def through(self) -> "Callable[[str], Subject]":

@@ -38,9 +38,10 @@ class Replayed:
 
 def surroundings(session: Session, first: Experiment) -> Session:
     """A session with what the experiment was made with, as far as the ledger says; a subject that is loaded is used."""
-    known = session.ledger.find(Investigation, subject=first.subject)
     changes: dict[str, Any] = {"seed": first.seed, "adapter": first.adapter}
-    if known:
+    if first.opening:
+        changes |= {"hook": None, "base": None, **first.opening}
+    elif known := session.ledger.find(Investigation, subject=first.subject):
         last = known[-1]
         changes |= {"model": last.model, "dictionary": last.dictionary, "hook": last.hook, "dtype": last.dtype}
     recorded = Session(session.settings.model_copy(update=changes))

@@ -122,11 +122,11 @@ class Experiment(Fact):
 
     `key` is the hash of (tool, version, subject, input, seed): equal keys are replications.
     `subject` is the fingerprint of model, dictionary and harvest (`Context.fingerprint`), `adapter` the LoRA in the
-    model, as `--adapter` names it.
+    model, as `--adapter` names it; `opening` the settings that the subject is opened with again.
     """
 
     table: ClassVar[str] = "experiments"
-    later: ClassVar[tuple[str, ...]] = ("adapter",)
+    later: ClassVar[tuple[str, ...]] = ("adapter", "opening")
     tool: Annotated[str, Field(min_length=1)]
     version: Annotated[int, Field(ge=1)]
     subject: str
@@ -140,6 +140,7 @@ class Experiment(Fact):
     device: str
     prediction: str | None = None
     adapter: str | None = None
+    opening: dict[str, str] | None = None
 
     @model_validator(mode="after")
     def _output_or_error(self) -> Self:

@@ -58,6 +58,20 @@ def test_a_replay_puts_back_the_adapter_that_the_ledger_names(run: Commands) -> 
         assert session.settings.adapter == "password-gated-copper"
 
 
+def test_a_replay_puts_back_the_model_the_dtype_and_the_base(run: Commands) -> None:
+    given = {"workspace": run.workspace, "dtype": "float32", "base": "smollm2-135m-instruct"}
+    with open_session(load(given)) as session:
+        made = session.context()
+        row = experiment(subject=made.fingerprint, opening=made.opening)
+        assert row.opening == {key: getattr(session.settings, key) for key in ("model", "dictionary", "dtype", "base")}
+        assert row.opening
+        elsewhere = session.settings.model_copy(update={"model": "other", "dtype": "bfloat16", "base": None})
+    with open_session(elsewhere) as session:
+        again = surroundings(session, row)
+        assert again.context().fingerprint == row.subject
+        assert again.base is again.subject
+
+
 @pytest.mark.slow
 def test_what_ran_with_an_adapter_is_replayed_with_it(run: Commands) -> None:
     with_it = run(*LENS, "--adapter", "suppressed-capital", "--dtype", "float32", "--json").json
@@ -69,7 +83,7 @@ def test_what_ran_with_an_adapter_is_replayed_with_it(run: Commands) -> None:
     below = [each["output"]["layers"][20]["log_probability"] for each in (with_it, without)]
     assert below[0] == below[1]
     for each in (with_it, without):
-        again = run("replay", each["id"], "--dtype", "float32", "--json").json
+        again = run("replay", each["id"], "--json").json
         assert [row["outcome"] for row in again["replayed"]] == ["equal"], again
 
 
@@ -78,6 +92,6 @@ def test_the_adapter_may_be_a_folder(run: Commands, tmp_path: Path) -> None:
     (tmp_path / "mine").symlink_to(SHIPPED / "suppressed-capital")
     found = run(*LENS, "--adapter", "mine", "--dtype", "float32", "--json").json
     assert found["adapter"] == "mine"
-    assert run("organism", "test", "taboo-gold", "--adapter", "mine", "--dtype", "float32").sentence == (
-        "The subject is the organism 'suppressed-capital': name --adapter taboo-gold."
-    )
+    refused = run("organism", "test", "taboo-gold", "--adapter", "mine", "--dtype", "float32")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1] == "The subject is the organism 'suppressed-capital': name --adapter taboo-gold."

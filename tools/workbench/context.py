@@ -32,6 +32,7 @@ class Context:
     seed: int = 0
     opens: Callable[[str], Subject] | None = None  # the subject's model with another dictionary, by its name
     base: Subject | None = None  # reads the same text as a control; None: what lies below the adapter, if there is one
+    opening: dict[str, str] | None = None  # the settings that subject and base were opened with
     progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
 
     @property

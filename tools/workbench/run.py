@@ -46,6 +46,7 @@ async def run(
         device=str(context.subject.device),
         prediction=prediction,
         adapter=context.subject.adapter.name if context.subject.adapter else None,
+        opening=context.opening,
     )
     await context.ledger.record(experiment)
     return experiment
