@@ -94,4 +94,5 @@ def test_the_adapter_may_be_a_folder(run: Commands, tmp_path: Path) -> None:
     assert found["adapter"] == "mine"
     refused = run("organism", "test", "taboo-gold", "--adapter", "mine", "--dtype", "float32")
     assert refused.code == 2
-    assert refused.err.splitlines()[-1] == "The subject is the organism 'suppressed-capital': name --adapter taboo-gold."
+    said = "The subject is the organism 'suppressed-capital': name --adapter taboo-gold."
+    assert refused.err.splitlines()[-1] == said
