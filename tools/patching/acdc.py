@@ -12,11 +12,11 @@ from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, run_edges, without
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import share_stands_clear
 from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
 from tools.workbench.random_circuits import random_edges, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import share_stands_clear
 from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.unfinished import Unfinished

@@ -13,11 +13,12 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges, gap_of, run_edges
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share, share_stands_clear
+from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.random_circuits import random_edges, random_nodes, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sweeps import seconds
 
 DRAWN = 16  # parts of a picture

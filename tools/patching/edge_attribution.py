@@ -14,10 +14,11 @@ from tools.workbench.edges import Edges, gap_of, only, run_edges
 from tools.workbench.figures import HeatMap
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share_stands_clear
+from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
 from tools.workbench.random_circuits import random_edges, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import share_stands_clear
 from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation

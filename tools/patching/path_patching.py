@@ -12,10 +12,11 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, Progress, share, share_stands_clear
+from tools.workbench.patching import PROBABILITY, Progress
 from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import direct_effects
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sitemap import size
 from tools.workbench.sweeps import seconds, typical
 
