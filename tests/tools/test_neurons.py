@@ -11,9 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from store.errors import UserError
 from store.ledger import Ledger
+from tools.workbench.boot import boot
 from tools.workbench.context import Context
 from tools.workbench.run import run
-from tools.workbench.subject import Subject, boot
+from tools.workbench.subject import Subject
 from tools.workbench.vocabulary import excess_correlation, moments, unembedding
 
 
