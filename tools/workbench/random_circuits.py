@@ -1,8 +1,8 @@
 """Random circuits that could carry a behaviour: what a circuit that was found is held against.
 
 Of nodes: as many of the same kind from the same layers. Of edges: as many, on random paths from the embedding to the
-logits, or as many into each receiver, from senders drawn at random. The latter are the higher bar, since they read
-where the circuit reads; edges drawn one by one hardly ever join to a path, and do nothing whatever was found.
+logits, or as many into each receiver, from senders drawn at random, which read where the circuit reads. Edges drawn one
+by one hardly ever join to a path, so that circuits of them do nothing whatever was found.
 """
 
 import re
