@@ -194,7 +194,12 @@ def _circuit(console: Console, found: "Localised") -> None:
         )
     for size in edges.get("sizes", ()):
         line = f"  {size['edges']:,} edges ({size['share']:.1%}): faithfulness {size['faithfulness']:.2f}"
-        put(console, Text(f"{line}; as many on random paths {_two(size['random'])}"))
+        put(
+            console,
+            Text(
+                f"{line}; as many on random paths {_two(size['random'])}, from random senders {_two(size['rewired'])}"
+            ),
+        )
     for row in circuit(edges)[:EDGES]:
         interval = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
         console.print(Text(f"  {row['edge']:<24} {row['exact']:+.2f}{interval}"))

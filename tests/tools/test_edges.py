@@ -19,7 +19,7 @@ from tools.workbench.edge_scores import edge_scores, input_gradients
 from tools.workbench.edges import Edges, gap_of, only, projected, without
 from tools.workbench.pairs import Contrast, aligned, batch, measure
 from tools.workbench.pruning import in_order, prune
-from tools.workbench.random_circuits import random_edges, random_nodes
+from tools.workbench.random_circuits import random_edges, random_nodes, rewired
 from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.repair import direct_effects, of_edges
 from tools.workbench.run import run, validate
@@ -135,7 +135,7 @@ def test_a_circuit_of_the_best_edges_does_what_random_ones_do_not(context: Conte
     found = call("edge_attribution", context, template="ioi", n=2, steps=1, shares=[0.01], top=8, sample=4)
     (size,) = found["sizes"]
     assert size["edges"] == 706
-    assert size["faithfulness"] > 0.4 > abs(size["random"]) + 0.2
+    assert size["faithfulness"] > 0.4 > max(abs(size["random"]), abs(size["rewired"])) + 0.2
     assert found["controls"]["no_edge"] == pytest.approx(0, abs=1e-4)
     assert found["correlation"] > 0.6
     assert any(row["edge"] == "L23H3->logits" for row in found["top"])
@@ -166,6 +166,16 @@ def test_random_edges_join_the_embedding_to_the_logits(ioi: Edges) -> None:
         assert not idle, "what sends is reached from the embedding"
         assert {graph.senders[at] for at in mask[-1].nonzero()[:, 0].tolist()} & reached
     assert int(random_edges(graph, int(graph.exists.sum()), rng).sum()) == int(graph.exists.sum())
+
+
+def test_rewired_edges_are_as_many_into_each_receiver(ioi: Edges) -> None:
+    rng = np.random.default_rng(0)
+    circuit = random_edges(ioi.graph, 700, rng)
+    drawn, again = (rewired(ioi.graph, circuit, rng) for _ in range(2))
+    assert (drawn.sum(1) == circuit.sum(1)).all()
+    assert not (drawn & ~ioi.exists).any()
+    assert (drawn != again).any()
+    assert (rewired(ioi.graph, ioi.exists, rng) == ioi.exists).all()
 
 
 def test_random_nodes_are_of_the_same_layers(ioi: Edges) -> None:

@@ -9,9 +9,9 @@ from tools.workbench.doses import Curve
 from tools.workbench.doses import fit as fit_curve
 from tools.workbench.effects import fit, targeted
 from tools.workbench.illusion import compare, row_space
-from tools.workbench.patching import share, share_stands_clear
 from tools.workbench.probes import fit as fit_probe
 from tools.workbench.probes import held_out
+from tools.workbench.shares import share, share_stands_clear
 
 
 def planted(n: int, d: int = 24, f: int = 40, noise: float = 0.01) -> tuple[np.ndarray, ...]:

@@ -11,9 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from store.errors import UserError
 from store.ledger import Ledger
+from tools.workbench.boot import boot
 from tools.workbench.context import Context
 from tools.workbench.run import run
-from tools.workbench.subject import Subject, boot
+from tools.workbench.subject import Subject
 from tools.workbench.vocabulary import excess_correlation, moments, unembedding
 
 
@@ -55,12 +56,12 @@ def test_entropy_and_frequency_neurons(context: Context) -> None:
     for name in ("L29N830", "L29N1022"):
         assert found[name]["kind"] == "entropy"
         assert found[name]["unread"] > 5 * output["controls"]["unread_by_chance"]
-        assert found[name]["norm_share"] > 0.18
+        assert found[name]["norm_share"] > 0.2
     for name in ("L29N471", "L29N645"):
         assert found[name]["kind"] == "token frequency"
         assert abs(found[name]["frequency"]) > 5 * output["controls"]["frequency_median"]
         assert abs(found[name]["norm_share"]) < 0.05
-    assert output["controls"]["norm_share"] < 0.1
+    assert output["controls"]["norm_share"] < 0.05
     assert output["above_five_times_chance"] >= 8
     assert output["hardly_read"][0]["value"] > 0.85
 

@@ -10,13 +10,14 @@ import torch
 from store.errors import UserError
 from store.ledger import Ledger
 from tests.tools.tiny import gate, tiny
-from tools.workbench import patching
+from tools.workbench import passes
 from tools.workbench.context import Context
 from tools.workbench.metrics import Metric
 from tools.workbench.pairs import Aligned, Contrast, ContrastPair, align, aligned, batch, measure
-from tools.workbench.patching import Mode, Patch, Patcher, share
+from tools.workbench.patching import Mode, Patch, Patcher
 from tools.workbench.registry import ToolError, get_tool
 from tools.workbench.run import run, validate
+from tools.workbench.shares import share
 from tools.workbench.sites import KINDS, Kind, Site, named, point, read, sweep, units
 from tools.workbench.subject import Subject
 from tools.workbench.sweeps import typical
@@ -256,14 +257,13 @@ def test_little_memory_makes_smaller_passes(toy: Context, monkeypatch: pytest.Mo
     patches = [Patch((Site("resid_pre", 0, position),)) for position in (1, 2, 3)]
     patcher = Patcher(toy, gate(toy.subject, 2), DIFFERENCE)
     plenty = patcher.run(patches)
-    monkeypatch.setattr(patching, "spendable", lambda device: 0)
+    monkeypatch.setattr(passes, "spendable", lambda device: 0)
     assert patcher.run(patches) == pytest.approx(plenty, abs=1e-6)
     assert any("smaller" in note for note in patcher.notes)
 
 
 def test_memory_that_runs_out_is_gone_around(noising: Patcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noising, "notes", [])
-    monkeypatch.setattr(noising, "_most", None)
+    monkeypatch.setattr(noising, "_passes", passes.Passes(noising.subject, noising.n, noising.length))
     measured = noising._measured
 
     def failing(run: Any, pairs: list[int], *rest: Any) -> np.ndarray:

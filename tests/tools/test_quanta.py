@@ -16,41 +16,48 @@ from tools.workbench.quanta import clusters, cosines, exchanged, loss_gradients,
 from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
-TASKS, BITS = 5, 12
+TASKS, BITS, READ = 5, 12, 2
 
 
-def looking_up(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inputs [n, TASKS + BITS] that name a task and hold bits, the one of 2 * TASKS answers that is the task's own bit
-    [n], and the same again: what there is to be learned, each apart."""
+def parities(
+    n: int, reads: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Multitask sparse parity (2303.13506, section 3): inputs [n, TASKS + BITS] that name a task and hold bits, the
+    parity [n] of those bits that the task reads, `reads` int64[TASKS, READ], and the task [n]."""
     task = torch.randint(TASKS, (n,), generator=generator)
     bits = torch.randint(2, (n, BITS), generator=generator)
     x = torch.cat([4 * torch.nn.functional.one_hot(task, TASKS), bits], dim=1).float()
-    answer = 2 * task + bits.gather(1, task[:, None])[:, 0]
-    return x, answer, answer
+    return x, bits.gather(1, reads[task]).sum(1) % 2, task
 
 
 def test_gradients_of_known_tasks_cluster_by_task() -> None:
+    """Inputs of one answer by their task. Those of the other answer have the opposite gradients, so that all together
+    cluster by the size of the cosine."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    first, second = torch.nn.Linear(TASKS + BITS, 64), torch.nn.Linear(64, 2 * TASKS)
-    optimiser = torch.optim.Adam([*first.parameters(), *second.parameters()], lr=3e-3)
-    for _ in range(100):
-        x, y, _ = looking_up(256, generator)
+    reads = torch.stack([torch.randperm(BITS, generator=generator)[:READ] for _ in range(TASKS)])
+    first, second = torch.nn.Linear(TASKS + BITS, 128), torch.nn.Linear(128, 2)
+    optimiser = torch.optim.AdamW([*first.parameters(), *second.parameters()], lr=3e-3, weight_decay=0.1)
+    for _ in range(600):
+        x, y, _ = parities(512, reads, generator)
         loss = torch.nn.functional.cross_entropy(second(first(x).relu()), y)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    x, y, task = looking_up(160, generator)
+    x, y, task = parities(200, reads, generator)
     before = first(x)
     hidden = before.relu()
     logits = second(hidden)
     assert (logits.argmax(1) == y).float().mean() > 0.95
     gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y, reduction="sum"), [before, logits])
     sketches = sketch([x[:, None], hidden.detach()[:, None]], [each[:, None] for each in gradients])
-    similarity = cosines(sketches)
-    assert adjusted_rand_score(task, clusters(similarity, 2 * TASKS)) > 0.9
-    mixed = exchanged(sketches, np.random.default_rng(0))
-    assert abs(adjusted_rand_score(task, clusters(cosines(mixed), 2 * TASKS))) < 0.2
+    similarity, odd = cosines(sketches), y == 1
+    assert adjusted_rand_score(task[odd], clusters(similarity[odd][:, odd], TASKS)) > 0.9
+    assert adjusted_rand_score(task, clusters(similarity.abs(), TASKS)) > 0.9
+    same, other = task[:, None] == task[None], y[:, None] != y[None]
+    assert similarity[same & other].mean() < -0.3
+    mixed = cosines(exchanged(sketches, np.random.default_rng(0)))
+    assert abs(adjusted_rand_score(task[odd], clusters(mixed[odd][:, odd], TASKS))) < 0.2
 
 
 def test_a_sketch_keeps_the_cosines_of_whole_gradients() -> None:
@@ -74,27 +81,30 @@ def test_gradients_equal_those_of_the_weights(subject: Subject) -> None:
     assert torch.isfinite(sketches).all()
 
 
-def texts(subject: Subject) -> tuple[list[str], list[int]]:
-    """Ten whose last token was seen after the same token before, ten that count."""
-    words = [word for word in subject.token_strings(common_tokens(subject, 400).tolist()) if word[1:].isalpha()]
-    words = [word for word in words if word[0] == " "]
-    repeats = ["".join([*words[i : i + 7], *words[i : i + 5]]) for i in range(0, 70, 7)]
-    counts = [" ".join(str(each) for each in range(start, start + 6)) for start in range(1, 4)]
-    counts += [", ".join(str(each) for each in range(start, start + 5)) for start in range(1, 5)]
-    counts += [" ".join(str(each) for each in range(start, start + 5)) for start in range(1, 4)]
-    return [*repeats, *counts], [0] * 10 + [1] * 10
+def texts(subject: Subject, n: int) -> tuple[list[str], list[int]]:
+    """`n` whose last token was seen after the same token before, `n` that count on."""
+    words = [word for word in subject.token_strings(common_tokens(subject, 800).tolist()) if word[0] == " "]
+    rng = np.random.default_rng(0)
+    drawn = (list(rng.permutation([word for word in words if word[1:].isalpha()])[:7]) for _ in range(n))
+    repeats = ["".join([*seven, *seven[:5]]) for seven in drawn]
+    counts = [
+        between.join(str(each) for each in range(start, start + 6))
+        for between in (" ", ", ")
+        for start in range(1, n // 2 + 1)
+    ]
+    return [*repeats, *counts], [0] * n + [1] * n
 
 
 def test_induction_and_counting_separate(subject: Subject, tmp_path: Path) -> None:
     context = Context(subject, Ledger(tmp_path / "store.duckdb"))
-    given, truth = texts(subject)
+    given, truth = texts(subject, 100)
     experiment = asyncio.run(run("gradient_clusters", {"texts": given, "clusters": 2}, context))
     assert experiment.error is None, experiment.error
     output: Any = experiment.output
     assert adjusted_rand_score(truth, output["labels"]) > 0.8
     assert output["separation"] > 3 * abs(output["controls"]["exchanged"])
     assert len(output["map"]["values"]) == 2
-    assert sum(each["size"] for each in output["clusters"]) == 20
+    assert sum(each["size"] for each in output["clusters"]) == 200
     few = asyncio.run(run("gradient_clusters", {"texts": given[:3], "clusters": 5}, context))
     assert "fewer" in str(few.error)
 

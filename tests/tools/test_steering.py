@@ -60,9 +60,9 @@ def latent(context: Context) -> int:
 
 @pytest.fixture(scope="module")
 def sentiment(context: Context) -> Any:
-    """The mean difference at layer 12 on the adjective, from another template than it is tested on."""
+    """The mean difference at layer 6 on the adjective, from another template than it is tested on."""
     good, bad = ([f"The story is {word}" for word in words] for words in (GOOD, BAD))
-    return call("find_direction", context, layer=12, positive=good, negative=bad)
+    return call("find_direction", context, layer=6, positive=good, negative=bad)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def call(name: str, context: Context, **input: object) -> Any:
 def test_sentiment_is_found_beside_its_baselines(sentiment: Any, context: Context) -> None:
     assert sentiment.auroc == 1.0
     assert sentiment.controls.logistic >= 0.9
-    assert sentiment.hook == "blocks.12.hook_resid_pre"
+    assert sentiment.hook == "blocks.6.hook_resid_pre"
     assert context.directions.load(sentiment.direction).norm == pytest.approx(sentiment.norm)
 
 
@@ -101,8 +101,8 @@ def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: 
     assert output.reversed
     moved = np.abs(2 * np.array(output.controls.randoms))
     assert len(moved) == 9
-    assert moved.mean() < 0.2 * output.gap
-    assert np.quantile(moved, 0.9) < 0.25 * abs(output.gap_flipped - output.gap)
+    assert moved.mean() < 0.1 * output.gap
+    assert moved.max() < 0.2 * abs(output.gap_flipped - output.gap)
     assert output.controls.no_edit.effect == 0
     assert output.clear
     assert "clear of its controls" in output.verdict

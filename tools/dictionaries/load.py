@@ -18,8 +18,9 @@ from store.types import slug
 from tools.dictionaries.formats import GEMMA_SCOPE, SAELENS, SPARSIFY, gemma_scope, sparsify
 from tools.workbench import embedded
 from tools.workbench.adapters import Adapter
+from tools.workbench.boot import boot
 from tools.workbench.dictionary import Dictionary
-from tools.workbench.subject import Subject, boot
+from tools.workbench.subject import Subject
 
 EMBEDDED_DICTIONARY = "l15-4608"
 SHIPPED = Path(__file__).parent / "embedded"  # a folder for each dictionary that needs no download

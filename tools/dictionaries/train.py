@@ -46,7 +46,7 @@ class TrainingPlan:
     learning_rate: float = 1e-3
     warm_up: float = 0.02  # share of the steps
     decay: float = 0.2  # share of the steps, at the end
-    dead_after: int = 250  # steps without firing
+    dead_after: int = 250  # steps without firing, a tenth of all at most
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -176,7 +176,7 @@ def _trainer_config(subject: Subject, plan: TrainingPlan) -> SAETrainerConfig:
         lr_end=plan.learning_rate / 10,
         lr_warm_up_steps=int(plan.steps * plan.warm_up),
         lr_decay_steps=int(plan.steps * plan.decay),
-        dead_feature_window=plan.dead_after,
+        dead_feature_window=min(plan.dead_after, max(1, plan.steps // 10)),
         device=str(subject.device),
         autocast=subject.dtype is torch.bfloat16,
     )

@@ -12,17 +12,17 @@ from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
 from tools.workbench.edges import Edges, gap_of, run_edges, without
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import share_stands_clear
 from tools.workbench.pictures import Picture, circuit, draw
 from tools.workbench.pruning import in_order, prune
-from tools.workbench.random_circuits import random_edges
+from tools.workbench.random_circuits import random_edges, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import share_stands_clear
 from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.unfinished import Unfinished
 
 DRAWN = 40  # edges of a picture, the strongest
-RANDOMS = 3  # random circuits of as many edges, made of paths from the embedding to the logits
+RANDOMS = 2  # random circuits of each kind, of as many edges
 ORDER = "receivers from the logits backwards, senders from the latest to the earliest"
 LICENCE = (
     "The circuit is what a greedy search in this order kept at this threshold: another order may keep other edges that "
@@ -45,11 +45,12 @@ class Input(Contrast):
 
 
 class Controls(ToolOutput):
-    """Faithfulness, in logit difference, of nothing (0), and of random circuits: as many edges, of random paths from
-    embedding to logits."""
+    """Faithfulness, in logit difference, of nothing (0), and of random circuits of as many edges. random: of random
+    paths from embedding to logits; rewired: as many into each receiver, from senders drawn at random."""
 
     nothing: float
     random: tuple[float, ...]
+    rewired: tuple[float, ...]
 
 
 class Output(ToolOutput):
@@ -86,7 +87,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed, tests)
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def acdc(input: Input, context: Context) -> Output:
     """Searches a circuit greedily: takes edges away from the logits backwards and keeps those that are missed.
 
@@ -138,17 +139,21 @@ def acdc(input: Input, context: Context) -> Output:
         exists & ~found.kept,
         exists,
         *(exists & ~random_edges(graph, len(kept), rng) for _ in range(RANDOMS)),
+        *(exists & ~rewired(graph, found.kept, rng) for _ in range(RANDOMS)),
     ]
     values = run_edges(plain, masks)
-    mine, nothing, *random = ((values - theirs).mean(1) / whole).tolist()
+    mine, nothing, *beside = ((values - theirs).mean(1) / whole).tolist()
+    random, turned = beside[:RANDOMS], beside[RANDOMS:]
+    told = f"{', '.join(f'{each:z.2f}' for each in random)} and, from random senders, "
+    told += ", ".join(f"{each:z.2f}" for each in turned)
     clear = done and share_stands_clear(values[0] - theirs, [*values[2:] - theirs], own - theirs)
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (
         f"{len(kept)} of {found.decided} edges kept at a threshold of {input.tau:g} "
         f"({'absolute' if input.absolute else 'signed'} change of {metric.words}; {ORDER}) on {len(own)} pairs: "
         + (
-            f"alone they do {mine:z.2f} of the logit difference, random circuits of that size "
-            f"{', '.join(f'{each:z.2f}' for each in random)}: {said(clear, len(own))}"
+            f"alone they do {mine:z.2f} of the logit difference, random circuits of that size {told}: "
+            f"{said(clear, len(own))}"
             if done
             else f"{len(order) - found.decided} candidates are not decided: go on with decided and kept of this output"
         )
@@ -157,12 +162,12 @@ def acdc(input: Input, context: Context) -> Output:
     names = [graph.edge(*place) for place in kept]
     strengths = zip(names, (float(scores[place]) / len(own) for place in kept), strict=True)
     strongest = sorted(strengths, key=lambda each: -each[1])[:DRAWN]
-    controls = Controls(nothing=nothing, random=tuple(random))
+    controls = Controls(nothing=nothing, random=tuple(random), rewired=tuple(turned))
     picture = Picture(
         f"ACDC, {len(own)} pairs, threshold {input.tau:g}: {len(strongest)} of {len(kept)} edges kept",
         circuit(strongest, subject.n_heads // (units(subject, "k") or 1)),
         "size of the estimated change when corrupted",
-        f"Faithfulness of those kept {mine:z.2f}, of random circuits {', '.join(f'{each:z.2f}' for each in random)}.",
+        f"Faithfulness of those kept {mine:z.2f}, of random circuits {told}.",
     )
     return Output(
         metric=metric.words,

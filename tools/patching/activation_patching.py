@@ -9,21 +9,11 @@ from tools.workbench.causal import RANDOMS, said
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
-from tools.workbench.patching import (
-    LICENCE,
-    PROBABILITY,
-    SCALE,
-    WARNING,
-    Mode,
-    Patch,
-    Patcher,
-    Replacement,
-    share,
-    share_stands_clear,
-)
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_patch, repair_said
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sitemap import SiteEffect, labels, mapped, said_at, said_of, site_effect, size, size_of_effect
 from tools.workbench.sites import PLACES, Kind, sweep
 from tools.workbench.subject import Subject

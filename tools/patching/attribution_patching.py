@@ -11,19 +11,10 @@ from tools.workbench.causal import RANDOMS, said, told
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
-from tools.workbench.patching import (
-    LICENCE,
-    PROBABILITY,
-    SCALE,
-    Mode,
-    Patch,
-    Patcher,
-    Progress,
-    share,
-    share_stands_clear,
-)
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, Progress
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sitemap import labels, mapped
 from tools.workbench.sites import PLACES, Site
 from tools.workbench.sweeps import Sweep, beside, pairs_for, run_all, seconds, sites_of, typical, where

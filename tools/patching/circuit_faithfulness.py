@@ -13,15 +13,16 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges, gap_of, run_edges
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share, share_stands_clear
+from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Bar, Bars, Picture, draw
-from tools.workbench.random_circuits import random_edges, random_nodes
+from tools.workbench.random_circuits import random_edges, random_nodes, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sweeps import seconds
 
 DRAWN = 16  # parts of a picture
-RANDOMS = 3  # random circuits of the same size
+RANDOMS = 3  # random circuits of the same size; of edges of each kind
 IDLE = 0.01  # of the gap: an element whose loss costs less
 TESTED = 64  # elements that are left out one by one
 LICENCE = (
@@ -59,10 +60,12 @@ class Element(ToolOutput):
 
 class Controls(ToolOutput):
     """Faithfulness of nothing (0), and of random circuits of as many parts: nodes of the same kind from the same layers
-    or, where there are no others, the nearest; edges of random paths from embedding to logits."""
+    or, where there are no others, the nearest; edges of random paths from embedding to logits. rewired: of edges, as
+    many into each receiver, from senders drawn at random."""
 
     nothing: float
     random: tuple[float, ...]
+    rewired: tuple[float, ...]
 
 
 class Output(ToolOutput):
@@ -101,12 +104,12 @@ def estimate(input: Input, context: Context) -> float:
         pairs = aligned(context.subject, input, context.seed).kept
     except ToolError:
         return 0.0
-    runs = 4 + RANDOMS + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
+    runs = 4 + RANDOMS * (1 + bool(input.edges)) + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     return seconds(context.subject, 2 * runs * changed, runs / 2)
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def circuit_faithfulness(input: Input, context: Context) -> Output:
     """Measures a circuit: what it does alone, what the model does without it, and what each part of it is needed for.
 
@@ -136,13 +139,14 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     for _ in range(RANDOMS):
         drawn = _masks(graph, random_nodes(graph, nodes, rng), []) if nodes else [random_edges(graph, len(edges), rng)]
         masks.append(alone(drawn))
+    masks += [alone([rewired(graph, together(members), rng)]) for _ in range(RANDOMS if edges else 0)]
     masks += [alone([m for i, m in enumerate(members) if i not in set(half)]) for half in halves]
     masks += [together([members[i] for i in half]) for half in halves]
     masks += [alone([m for i, m in enumerate(members) if i != left]) for left in tested]
     values = run_edges(parts, masks, context.progress)
     faithful = ((values - theirs).mean(1) / whole).tolist()
-    cut = 3 + RANDOMS
-    randoms, lost = faithful[3:cut], faithful[cut + 2 * len(halves) :]
+    cut = 3 + RANDOMS * (1 + bool(edges))
+    randoms, turned, lost = faithful[3 : 3 + RANDOMS], faithful[3 + RANDOMS : cut], faithful[cut + 2 * len(halves) :]
     gaps = np.abs(np.subtract(faithful[cut : cut + len(halves)], faithful[cut + len(halves) : cut + 2 * len(halves)]))
     _, low, high = share(values[0] - theirs, own - theirs)
     repair: SelfRepair | str = "an edge is no part that could be lost as a whole."
@@ -165,7 +169,9 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         f"{len(members)} {'nodes' if input.nodes else 'edges'} ({kept} of {int(exists.sum())} edges) on {len(own)} "
         f"pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: alone they do "
         f"{told(faithful[0], low, high, '')} of it, the model without them {faithful[1]:z.2f}, random circuits of that "
-        f"size {', '.join(f'{each:z.2f}' for each in randoms)}; "
+        f"size {', '.join(f'{each:z.2f}' for each in randoms)}"
+        + ("" if not turned else f" and, from random senders, {', '.join(f'{each:z.2f}' for each in turned)}")
+        + "; "
         + ("" if incompleteness is None else f"halves left out differ from the model by {incompleteness:z.2f}; ")
         + f"{len(idle)} of {len(elements)} tested cost less than 1 %: {said(clear, len(own))}. {LICENCE} "
         + repair_said(repair, "What the model loses without them")
@@ -173,6 +179,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     )
     bars = [Bar("the circuit alone", faithful[0], low, high), Bar("the model without it", faithful[1])]
     bars += [Bar("control: a random circuit", value, beside=True) for value in randoms]
+    bars += [Bar("control: random senders", value, beside=True) for value in turned]
     bars += [Bar(f"lost without {each.name}", each.loss) for each in reversed(elements[-DRAWN:])]
     kind = "nodes" if input.nodes else "edges"
     title = f"A circuit of {len(members)} {kind}, {len(own)} pairs: {metric.words}"
@@ -191,7 +198,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
         incompleteness=incompleteness,
         elements=tuple(elements),
         idle=idle,
-        controls=Controls(nothing=faithful[2], random=tuple(randoms)),
+        controls=Controls(nothing=faithful[2], random=tuple(randoms), rewired=tuple(turned)),
         clear=clear,
         licence=LICENCE,
         warnings=warned,

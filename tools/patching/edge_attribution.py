@@ -10,20 +10,21 @@ from torch import Tensor
 from tools.workbench.causal import interval, said, told
 from tools.workbench.context import Context
 from tools.workbench.edge_scores import edge_scores
-from tools.workbench.edges import Edges, gap_of, only, run_edges, without
+from tools.workbench.edges import Edges, gap_of, only, run_edges
 from tools.workbench.figures import HeatMap
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share_stands_clear
+from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
-from tools.workbench.random_circuits import random_edges
+from tools.workbench.random_circuits import random_edges, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import share_stands_clear
 from tools.workbench.sites import units
 from tools.workbench.sweeps import seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
 DRAWN = 40  # edges of a picture
-RANDOMS = 3  # random circuits of each size, made of paths from the embedding to the logits
+RANDOMS = 2  # random circuits of each kind and size
 LICENCE = (
     "A circuit's faithfulness says what its edges suffice for when every other edge carries the corrupted prompt; an "
     "exact effect says what breaks when one edge alone does. Scores are first-order estimates."
@@ -58,12 +59,14 @@ class EdgeEffect(ToolOutput):
 
 class Size(ToolOutput):
     """The circuit of the edges of highest score: its share of all edges, how many, and its faithfulness (1: all that
-    the model does), beside the mean of random circuits: as many edges, of random paths from embedding to logits."""
+    the model does), beside the mean of random circuits of as many edges. random: of random paths from embedding to
+    logits; rewired: as many into each receiver, from senders drawn at random."""
 
     share: float
     edges: int
     faithfulness: float
     random: float
+    rewired: float
 
 
 class Controls(ToolOutput):
@@ -107,11 +110,11 @@ def estimate(input: Input, context: Context) -> float:
         return 0.0
     whole = sum(len(pair.clean) for pair in pairs)
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
-    runs = 2 * (1 + RANDOMS) * len(input.shares) + input.top + input.sample
+    runs = 2 * (1 + 2 * RANDOMS) * len(input.shares) + input.top + input.sample
     return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed, 3 * input.steps + runs / 2)
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def edge_attribution(input: Input, context: Context) -> Output:
     """Finds the connections between heads and MLPs that carry a behaviour, and how much of it they suffice for.
 
@@ -134,13 +137,22 @@ def edge_attribution(input: Input, context: Context) -> Output:
     exact = run_edges(parts, [only(exists, [at]) for at in chosen], context.progress) - own
     found = scores.flatten().numpy()[chosen]
     counts = [max(1, int(share * len(order))) for share in input.shares]
-    circuits = [[without(exists, order[:k]), *(exists & ~random_edges(graph, k, rng) for _ in range(RANDOMS))]
-                for k in counts]  # fmt: skip
-    values = run_edges(parts, [exists, *(mask for masks in circuits for mask in masks)], context.progress)
+    circuits = []
+    for k in counts:
+        circuit_ = only(exists, order[:k])
+        circuits += [circuit_, *(random_edges(graph, k, rng) for _ in range(RANDOMS))]
+        circuits += [rewired(graph, circuit_, rng) for _ in range(RANDOMS)]
+    values = run_edges(parts, [exists, *(exists & ~each for each in circuits)], context.progress)
     whole = gap_of(own, theirs)
     none, *faithful = ((values - theirs).mean(1) / whole).tolist()
     sizes = tuple(
-        Size(share=share, edges=k, faithfulness=own_, random=float(np.mean(others)))
+        Size(
+            share=share,
+            edges=k,
+            faithfulness=own_,
+            random=float(np.mean(others[:RANDOMS])),
+            rewired=float(np.mean(others[RANDOMS:])),
+        )
         for share, k, (own_, *others) in zip(
             input.shares, counts, np.reshape(faithful, (len(counts), -1)).tolist(), strict=True
         )
@@ -161,14 +173,14 @@ def edge_attribution(input: Input, context: Context) -> Output:
                 drawn=int(at) >= input.top,
             )
         )
-    clear = share_stands_clear(values[1] - theirs, [*values[2 : 2 + RANDOMS] - theirs], own - theirs)
+    clear = share_stands_clear(values[1] - theirs, [*values[2 : 2 + 2 * RANDOMS] - theirs], own - theirs)
     warned = tuple(dict.fromkeys([PROBABILITY] * (input.metric == "probability") + list(pairs.notes)))
     metric = measure(subject, pairs.kept, input.metric)
     verdict = (
         f"{len(order)} edges on {n} pairs, {metric.words} {own.mean():.3g} clean and {theirs.mean():.3g} corrupted: "
         + ", ".join(
             f"{each.edges} edges ({each.share:.1%}) alone do {each.faithfulness:z.2f} of it (random paths "
-            f"{each.random:z.2f})"
+            f"{each.random:z.2f}, random senders {each.rewired:z.2f})"
             for each in sizes
         )
         + "; strongest alone "
@@ -184,7 +196,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
     said_controls = (
         controls_said(controls)
         + f" Faithfulness of {sizes[-1].edges:,} edges {sizes[-1].faithfulness:z.2f}, of as many "
-        f"random ones {sizes[-1].random:z.2f}."
+        f"on random paths {sizes[-1].random:z.2f}, from random senders {sizes[-1].rewired:z.2f}."
     )
     shown = list(zip(names, weights, strict=True))[:DRAWN]
     return Output(

@@ -21,9 +21,10 @@ from tools.workbench.feature_circuits import (
 from tools.workbench.feature_edges import Weight
 from tools.workbench.features import ERROR, Features, in_order, named
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, share, share_stands_clear
+from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Arrow, Bar, Bars, Circuit, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.subject import Subject
 from tools.workbench.sweeps import seconds
 

@@ -145,9 +145,9 @@ def head_profile(input: Input, context: Context) -> Output:
     none = int((any_kind == 0).sum())
     verdict = (
         "; ".join(
-            f"{kind.label}: {kind.passing} heads, best {kind.best} {kind.value:.2f} (baseline {kind.baseline:.2f})"
+            f"{kind.label}: {kind.passing} heads, best {kind.best} {kind.value:z.2f} (baseline {kind.baseline:z.2f})"
             if kind.passing
-            else f"{kind.label}: none, best {kind.best} {kind.value:.2f} of {kind.threshold:.2f} needed"
+            else f"{kind.label}: none, best {kind.best} {kind.value:z.2f} of {kind.threshold:.2f} needed"
             for kind in kinds
         )
         + "".join(f". {each.label} is {' and '.join((each.kind, *each.also))}" for each in heads if named)

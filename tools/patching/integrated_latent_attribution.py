@@ -12,8 +12,9 @@ from tools.workbench.causal import RANDOMS, said, stands_clear
 from tools.workbench.context import Context
 from tools.workbench.gradients import Graph, together
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import EQUAL, PROBABILITY, Patch, Patcher, Progress
+from tools.workbench.patching import PROBABILITY, Patch, Patcher, Progress
 from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.shares import EQUAL
 from tools.workbench.sites import Site
 from tools.workbench.sweeps import beside, run_all, seconds, typical
 from tools.workbench.verifying import by_chance

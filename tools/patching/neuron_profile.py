@@ -91,12 +91,15 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: the layer's weights cost as much as some 800 tokens, a neuron's two softmaxes as 60."""
+    """Seconds: weights cost as much as some 400 tokens; in the last layer the text as 1,200, a neuron's softmaxes as
+    190."""
+    subject = context.subject
     neurons = RANDOMS + (len(input.neurons) or 3 * input.n)
-    return (800 + 60 * neurons) * pace(context.subject).token
+    ablated = 1200 + 190 * neurons if input.layer in (None, subject.n_layers - 1) else 0
+    return (400 + ablated) * pace(subject).token
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def neuron_profile(input: Input, context: Context) -> Output:
     """Says what kind of neuron a neuron is: entropy, token frequency, prediction, suppression, or none of them.
 

@@ -90,7 +90,7 @@ def ov_circuit(input: Input, context: Context) -> Output:
     verdict = (
         f"L{input.layer}H{input.head} {does} what it reads: its own token stands above {score:.2f} of the others "
         f"(random weights {controls.random_weights:.2f}, the median head {controls.median_head:.2f}), place {place} of "
-        f"{scores.numel()} heads; eigenvalues {eigenvalues:+.2f}. "
+        f"{scores.numel()} heads; eigenvalues {eigenvalues:+z.2f}. "
         + "; ".join(f"{r.label!r} own rank {r.own_rank:,}, raises {r.promoted[0]!r}" for r in readings[:3])
     )
     title = f"L{input.layer}H{input.head}, OV circuit by weights alone"

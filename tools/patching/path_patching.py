@@ -12,10 +12,11 @@ from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.patching import PROBABILITY, Progress, share, share_stands_clear
+from tools.workbench.patching import PROBABILITY, Progress
 from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import direct_effects
+from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sitemap import size
 from tools.workbench.sweeps import seconds, typical
 
@@ -88,13 +89,13 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: half of the layers for each sender, and as much again where paths go through MLPs."""
+    """Seconds: half of the layers for each sender, and nearly three times as many where paths go through MLPs."""
     try:
         pairs = aligned(context.subject, input, context.seed).kept
     except ToolError:
         return 0.0
     n = (len(input.senders) + OTHERS) if input.senders else context.subject.n_layers * context.subject.n_heads
-    passes = (2.0 if input.through_mlps else 0.5) * n + 4
+    passes = (1.4 if input.through_mlps else 0.5) * n + 4
     changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     return seconds(context.subject, passes * changed, passes / 2)
 

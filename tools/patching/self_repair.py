@@ -63,12 +63,14 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: a run with edges corrupted takes about twice as long as a plain one."""
+    """Seconds: a run with edges corrupted takes about twice as long as one from the first changed token."""
     try:
         pairs = aligned(context.subject, input, context.seed).kept
     except ToolError:
         return 0.0
-    return seconds(context.subject, (6 + 2 * (len(input.parts) + RANDOMS)) * sum(len(pair.clean) for pair in pairs))
+    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
+    runs = 2 * (len(input.parts) + RANDOMS)
+    return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + runs * changed)
 
 
 @tool(version=2, estimate=estimate)

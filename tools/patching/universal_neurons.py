@@ -9,12 +9,13 @@ from torch import Tensor
 
 from store.errors import UserError
 from tools.workbench import embedded
+from tools.workbench.boot import boot
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import Named
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.sites import point
-from tools.workbench.subject import Subject, boot
+from tools.workbench.subject import Subject
 from tools.workbench.vocabulary import excess_correlation
 
 UNIVERSAL = 0.5  # excess correlation from which a neuron counts as shared

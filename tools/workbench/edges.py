@@ -26,9 +26,11 @@ from tools.workbench.memory import spendable
 from tools.workbench.metrics import Metric, Reader
 from tools.workbench.nodes import Nodes
 from tools.workbench.pairs import Batch
-from tools.workbench.patching import EQUAL, PASS_SECONDS, Progress
+from tools.workbench.passes import PASS_SECONDS
+from tools.workbench.patching import Progress
 from tools.workbench.registry import ToolError
 from tools.workbench.resume import Run
+from tools.workbench.shares import EQUAL
 from tools.workbench.subject import Splice, Subject
 
 AGREES = 1e-2  # of the metric's gap: a sum of what was sent that leaves more is no sum

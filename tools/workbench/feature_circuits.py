@@ -12,7 +12,8 @@ import torch
 
 from tools.workbench.feature_edges import Weight, edge_weights
 from tools.workbench.features import ERROR, Features, Mask, Node, complement, mask_of, nodes_of, run_features
-from tools.workbench.patching import EQUAL, Progress
+from tools.workbench.patching import Progress
+from tools.workbench.shares import EQUAL
 from tools.workbench.verifying import by_chance, rank_correlation
 
 RANDOMS = 3  # random circuits of as many latents

@@ -13,7 +13,7 @@ Heimersheim & Nanda 2404.15255.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -21,18 +21,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
-from tools.workbench.causal import stands_clear
 from tools.workbench.context import Context
-from tools.workbench.memory import exhausted, spendable
 from tools.workbench.metrics import Metric, Reader
 from tools.workbench.pairs import Batch
+from tools.workbench.passes import Passes
 from tools.workbench.registry import ToolError
 from tools.workbench.resume import Run
+from tools.workbench.shares import Share, share
 from tools.workbench.sites import At, Kind, Site, along, from_position, mask, point, read, write
-from tools.workbench.stats import CONFIDENCE
 from tools.workbench.subject import Splice
 
 Mode = Literal["denoising", "noising"]
@@ -64,9 +62,6 @@ PROBABILITY = (
     "confirm with the logit difference."
 )
 NOISE = 3.0  # standard deviations of the embeddings (Meng et al. 2202.05262)
-EQUAL = 1e-4  # metrics that differ less are equal
-PASS_TOKENS = 16  # tokens that take as long as beginning a pass, on a CPU
-PASS_SECONDS = 2.0  # a forward pass, between which progress is told and the computation can be stopped
 
 
 @dataclass(frozen=True)
@@ -78,20 +73,10 @@ class Patch:
     source: Source = "other"
 
 
-class Share(NamedTuple):
-    """How far a patch moves a metric on its way from the run's own value (0) to the other run's (1), with a 95 %
-    interval over pairs (None for one pair). All None where both runs' metrics are equal: there is no way to go."""
-
-    effect: float | None
-    low: float | None
-    high: float | None
-
-
 class Patcher:
     """Both runs of n pairs of s tokens, and patches from one into the other.
 
     into, other: the run that is patched and that whose values are put in; own, theirs: float64[n], the metric in each.
-    notes: what had to be done otherwise, in sentences.
     """
 
     def __init__(
@@ -108,7 +93,7 @@ class Patcher:
         self.mode, self.replacement = mode, replacement
         self.n, self.length = batch.clean.shape
         self.first = batch.first if replacement in ("tokens", "gaussian") else 1  # position 0 is a sink
-        self.notes: list[str] = []
+        self._passes = Passes(self.subject, self.n, self.length)
         self.reader = Reader(context, metric, batch.answer, batch.other)
         clean = Run(self.subject, batch.clean)
         if replacement == "gaussian":
@@ -121,8 +106,6 @@ class Patcher:
         pairs = list(range(self.n))
         self.own, self.theirs = (self._measured(run, pairs, 0, 0, []) for run in (self.into, self.other))
         self._values: dict[tuple[Source, At], Tensor] = {}
-        self._seconds = 0.0  # for a token in a layer
-        self._most: int | None = None  # rows that memory suffices for, once it did not suffice for more
 
     def run(self, patches: Sequence[Patch], progress: Progress = lambda done, total: None) -> np.ndarray:
         """float64[patches, n]: the metric under each patch on each pair.
@@ -142,11 +125,11 @@ class Patcher:
         for layer, queue in sorted(queues.items()):
             queue.sort(key=lambda row: row[:3])
             while queue:
-                rows = self._together(layer, queue)
+                rows = [queue[at] for at in self._passes.together(layer, [row.start for row in queue])]
                 try:
                     values = self._pass(layer, rows)
                 except (RuntimeError, MemoryError) as error:
-                    self._less(len(rows), error)
+                    self._passes.fewer(len(rows), error)
                     continue
                 found[[row.patch for row in rows], [row.pair for row in rows]] = values
                 del queue[: len(rows)]
@@ -155,6 +138,11 @@ class Patcher:
         if not np.isfinite(found).all():
             raise ToolError(f"{self.reader.metric.words.capitalize()} is not finite under a patch: use another metric.")
         return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What had to be done otherwise, in sentences."""
+        return self._passes.notes
 
     def splices(self, patch: Patch) -> list[Splice]:
         """What makes a patch on every pair at once, at all tokens, for hooks of one's own."""
@@ -188,7 +176,7 @@ class Patcher:
         places = dict.fromkeys(site.at for row in rows for site in row.sites)
         hooks = [self._splice(place, rows, start) for place in places]
         values = self._measured(self.into, [row.pair for row in rows], layer, start, hooks)
-        self._seconds = (perf_counter() - begun) / (len(rows) * self._work(layer, start))
+        self._passes.took(perf_counter() - begun, len(rows), layer, start)
         return values
 
     def _splice(self, place: At, rows: list[_Row], start: int) -> Splice:
@@ -227,6 +215,7 @@ class Patcher:
         """Reads what is to be put in at these places, in one pass for each run."""
         wanted |= {("other", place) for source, place in wanted if isinstance(source, int)}
         missing = sorted(wanted - set(self._values), key=str)
+        self._passes.latents |= any(kind == "latent" for _, (kind, _) in missing)
 
         def places(of: Source) -> list[At]:
             return [place for source, place in missing if source == of]
@@ -276,51 +265,6 @@ class Patcher:
         added = noise.to(embedded)
         return self.subject.residual_points[0], lambda value: value + added
 
-    def _together(self, layer: int, queue: Sequence[_Row]) -> list[_Row]:
-        """The rows of the next pass: what memory holds and what takes about two seconds; rows that begin later join
-        while what is computed for them in vain costs less than a pass of their own."""
-        start = queue[0].start
-        fits = spendable(self.subject.device) // self._bytes(layer, start)
-        if self._most is not None:
-            fits = min(fits, self._most)
-        if fits < self.n:
-            self._say(f"Memory holds {max(1, fits)} prompts at once and not {self.n}: the passes are smaller.")
-        quick = PASS_SECONDS / (self._seconds * self._work(layer, start)) if self._seconds else self.n
-        rows = list(queue[: max(1, int(min(fits, quick)))])
-        if self.subject.device.type == "cpu":
-            starts = Counter(row.start for row in rows)
-            joining = {at for at, n in starts.items() if n * (at - start) <= PASS_TOKENS}
-            rows = [row for row in rows if row.start in joining]
-        return rows
-
-    def _work(self, layer: int, start: int) -> int:
-        """Tokens times layers of a row; the unembedding counts as two layers."""
-        return (self.length - start) * (self.subject.n_layers - layer + 2)
-
-    def _bytes(self, layer: int, start: int) -> int:
-        """Of a row: activations alive at once, logits in both precisions, keys and values."""
-        cfg, width = self.subject.model.cfg, self.length - start
-        size = torch.finfo(self.subject.dtype).bits // 8
-        token = 12 * self.subject.d_model + 4 * int(cfg.d_mlp or 0) + 4 * self.length * int(cfg.n_heads)
-        if any(kind == "latent" for _, (kind, _) in self._values):
-            token += 4 * self.subject.dictionary.n_latents
-        kept = 2 * start * self.subject.d_model * (self.subject.n_layers - layer)
-        return size * (width * token + kept) + 40 * int(cfg.d_vocab)
-
-    def _less(self, rows: int, error: BaseException) -> None:
-        """Halves the passes after an error that says that memory did not suffice; raises any other."""
-        if not exhausted(error):
-            raise error
-        if rows == 1:
-            raise ToolError("Memory does not suffice for one prompt: give shorter prompts.") from None
-        self._most = rows // 2
-        torch.cuda.empty_cache()
-        self._say(f"Memory did not suffice for {rows} prompts at once: the passes are smaller.")
-
-    def _say(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
-
 
 class _Row(NamedTuple):
     """One pair under one patch: the position from which it differs from the run it is put into."""
@@ -337,27 +281,3 @@ class _Row(NamedTuple):
     @property
     def source(self) -> Source:
         return self.what.source
-
-
-def share(change: np.ndarray, gap: np.ndarray) -> Share:
-    """Mean change [n] over mean gap [n], a ratio estimator (Cochran 1977, section 6.4): its interval is Student's over
-    what the ratio leaves of each pair's change, so that it is 0 wide where every pair moves by the same share."""
-    whole = float(gap.mean())
-    if abs(whole) < EQUAL:
-        return Share(None, None, None)
-    ratio = float(change.mean()) / whole
-    n = len(change)
-    if n < 2:
-        return Share(ratio, None, None)
-    left = change - ratio * gap
-    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1) * left.std(ddof=1) / (np.sqrt(n) * abs(whole)))
-    return Share(ratio, ratio - half, ratio + half)
-
-
-def share_stands_clear(change: np.ndarray, controls: Sequence[np.ndarray], gap: np.ndarray) -> bool:
-    """`stands_clear` of shares of the gap, by the intervals that are told of them; of changes where both runs' metrics
-    are equal. Pairs whose gaps differ move by different amounts where all move by the same share."""
-    whole = float(gap.mean())
-    if abs(whole) < EQUAL:
-        return stands_clear(change, controls)
-    return stands_clear(change, controls, lambda values: share(values, np.sign(whole) * gap).low)

@@ -1,7 +1,8 @@
 """Random circuits that could carry a behaviour: what a circuit that was found is held against.
 
 Of nodes: as many of the same kind from the same layers. Of edges: as many, on random paths from the embedding to the
-logits. Edges drawn one by one hardly ever join to a path, so that circuits of them do nothing whatever was found.
+logits, or as many into each receiver, from senders drawn at random, which read where the circuit reads. Edges drawn one
+by one hardly ever join to a path, so that circuits of them do nothing whatever was found.
 """
 
 import re
@@ -57,6 +58,15 @@ def random_edges(graph: Nodes, count: int, rng: np.random.Generator) -> Tensor:
             chosen[tuple(places[index])] = True
         left = count - int(chosen.sum())
     return chosen
+
+
+def rewired(graph: Nodes, circuit: Tensor, rng: np.random.Generator) -> Tensor:
+    """bool[receivers, senders]: as many edges into each receiver as `circuit` has, each from a sender drawn at random
+    from those that come before."""
+    drawn = torch.zeros_like(circuit)
+    for row, receiver, count in zip(drawn, graph.receivers, circuit.sum(1).tolist(), strict=True):
+        row[rng.permutation(receiver.before)[:count]] = True
+    return drawn
 
 
 def _path(graph: Nodes, reads: list[list[int]], rng: np.random.Generator) -> list[tuple[int, int]]:

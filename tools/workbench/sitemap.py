@@ -7,8 +7,9 @@ import numpy as np
 from tools.workbench.causal import told
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Aligned
-from tools.workbench.patching import Patch, Share
+from tools.workbench.patching import Patch
 from tools.workbench.registry import ToolOutput
+from tools.workbench.shares import Share
 from tools.workbench.sites import Site
 from tools.workbench.subject import Subject
 

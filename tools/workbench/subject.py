@@ -8,20 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from pydoc_data.topics import topics
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from store.errors import UserError
 from store.ids import content_hash
 from store.types import LatentId, slug
 from tools.workbench.adapters import Adapter
-from tools.workbench.compute import go_on
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.editing import Change, Moves, hooks, sparing, watching
 from tools.workbench.registry import ToolError
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 SINK_RATIO = 50.0
 CALIBRATION_TOKENS = 2048
 CALIBRATION_CONTEXT = 256
-HUB_SECONDS = 10.0  # that the hub has to answer
 
 Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its value's successor (None: itself)
 
@@ -403,48 +399,3 @@ def _finite(logits: Tensor) -> Tensor:
     if not bool(torch.isfinite(logits).all()):
         raise ToolError("The model breaks under this edit and gives numbers that are not finite: use less strength.")
     return logits
-
-
-def boot(
-    name: str, folder: str | Path, device: torch.device, dtype: torch.dtype, adapter: Adapter | None = None
-) -> "TransformerBridge":
-    """The model in `folder` (or called `folder` on the hub) as a TransformerBridge, the adapter merged into it.
-
-    UserError when there is no such model, or the adapter is another's.
-    """
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        local = _is_here(str(folder))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=local).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=local)
-        model.requires_grad_(False)
-        if adapter:
-            adapter.merge(model, name)
-        model.get_input_embeddings().register_forward_pre_hook(lambda *_: go_on())
-        return TransformerBridge.boot_transformers(
-            str(folder), hf_model=model, tokenizer=tokenizer, dtype=dtype, device=device
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"Could not load the model {name!r} ({reason}): name 'smollm2-135m-instruct', a hub model that "
-            "TransformerBridge supports, or a folder with config.json, weights and tokenizer."
-        ) from None
-
-
-def _is_here(model: str) -> bool:
-    """Whether to load what is on this machine alone: a folder, or what was fetched before where the hub cannot be
-    reached, which is asked once. OSError when there is neither; a load would go on trying for most of a minute."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    if Path(model).exists():
-        return True
-    try:
-        HfApi().model_info(model, timeout=HUB_SECONDS)
-    except Exception as error:  # the client's own are of several families
-        if isinstance(try_to_load_from_cache(model, "config.json"), str):
-            return True
-        raise OSError(f"it is no folder here, and the hub does not give it: {error}") from None
-    return False

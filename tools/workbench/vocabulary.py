@@ -5,7 +5,7 @@ et al. 2406.16254 (entropy neurons: weight in the directions that the unembeddin
 share of their effect that goes through the final norm; token-frequency neurons).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, through_norm
 
 HARDLY = 0.02  # of the unembedding's singular directions, the smallest
-ROWS, LENGTH = 2, 96  # of calibration text
+ROWS, LENGTH = 4, 256  # of calibration text; of fewer tokens the norm's share comes out smaller
+TOGETHER = 128  # tokens whose logits are read at once
 NEGLIGIBLE = 1e-3  # logits
 
 
@@ -117,15 +118,16 @@ class LastLayer:
         if float((logits.float() - raw / self.scale - self.constant).abs().max()) > NEGLIGIBLE * float(logits.std()):
             raise ToolError(f"The logits of {subject.name} are not those of its final norm and unembedding alone.")
         self.raw = raw
-        self.before = self._read(raw / self.scale)
+        self.before = self._read(lambda at: raw[at] / self.scale[at])
 
     def ablate(self, neuron: int) -> Ablated:
         """With the neuron at its mean over the text."""
         own = self.activations[:, neuron]
-        change = (own.mean() - own)[:, None] * self.weights[neuron]
-        raw = self.raw + (own.mean() - own)[:, None] * (self.weights[neuron] @ self.columns)
-        loss, entropy = self._read(raw / self._scale(self.residual + change))
-        held, _ = self._read(raw / self.scale)
+        change = (own.mean() - own)[:, None]
+        scale = self._scale(self.residual + change * self.weights[neuron])
+        effect = self.weights[neuron] @ self.columns
+        loss, entropy = self._read(lambda at: (self.raw[at] + change[at] * effect) / scale[at])
+        held, _ = self._read(lambda at: (self.raw[at] + change[at] * effect) / self.scale[at])
         total = float((loss - self.before[0]).abs().mean())
         direct = float((held - self.before[0]).abs().mean())
         return Ablated(total, float((entropy - self.before[1]).mean()), 1 - direct / total if total > 1e-9 else 0.0)
@@ -133,10 +135,15 @@ class LastLayer:
     def _scale(self, residual: Tensor) -> Tensor:
         return norm_scale(self.subject, residual.to(self.subject.dtype)[None])[0, :, None].float()
 
-    def _read(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and entropy [n], nats."""
-        said = (logits + self.constant).log_softmax(-1)
-        return -said.gather(1, self.following[:, None])[:, 0], -(said.exp() * said).sum(1)
+    def _read(self, logits: Callable[[slice], Tensor]) -> tuple[Tensor, Tensor]:
+        """Loss and entropy [n], nats, of the logits, asked for a few tokens at a time."""
+        losses, entropies = [], []
+        for begin in range(0, len(self.following), TOGETHER):
+            at = slice(begin, begin + TOGETHER)
+            said = (logits(at) + self.constant).log_softmax(-1)
+            losses.append(-said.gather(1, self.following[at, None])[:, 0])
+            entropies.append(-(said.exp() * said).sum(1))
+        return torch.cat(losses), torch.cat(entropies)
 
 
 def log_frequencies(windows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
