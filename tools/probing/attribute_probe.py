@@ -17,7 +17,7 @@ from tools.workbench.metrics import encode
 from tools.workbench.pictures import Picture, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.sites import At
-from tools.workbench.splits import assert_disjoint, groups_of
+from tools.workbench.splits import groups_of
 
 EVERY = 3  # layers of a sweep that names none
 LEAST = 20  # entities
@@ -122,7 +122,7 @@ def attribute_probe(input: Input, context: Context) -> Output:
     _check(input, entities, truth, values)
     layers = list(range(subject.n_layers)) if input.layers == "all" else sorted(set(input.layers))
     sites: list[At] = [("resid_pre", layer) for layer in layers or range(0, subject.n_layers, EVERY)]
-    cases = {place: [] for place in PLACES}
+    cases: dict[str, list[Case]] = {place: [] for place in PLACES}
     prompts = encode(subject, [input.prompt.replace("{}", entity.name) for entity in entities])
     for entity, ids in zip(entities, prompts, strict=True):
         span = tuple(locate(subject, ids, entity.name))
@@ -132,7 +132,7 @@ def attribute_probe(input: Input, context: Context) -> Output:
     half = len(entities)
     kept = readings.read[:half] & readings.read[half:]
     rng = context.rng("attribute_probe", input.model_dump_json())
-    test = _held_out(groups_of([entity.name for entity in entities])[kept], truth[kept], rng)
+    test = _held_out(truth[kept], rng)
     found: dict[tuple[str, int], Classed] = {}
     for done, site in enumerate(sites, 1):
         for place, rows in zip(PLACES, (slice(None, half), slice(half, None)), strict=True):
@@ -153,11 +153,12 @@ def attribute_probe(input: Input, context: Context) -> Output:
     peaks = {place: max((at for at in found if at[0] == place), key=lambda at: found[at].validated) for place in PLACES}
     clear = own.own.low > max(own.shuffled, 0.5) and own.own.value > spelling.high
     verdict = (
-        f"the right one of {len(values)} values is read best at the {best[0]} entering layer {best[1]}, with an AUROC of "
-        f"{own.own.value:.2f} [{own.own.low:.2f}, {own.own.high:.2f}] on {int(test.sum())} entities that the probe never "
-        f"saw, and comes first for {own.accuracy:.0%} (the commonest value: {controls.majority:.0%}); shuffled values "
-        f"{own.shuffled:.2f}, the letters of the name {spelling.value:.2f}; the entity is best at layer "
-        f"{peaks['entity'][1]} and the end at layer {peaks['end'][1]}: {'clear' if clear else 'not clear'} of its controls"
+        f"the right one of {len(values)} values is read best at the {best[0]} entering layer {best[1]}, with an AUROC "
+        f"of {own.own.value:.2f} [{own.own.low:.2f}, {own.own.high:.2f}] on {int(test.sum())} entities that the probe "
+        f"never saw, and comes first for {own.accuracy:.0%} (the commonest value: {controls.majority:.0%}); shuffled "
+        f"values {own.shuffled:.2f}, the letters of the name {spelling.value:.2f}; the entity is best at layer "
+        f"{peaks['entity'][1]} and the end at layer {peaks['end'][1]}: "
+        f"{'clear' if clear else 'not clear'} of its controls"
     )
     return Output(
         place=best[0],
@@ -203,6 +204,9 @@ def _check(input: Input, entities: list[Entity], truth: np.ndarray, values: tupl
         raise ToolError(f"{input.prompt!r} must hold {{}} once: write it where the entity stands.")
     if len(values) < 2:
         raise ToolError(f"Every entity has the value {values[0]!r}: a probe needs two values or more.")
+    names = [entity.name for entity in entities]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ToolError(f"{twice[0]!r} is named twice, and could stand on both sides of the split: name it once.")
     if len(entities) < LEAST:
         raise ToolError(f"There are {len(entities)} entities, of which some must be held out: give at least {LEAST}.")
     counts = np.bincount(truth)
@@ -214,13 +218,12 @@ def _check(input: Input, entities: list[Entity], truth: np.ndarray, values: tupl
         )
 
 
-def _held_out(groups: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """bool[n]: of each value some entities, whole; an entity that has two values is on one side."""
+def _held_out(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """bool[n]: some entities of each value; every name stands once."""
     test = np.zeros(len(truth), bool)
     for value in np.unique(truth):
-        own = rng.permutation(np.unique(groups[truth == value]))
-        test |= np.isin(groups, own[: max(1, round(HELD_OUT * len(own)))])
-    assert_disjoint(groups, test)
+        own = rng.permutation(np.flatnonzero(truth == value))
+        test[own[: max(1, round(HELD_OUT * len(own)))]] = True
     return test
 
 
@@ -233,7 +236,9 @@ def _picture(input: Input, found: dict[tuple[str, int], Classed], spelling: floa
         Line(
             "the entity's last token" if place == "entity" else "the prompt's last token",
             x,
-            *(tuple(getattr(found[place, layer].own, end) for layer in layers) for end in ("value", "low", "high")),
+            tuple(found[place, layer].own.value for layer in layers),
+            tuple(found[place, layer].own.low for layer in layers),
+            tuple(found[place, layer].own.high for layer in layers),
         )
         for place in PLACES
     ]

@@ -68,10 +68,10 @@ def within(standings: np.ndarray) -> Interval:
 
 def _validated(x: np.ndarray, truth: np.ndarray, penalty: float) -> float:
     fold = np.arange(len(truth)) % FOLDS
-    found = [
-        standing(_scores(x[fold != f], truth[fold != f], x[fold == f], penalty, truth), truth[fold == f])
-        for f in range(FOLDS)
-    ]
+    found = []
+    for own in range(FOLDS):
+        scores = _scores(x[fold != own], truth[fold != own], x[fold == own], penalty, truth)
+        found.append(standing(scores, truth[fold == own]))
     return float(np.concatenate(found).mean())
 
 
