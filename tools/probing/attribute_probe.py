@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from store.types import Noun
 from tools.workbench.activations import Case, read_activations
 from tools.workbench.attributes import Classed, by_spelling, classed
+from tools.workbench.causal import interval
 from tools.workbench.charts import Line, Lines
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -70,12 +71,15 @@ class LayerAttribute(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """At the best layer with shuffled values; what the name's letters tell, with its interval; at layer 0, which knows
-    the token alone; and the accuracy of always naming the commonest value."""
+    """AUROC at the best layer with shuffled values; of what the name's letters tell, and the probe's gain over it on the
+    same entities, with its interval; at layer 0, which knows the token alone. And the accuracy of always naming the
+    commonest value."""
 
     shuffled: float
     spelling: float
-    spelling_high: float
+    gain: float
+    gain_low: float
+    gain_high: float
     first_layer: float | None
     majority: float
 
@@ -141,22 +145,28 @@ def attribute_probe(input: Input, context: Context) -> Output:
     best = max(found, key=lambda at: (found[at].validated, -at[1]))
     own = found[best]
     names = [entity.name for entity, keep in zip(entities, kept, strict=True) if keep]
-    spelling = by_spelling(names, truth[kept], test)
+    letters = by_spelling(names, truth[kept], test)
+    spelling = float(letters.mean())
+    low, high = interval(own.standings - letters)
+    assert low is not None
+    assert high is not None
     first = found.get((best[0], 0))
     controls = Controls(
         shuffled=own.shuffled,
-        spelling=spelling.value,
-        spelling_high=spelling.high,
+        spelling=spelling,
+        gain=own.own.value - spelling,
+        gain_low=low,
+        gain_high=high,
         first_layer=first.own.value if first else None,
         majority=float(np.bincount(truth[kept][test]).max() / test.sum()),
     )
     peaks = {place: max((at for at in found if at[0] == place), key=lambda at: found[at].validated) for place in PLACES}
-    clear = own.own.low > max(own.shuffled, 0.5) and own.own.value > spelling.high
+    clear = own.own.low > max(own.shuffled, 0.5) and low > 0
     verdict = (
         f"the right one of {len(values)} values is read best at the {best[0]} entering layer {best[1]}, with an AUROC "
         f"of {own.own.value:.2f} [{own.own.low:.2f}, {own.own.high:.2f}] on {int(test.sum())} entities that the probe "
         f"never saw, and comes first for {own.accuracy:.0%} (the commonest value: {controls.majority:.0%}); shuffled "
-        f"values {own.shuffled:.2f}, the letters of the name {spelling.value:.2f}; the entity is best at layer "
+        f"values {own.shuffled:.2f}, the letters of the name {spelling:.2f} (a gain of {low:+.2f} to {high:+.2f}); the entity is best at layer "
         f"{peaks['entity'][1]} and the end at layer {peaks['end'][1]}: "
         f"{'clear' if clear else 'not clear'} of its controls"
     )
@@ -187,7 +197,7 @@ def attribute_probe(input: Input, context: Context) -> Output:
         controls=controls,
         clear=clear,
         verdict=verdict,
-        pictures=draw(context, "attribute_probe", input, curve=_picture(input, found, spelling.value, verdict)),
+        pictures=draw(context, "attribute_probe", input, curve=_picture(input, found, spelling, verdict)),
     )
 
 
