@@ -71,9 +71,9 @@ class LayerAttribute(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """AUROC at the best layer with shuffled values; of what the name's letters tell, and the probe's gain over it on the
-    same entities, with its interval; at layer 0, which knows the token alone. And the accuracy of always naming the
-    commonest value."""
+    """AUROC at the best layer with shuffled values; of what the name's letters tell, and the probe's gain over that on
+    the same entities, with its interval; at layer 0, which knows the token alone. And the accuracy of always naming
+    the commonest value."""
 
     shuffled: float
     spelling: float
@@ -166,9 +166,9 @@ def attribute_probe(input: Input, context: Context) -> Output:
         f"the right one of {len(values)} values is read best at the {best[0]} entering layer {best[1]}, with an AUROC "
         f"of {own.own.value:.2f} [{own.own.low:.2f}, {own.own.high:.2f}] on {int(test.sum())} entities that the probe "
         f"never saw, and comes first for {own.accuracy:.0%} (the commonest value: {controls.majority:.0%}); shuffled "
-        f"values {own.shuffled:.2f}, the letters of the name {spelling:.2f} (a gain of {low:+.2f} to {high:+.2f}); the entity is best at layer "
-        f"{peaks['entity'][1]} and the end at layer {peaks['end'][1]}: "
-        f"{'clear' if clear else 'not clear'} of its controls"
+        f"values {own.shuffled:.2f}, the letters of the name {spelling:.2f} (a gain of {own.own.value - spelling:+.2f} "
+        f"[{low:+.2f}, {high:+.2f}]); the entity is best at layer {peaks['entity'][1]}, the end at layer "
+        f"{peaks['end'][1]}: {'clear' if clear else 'not clear'} of its controls"
     )
     return Output(
         place=best[0],

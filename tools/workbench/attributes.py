@@ -17,7 +17,8 @@ SPELLING = (2, 3)  # characters that stand together
 
 class Classed(NamedTuple):
     """standings: float64[m] of the held-out entities; own: their mean, the AUROC of the right value among all, with its
-    95 % interval; accuracy: the share whose right value comes first. validated: the same AUROC in cross-validation. shuffled: of shuffled values."""
+    95 % interval; accuracy: the share whose right value comes first. validated: the same AUROC in cross-validation.
+    shuffled: of shuffled values."""
 
     standings: np.ndarray
     own: Interval
