@@ -15,7 +15,7 @@ from store.errors import UserError
 if TYPE_CHECKING:
     from agent.probe import Probed
 
-COLUMNS = ("data set", "layer", "AUROC", "interval", "surface", "shuffled", "latents", "raw", "gain", "interval")
+COLUMNS = ("data set", "layer", "AUROC", "surface", "latents' gain")
 
 
 def probe(
@@ -83,26 +83,25 @@ def render(console: Console, probed: "Probed") -> None:
     """A line a set, then what was left out and why, and what it all says of the dictionary."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for at, heading in enumerate(COLUMNS):
-        table.add_column(heading, justify="left" if at == 0 else "right", no_wrap=at > 0)
+        table.add_column(heading, justify="left" if at == 0 else "right", no_wrap=at > 0, overflow="fold")
     for name, row in probed.rows:
-        found, controls, latents = (row.output or {}) | {}, row.controls, (row.output or {})["latents"]
-        surface = max(controls["surface"], controls["best_word"])
+        found, controls = row.output or {}, row.controls
+        latents = found["latents"]
         table.add_row(
             Text(name),
             str(found["layer"]),
-            Text(f"{found['auroc']:.2f}", "" if found["clear"] else "dim"),
-            Text(f"[{found['low']:.2f}, {found['high']:.2f}]"),
-            f"{surface:.2f}",
-            f"{controls['shuffled']:.2f}",
-            f"{latents['auroc']:.2f}",
-            f"{latents['raw']:.2f}",
-            Text(f"{latents['gain']:+z.2f}", "green" if latents["helps"] else ""),
-            Text(f"[{latents['gain_low']:+z.2f}, {latents['gain_high']:+z.2f}]"),
+            Text(f"{found['auroc']:.2f} [{found['low']:.2f}, {found['high']:.2f}]", "" if found["clear"] else "dim"),
+            f"{max(controls['surface'], controls['best_word']):.2f}",
+            Text(
+                f"{latents['gain']:+z.2f} [{latents['gain_low']:+z.2f}, {latents['gain_high']:+z.2f}]",
+                "green" if latents["helps"] else "",
+            ),
         )
     if probed.rows:
         console.print(table)
         helped = sum(row.output["latents"]["helps"] for _, row in probed.rows if row.output)
         hurt = sum(row.output["latents"]["gain_high"] < 0 for _, row in probed.rows if row.output)
+        shuffled = [row.controls["shuffled"] for _, row in probed.rows]
         line = f"The dictionary's latents read the label better than what they are made of in {helped} of "
         put(console, Text(f"{line}{len(probed.rows)} sets and worse in {hurt}; in the others the interval holds 0."))
         put(
