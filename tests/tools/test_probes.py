@@ -88,6 +88,17 @@ def test_no_group_is_on_both_sides(rng: np.random.Generator) -> None:
         held_out(positive, np.zeros(N, int), rng)
 
 
+def test_texts_of_one_entity_make_no_interval_narrower(rng: np.random.Generator) -> None:
+    positive = np.arange(40) % 2 == 0
+    scores = rng.normal(size=40) + positive
+    every = np.ones(40, bool)
+    one = Split(positive, np.arange(40), every).interval(scores, np.random.default_rng(1))
+    many, groups = np.repeat(positive, 5), np.repeat(np.arange(40), 5)
+    five = Split(many, groups, np.repeat(every, 5)).interval(np.repeat(scores, 5), np.random.default_rng(1))
+    assert five == pytest.approx(one)
+    assert one.low < one.value < one.high
+
+
 def test_shuffled_labels_say_nothing_of_the_true_ones(rng: np.random.Generator) -> None:
     _, positive, _ = planted(rng)
     labels = shuffled(positive, rng)
