@@ -246,7 +246,8 @@ def language(context: Context) -> Any:
 
 
 def test_a_gate_matters_in_its_context_alone(context: Context, language: Any) -> None:
-    """Ablating the latent that tells German raises the loss on German, not on English (2311.00863)."""
+    """Ablating the latent that tells German raises the loss on German, at least five times as much as on English; how
+    far that is clear of random directions is told (2311.00863)."""
     (latent,) = language.sizes[0].units
     found = call(
         "conditional_effect",
@@ -255,7 +256,7 @@ def test_a_gate_matters_in_its_context_alone(context: Context, language: Any) ->
         inside=GERMAN[:4],
         outside=ENGLISH[:4],
     )
-    assert abs(found.inside.effect) > abs(found.outside.effect)
+    assert found.inside.effect > 5 * abs(found.outside.effect)
     assert found.controls.no_edit == 0
     assert found.interaction == pytest.approx(found.inside.effect - found.outside.effect)
     assert found.low <= found.interaction <= found.high
