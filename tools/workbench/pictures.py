@@ -1,4 +1,5 @@
-"""Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars and circuits.
+"""Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars, circuits, curves and
+histograms.
 
 How to use it: a tool's output has `pictures: tuple[str, ...]`, which `draw(context, name, input, map=Picture(...))`
 fills: paths relative to the workspace, by a name that depends on what was asked alone, so that a run made again names
@@ -24,6 +25,7 @@ from pydantic import BaseModel
 from store.disk import appearing
 from store.ids import content_hash
 from store.text import clean
+from tools.workbench.charts import Histograms, Lines, Points, draw_histograms, draw_lines, draw_points
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool
@@ -38,6 +40,7 @@ STYLE: dict[Any, Any] = {
 NOTHING = "#d4d4d4"  # a cell without a value
 BESIDE, UP, DOWN, INK = "#94a3b8", "#b2182b", "#2166ac", "#334155"
 LARGEST = 18.0  # inches
+FOOT_LINE = 0.17  # inches of each line at the foot after the first
 SHORT = 24  # characters of a label
 LABELS = 64  # of an axis
 FAINTEST = 0.45  # colour of a weight near zero, so that its line is seen
@@ -73,11 +76,14 @@ class Circuit(NamedTuple):
     reads: tuple[tuple[str, str], ...] = ()
 
 
+Figured = HeatMap | Bars | Circuit | Lines | Histograms | Points
+
+
 class Picture(NamedTuple):
     """measure: what the numbers are. controls: a sentence that stands below."""
 
     title: str
-    figure: HeatMap | Bars | Circuit
+    figure: Figured
     measure: str
     controls: str = ""
 
@@ -115,7 +121,9 @@ def save(picture: Picture, *paths: Path) -> None:
 def _figure(picture: Picture) -> Figure:
     shape, measure = picture.figure, clean(picture.measure)
     size = _size(shape)
-    figure = Figure(figsize=size, layout="constrained")
+    wide = int(size[0] * 13)
+    foot = fill(clean(picture.controls), int(wide * 1.15))
+    figure = Figure(figsize=(size[0], size[1] + FOOT_LINE * foot.count("\n")), layout="constrained")
     axes = figure.add_subplot()
     beside = fill(measure, min(40, int(8 * size[1])))  # it stands upright
     match shape:
@@ -125,20 +133,29 @@ def _figure(picture: Picture) -> Figure:
             _bars(axes, shape, measure)
         case Circuit():
             _circuit(axes, shape, beside)
-    wide = int(size[0] * 13)
+        case Lines():
+            draw_lines(axes, shape, measure)
+        case Histograms():
+            draw_histograms(axes, shape, measure)
+        case Points():
+            draw_points(axes, shape, measure)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
-    if picture.controls:
-        figure.supxlabel(fill(clean(picture.controls), int(wide * 1.15)), fontsize=8, color=INK, x=0.01, ha="left")
+    if foot:
+        figure.supxlabel(foot, fontsize=8, color=INK, x=0.01, ha="left")
     return figure
 
 
-def _size(shape: HeatMap | Bars | Circuit) -> tuple[float, float]:
+def _size(shape: Figured) -> tuple[float, float]:
     """Inches across and up."""
     match shape:
         case HeatMap():
             across, up = 0.24 * len(shape.columns) + 1.8, 0.17 * len(shape.rows) + 1.6
         case Bars():
             across, up = 7.0, 0.24 * len(shape.bars) + 0.8
+        case Lines() | Histograms():
+            across, up = 7.5, 3.6
+        case Points():
+            across, up = 5.5, 5.0
         case Circuit():
             x, y = zip(*layout(shape).values(), strict=True)
             across, up = max(x) - min(x) + 3.0, 0.6 * max(y) + 1.8
