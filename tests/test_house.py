@@ -52,6 +52,7 @@ def test_the_contracts_can_fail(tmp_path: Path) -> None:
         "steering",
         "patching",
         "elicitation",
+        "probing",
         "dictionaries",
         "organisms",
     ):

@@ -1,0 +1,1 @@
+"""What can be read off the inside of a model, and how far to trust the reading."""
