@@ -1,4 +1,4 @@
-"""Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars and circuits.
+"""Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars, circuits and charts.
 
 How to use it: a tool's output has `pictures: tuple[str, ...]`, which `draw(context, name, input, map=Picture(...))`
 fills: paths relative to the workspace, by a name that depends on what was asked alone, so that a run made again names
@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from store.disk import appearing
 from store.ids import content_hash
 from store.text import clean
+from tools.workbench.charts import Histogram, Reliability, histogram, reliability
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool
@@ -73,11 +74,14 @@ class Circuit(NamedTuple):
     reads: tuple[tuple[str, str], ...] = ()
 
 
+Shape = HeatMap | Bars | Circuit | Reliability | Histogram
+
+
 class Picture(NamedTuple):
     """measure: what the numbers are. controls: a sentence that stands below."""
 
     title: str
-    figure: HeatMap | Bars | Circuit
+    figure: Shape
     measure: str
     controls: str = ""
 
@@ -125,6 +129,10 @@ def _figure(picture: Picture) -> Figure:
             _bars(axes, shape, measure)
         case Circuit():
             _circuit(axes, shape, beside)
+        case Reliability():
+            reliability(axes, shape, measure)
+        case Histogram():
+            histogram(axes, shape, measure)
     wide = int(size[0] * 13)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
     if picture.controls:
@@ -132,7 +140,7 @@ def _figure(picture: Picture) -> Figure:
     return figure
 
 
-def _size(shape: HeatMap | Bars | Circuit) -> tuple[float, float]:
+def _size(shape: Shape) -> tuple[float, float]:
     """Inches across and up."""
     match shape:
         case HeatMap():
@@ -142,6 +150,10 @@ def _size(shape: HeatMap | Bars | Circuit) -> tuple[float, float]:
         case Circuit():
             x, y = zip(*layout(shape).values(), strict=True)
             across, up = max(x) - min(x) + 3.0, 0.6 * max(y) + 1.8
+        case Reliability():
+            across, up = 5.5, 5.2
+        case Histogram():
+            across, up = 7.0, 3.4
     return min(LARGEST, max(5.5, across)), min(LARGEST, max(1.5, up))
 
 
