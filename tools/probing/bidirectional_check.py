@@ -102,14 +102,15 @@ def bidirectional_check(input: Input, context: Context) -> Output:
         said[way] = np.array(found, object).reshape(len(pairs), len(prompts))
         right[way] = _right(said[way], answers)
         context.progress(done, 2)
-    rows = right["forward"].all(1) if input.known_only else np.ones(len(pairs), bool)
+    every = np.ones(len(pairs), bool)
+    rows = np.asarray(right["forward"].all(1)) if input.known_only else every
     if not rows.any():
         raise ToolError(
             f"{context.subject.name} knows none of these {len(pairs)} pairs forwards, so that nothing can be said of "
             "the way back: give pairs that it knows, or better prompts."
         )
     rng = context.rng("bidirectional_check", input.model_dump_json())
-    forward = _way(said["forward"], right["forward"], ways["forward"][2], np.ones(len(pairs), bool), rng)
+    forward = _way(said["forward"], right["forward"], ways["forward"][2], every, rng)
     reverse = _way(said["reverse"], right["reverse"], ways["reverse"][2], rows, rng)
     beside = forward if not input.known_only else forward.model_copy(update={"right": reverse.n, "n": reverse.n})
     p = fisher(beside.right, beside.n, reverse.right, reverse.n)

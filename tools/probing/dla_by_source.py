@@ -1,6 +1,6 @@
 """Which tokens a fact is read from: each head's direct effect on the answer, split by the token that the head reads."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -8,16 +8,15 @@ from pydantic import Field
 from torch import Tensor
 
 from tools.probing.facts import Prompt, filled, spot
+from tools.probing.sources import GROUPS, by_source, first_token
 from tools.workbench.causal import interval, told
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap
-from tools.workbench.logit_parts import Attributed, attribute
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 
-GROUPS = ("BOS", "subject", "relation", "end")
 MIXED = 1 / 3  # of a head's effect: a group with more of it has a part in it
 HEADS = 12  # told
 LICENCE = "Direct effects alone, the final norm's scale held: what heads write for later parts to read is left out."
@@ -94,13 +93,6 @@ class Output(ToolOutput):
     verdict: str
 
 
-class Read(NamedTuple):
-    """float64[layers, heads, groups], the most that a sum over sources is off, and the answer's probability."""
-
-    groups: Tensor
-    off: float
-
-
 def estimate(input: Input, context: Context) -> float:
     """Seconds: each fact's prompt read four times, all heads told by source."""
     now = pace(context.subject)
@@ -115,11 +107,15 @@ def dla_by_source(input: Input, context: Context) -> Output:
     Source: Chughtai et al. 2402.07321. Which heads extract the attribute is what steer_entity then watches.
     """
     subject = context.subject
-    answers = [_first(subject, fact.answer) for fact in input.facts]
+    answers = [first_token(subject, fact.answer) for fact in input.facts]
     n = len(answers)
     if len(set(answers)) < 2:
         raise ToolError("All facts have the same answer: give facts with different ones, or swapping changes nothing.")
-    plain, effect, swapped, unrelated, chances = [], [], [], [], []
+    plain: list[Tensor] = []
+    effect: list[Tensor] = []
+    swapped: list[Tensor] = []
+    unrelated: list[Tensor] = []
+    chances: list[float] = []
     off = 0.0
     for i, fact in enumerate(input.facts):
         other = next(j % n for j in range(i + 1, i + n) if answers[j % n] != answers[i])
@@ -131,7 +127,7 @@ def dla_by_source(input: Input, context: Context) -> Output:
             (swapped, theirs, answers[i], answers[other]),
             (unrelated, own, answers[third], answers[fourth]),
         ):
-            read = _read(subject, input.template, name, up, down)
+            read = by_source(subject, input.template, name, up, down)
             found.append(read.groups)
             off = max(off, read.off)
         chances.append(_probability(subject, input.template, own, answers[i]))
@@ -139,9 +135,7 @@ def dla_by_source(input: Input, context: Context) -> Output:
     each = [torch.stack(found) for found in (plain, effect, swapped, unrelated)]
     totals = [found.sum((1, 2)).cpu().numpy() for found in each]  # [n, groups]
     groups = tuple(_group(k, *(total[:, k] for total in totals)) for k in range(len(GROUPS)))
-    controls = Controls(
-        unrelated=float(np.abs(totals[3][:, 1].mean())), off=off, probability=float(np.mean(chances))
-    )
+    controls = Controls(unrelated=float(np.abs(totals[3][:, 1].mean())), off=off, probability=float(np.mean(chances)))
     heads, map = _heads(each[0].mean(0), each[1].mean(0), each[2].mean(0), input.n)
     by_name = {group.label: group for group in groups}
     about, relation = by_name["subject"], by_name["relation"]
@@ -180,24 +174,6 @@ def dla_by_source(input: Input, context: Context) -> Output:
         ),
         verdict=verdict,
     )
-
-
-def _first(subject: Subject, answer: str) -> int:
-    return subject.tokenize([answer])[0][0]
-
-
-def _read(subject: Subject, template: str, name: str, up: int, down: int | None) -> Read:
-    place = spot(subject, filled(template, name), name)
-    tokens = torch.tensor([place.tokens])
-    found: Attributed = attribute(
-        subject, tokens, torch.tensor([up]), None if down is None else torch.tensor([down])
-    )
-    sources, heads = found.written.sources[0], found.written.heads[0]
-    first, last = place.entity
-    parts = (sources[..., :1], sources[..., first : last + 1], None, sources[..., -1:])
-    groups = [torch.zeros_like(heads) if part is None else part.sum(-1) for part in parts]
-    groups[2] = sources.sum(-1) - groups[0] - groups[1] - groups[3]
-    return Read(torch.stack(groups, -1), float((sources.sum(-1) - heads).abs().max()))
 
 
 def _probability(subject: Subject, template: str, name: str, answer: int) -> float:

@@ -63,7 +63,10 @@ def shipped() -> dict[str, Relation]:
     found = {}
     for name, raw in json.loads(FILE.read_text("utf-8")).items():
         facts = [
-            Fact(entity=entity, answers=(answer, *raw["aliases"].get(answer, ())))
+            Fact(
+                entity=entity,
+                answers=tuple(a for a in (answer, *raw["aliases"].get(answer, ())) if not says(entity, a)) or (answer,),
+            )
             for answer, entities in raw["entities"].items()
             for entity in entities
         ]

@@ -20,12 +20,13 @@ EACH = 8  # of them known, and unknown
 
 
 class Asked(NamedTuple):
-    """An entity, the model's reply to each paraphrase, and whether each is right and refuses."""
+    """An entity, the paraphrases of what is asked of it, and the model's reply to each, as token ids and as text."""
 
     relation: str
     fact: Fact
     prompts: tuple[str, ...]
-    replies: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...] = ()
+    replies: tuple[str, ...] = ()
 
     @property
     def entity(self) -> str:
@@ -54,25 +55,31 @@ def ask(context: Context, relations: Sequence[Relation], chat: bool = False, tok
         if len(ways) < 2:
             raise ToolError(f"The relation {relation.name!r} has fewer than two questions: give paraphrases.")
         asked += [
-            Asked(relation.name, fact, tuple(filled(way, fact.entity) for way in ways), ()) for fact in relation.facts
+            Asked(relation.name, fact, tuple(filled(way, fact.entity) for way in ways)) for fact in relation.facts
         ]
-    texts = list(dict.fromkeys(prompt for each in asked for prompt in each.prompts))
-    replies = _kept(context, texts, chat, tokens)
-    return [each._replace(replies=tuple(replies[prompt] for prompt in each.prompts)) for each in asked]
+    kept = _kept(context, list(dict.fromkeys(prompt for each in asked for prompt in each.prompts)), chat, tokens)
+    said = {prompt: context.subject.tokenizer.decode(ids) for prompt, ids in kept.items()}
+    return [
+        each._replace(
+            tokens=tuple(tuple(kept[prompt]) for prompt in each.prompts),
+            replies=tuple(said[prompt] for prompt in each.prompts),
+        )
+        for each in asked
+    ]
 
 
-def _kept(context: Context, texts: list[str], chat: bool, tokens: int) -> dict[str, str]:
+def _kept(context: Context, texts: list[str], chat: bool, tokens: int) -> dict[str, list[int]]:
     """Replies by prompt: those of an earlier run of the same subject, and the rest now, written in parts so that what
     was done before a run was ended is not done again."""
     subject = context.subject
     folder = context.ledger.store.path.parent / FOLDER
     path = folder / f"{content_hash([VERSION, subject.fingerprint, chat, tokens])}.json"
-    known: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    known: dict[str, list[int]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     missing = [text for text in texts if text not in known]
     for start in range(0, len(missing), PART):
         part = missing[start : start + PART]
         replies = written(subject, encode(subject, part, chat, room=tokens), tokens)
-        known |= dict(zip(part, (subject.tokenizer.decode(ids) for ids in replies), strict=True))
+        known |= dict(zip(part, replies, strict=True))
         make_folder(folder)
         with appearing(path) as unfinished:
             unfinished.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
@@ -80,9 +87,11 @@ def _kept(context: Context, texts: list[str], chat: bool, tokens: int) -> dict[s
     return known
 
 
-def needed(context: Context, relations: Sequence[Relation]) -> list[Asked]:
-    """Those that are known or unknown. ToolError where there are too few, or hardly any of either."""
-    found = [each for each in ask(context, relations) if each.known is not None]
+def needed(context: Context, relations: Sequence[Relation]) -> tuple[list[Asked], list[Asked]]:
+    """All that were asked for, and those that are known or unknown. ToolError where these are too few, or hardly any of
+    either."""
+    asked = ask(context, relations)
+    found = [each for each in asked if each.known is not None]
     known = sum(each.known is True for each in found)
     for name, n in (("in every paraphrase", known), ("in none", len(found) - known)):
         if n == 0:
@@ -95,4 +104,4 @@ def needed(context: Context, relations: Sequence[Relation]) -> list[Asked]:
             f"{context.subject.name} knows {known} of these entities and does not know {len(found) - known}, and "
             f"{LEAST} are needed, {EACH} of each: give more."
         )
-    return found
+    return asked, found

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from store.disk import appearing
 from store.ids import content_hash
 from store.text import clean
-from tools.workbench.charts import Histogram, Reliability, histogram, reliability
+from tools.workbench.distributions import Histogram, Reliability, histogram, reliability
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool

@@ -46,7 +46,7 @@ def histogram(axes: Axes, shape: Histogram, measure: str) -> None:
     for at, (name, group) in enumerate(shape.groups.items()):
         weights = np.full(len(group), 1 / max(len(group), 1))
         colour = OWN if at == 0 else OTHER
-        axes.hist(group, edges, weights=weights, color=colour, alpha=0.65, label=f"{name} (n = {len(group):,})")
+        axes.hist(group, edges.tolist(), weights=weights, color=colour, alpha=0.65, label=f"{name} (n = {len(group):,})")
     for at, (name, value) in enumerate(shape.marked.items()):
         axes.axvline(value, color=INK, linewidth=1, linestyle=("--", ":", "-.")[at % 3], label=f"{name} {value:.3g}")
     axes.set_xlabel(measure, fontsize=8)

@@ -1,0 +1,218 @@
+"""Latents that tell whether the model knows an entity."""
+
+import numpy as np
+from pydantic import Field
+
+from tools.probing.facts import Relation, chosen
+from tools.probing.knowledge import needed
+from tools.probing.risk import folds, within
+from tools.probing.separation import DENSE, Firing, firing, kinds, permuted, ranked, separations
+from tools.workbench.distributions import Histogram
+from tools.workbench.context import Context
+from tools.workbench.costs import pace
+from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
+from tools.workbench.probes import logistic
+from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.stats import auroc, auroc_interval
+
+PERMUTATIONS = 200
+CERTAIN = 0.99  # of permutations that a latent's score lies above
+LICENCE = "A latent that separates is no cause: steer_entity says what adding it does."
+
+
+class Input(ToolInput):
+    """What is asked of which entities, and how many latents are told each way."""
+
+    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
+    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
+    limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
+    n: int = Field(5, ge=1, le=50)
+
+
+class ByType(ToolOutput):
+    """How often a latent fires on known and on unknown entities of a type."""
+
+    label: str
+    known: float
+    unknown: float
+
+
+class Latent(ToolOutput):
+    """A latent chosen on half of the entities by `score`, the least over types of how much more often it fires on the
+    known (or unknown) ones. auroc with its 95 % interval and within: on the other half, all types, and pairs of one
+    type. p: share of permutations with a score as high for any latent. density: of general text."""
+
+    latent: int
+    score: float
+    p: float
+    auroc: float
+    low: float
+    high: float
+    within: float
+    density: float
+    types: tuple[ByType, ...]
+
+
+class Controls(ToolOutput):
+    """permuted_known, permuted_unknown: the score that 99 % of permutations do not reach with their best latent;
+    residual: AUROC of a logistic probe of the same hook point, on the other half; within: of pairs of one type."""
+
+    permuted_known: float
+    permuted_unknown: float
+    residual: float
+    residual_within: float
+
+
+class Output(ToolOutput):
+    """known, unknown: the latents that fire on either, the best first; dropped: so many fire on more than 2 % of general
+    text."""
+
+    entities: int
+    known_entities: int
+    types: tuple[str, ...]
+    known: tuple[Latent, ...]
+    unknown: tuple[Latent, ...]
+    dropped: int
+    general_text: str
+    controls: Controls
+    clear: bool
+    licence: str
+    pictures: tuple[str, ...]
+    verdict: str
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds, were no answer kept from earlier runs."""
+    facts = sum(len(r.facts) for r in chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    now = pace(context.subject)
+    return now.writing(3 * facts, 14, 8) + now.token * 14 * facts + 10
+
+
+@tool(version=1, estimate=estimate)
+def entity_knowledge(input: Input, context: Context) -> Output:
+    """Finds latents that fire at the last token of entities that the model knows, or of those that it does not.
+
+    Ranked by the least separation over types of entity, against labels exchanged at random; those that fire on more than
+    2 % of general text are dropped. Beside them a probe of the whole residual stream. Source: Ferrando et al. 2411.14257.
+    """
+    asked, found = needed(context, chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    one = firing(context, found)
+    rng = context.rng("entity_knowledge", input.model_dump_json())
+    half = folds([each.entity for each in found], 2, rng)
+    train, test = (_part(one, half == side) for side in (0, 1))
+    fires = train.activations > 0
+    separation = separations(fires, train.known, train.kind)
+    scores = ranked(separation, one.density)
+    by_chance = permuted(train, rng, PERMUTATIONS)
+    sides = []
+    for at, score in enumerate(scores):
+        best = score.argsort()[::-1][: input.n].tolist()
+        sides.append(tuple(_latent(i, float(score[i]), by_chance[:, at], test, at == 0, rng) for i in best))
+    residual, residual_within = _residual(train, test)
+    bars = np.quantile(by_chance, CERTAIN, axis=0)
+    controls = Controls(
+        permuted_known=float(bars[0]),
+        permuted_unknown=float(bars[1]),
+        residual=residual,
+        residual_within=residual_within,
+    )
+    known, unknown = sides
+    clear = known[0].score > bars[0] or unknown[0].score > bars[1]
+    verdict = "; ".join(
+        f"latent {own[0].latent} fires on {name} entities, more often by {own[0].score:.2f} in each of "
+        f"{len(separation)} types (p {own[0].p:.2g}, permuted labels {bar:.2f}), AUROC on other entities "
+        f"{own[0].auroc:.2f} [{own[0].low:.2f}, {own[0].high:.2f}], within a type {own[0].within:.2f}"
+        for name, own, bar in (("known", known, bars[0]), ("unknown", unknown, bars[1]))
+    )
+    verdict += (
+        f"; a probe of the residual stream there {residual:.2f}, within a type {residual_within:.2f}: "
+        f"{'clear' if clear else 'not clear'} of permuted labels. {LICENCE}"
+    )
+    return Output(
+        entities=len(found),
+        known_entities=int(one.known.sum()),
+        types=tuple(kinds(one.known, one.kind)),
+        known=known,
+        unknown=unknown,
+        dropped=int((one.density > DENSE).sum()),
+        general_text=one.text,
+        controls=controls,
+        clear=bool(clear),
+        licence=LICENCE,
+        pictures=draw(
+            context,
+            "entity_knowledge",
+            input,
+            scores=_histogram(scores, bars, controls),
+            types=_by_type(known[0], unknown[0], controls),
+        ),
+        verdict=verdict,
+    )
+
+
+def _part(one: Firing, rows: np.ndarray) -> Firing:
+    return one._replace(
+        activations=one.activations[rows], residual=one.residual[rows], known=one.known[rows], kind=one.kind[rows]
+    )
+
+
+def _latent(
+    index: int, score: float, by_chance: np.ndarray, test: Firing, is_known: bool, rng: np.random.Generator
+) -> Latent:
+    own = test.activations[:, index]
+    positive = test.known if is_known else ~test.known
+    value = auroc_interval(own[positive], own[~positive], rng)
+    types = [
+        ByType(
+            label=each,
+            known=float((own[(test.kind == each) & test.known] > 0).mean()),
+            unknown=float((own[(test.kind == each) & ~test.known] > 0).mean()),
+        )
+        for each in kinds(test.known, test.kind)
+    ]
+    return Latent(
+        latent=index,
+        score=score,
+        p=float((1 + (by_chance >= score).sum()) / (1 + len(by_chance))),
+        auroc=value.value,
+        low=value.low,
+        high=value.high,
+        within=within(own, positive, test.kind),
+        density=float(test.density[index]),
+        types=tuple(types),
+    )
+
+
+def _residual(train: Firing, test: Firing) -> tuple[float, float]:
+    """AUROC of a logistic probe of the residual stream, over all pairs and over those of one type."""
+    vector, _, _ = logistic(train.residual.astype(float), train.known)
+    scores = test.residual @ vector
+    return auroc(scores[test.known], scores[~test.known]), within(scores, test.known, test.kind)
+
+
+def _histogram(scores: tuple[np.ndarray, np.ndarray], bars: np.ndarray, controls: Controls) -> Picture:
+    kept = [score[score > -1] for score in scores]
+    return Picture(
+        "How well single latents separate known from unknown entities, in the type where they do least",
+        Histogram(
+            {"fires on known": tuple(kept[0].tolist()), "fires on unknown": tuple(kept[1].tolist())},
+            {"known, 99 % of permutations": float(bars[0]), "unknown, 99 % of permutations": float(bars[1])},
+        ),
+        "least difference of firing frequency over types",
+        controls_said(controls),
+    )
+
+
+def _by_type(known: Latent, unknown: Latent, controls: Controls) -> Picture:
+    bars = [
+        Bar(f"{latent.latent}, {each.label}: {name}", share, beside=name == other)
+        for latent, own, other in ((known, "known", "unknown"), (unknown, "unknown", "known"))
+        for each in latent.types
+        for name, share in ((own, getattr(each, own)), (other, getattr(each, other)))
+    ]
+    return Picture(
+        f"How often latents {known.latent} and {unknown.latent} fire, on entities that they were not chosen on",
+        Bars(tuple(bars)),
+        "share of entities",
+        controls_said(controls),
+    )
