@@ -51,6 +51,7 @@ def test_the_contracts_can_fail(tmp_path: Path) -> None:
         "labelling",
         "steering",
         "patching",
+        "probing",
         "elicitation",
         "probing",
         "dictionaries",

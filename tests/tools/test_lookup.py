@@ -44,7 +44,7 @@ def call(name: str, context: Context, **input: object) -> Any:
 
 
 def test_every_tool_has_a_docstring_and_a_schema() -> None:
-    families = {"lookup", "labelling", "steering", "patching", "elicitation", "probing", "organisms"}
+    families = {"lookup", "labelling", "steering", "patching", "probing", "elicitation", "organisms"}
     assert {tool.family for tool in tools().values()} == families
     for tool in tools().values():
         assert tool.doc, tool.name

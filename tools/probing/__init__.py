@@ -1,1 +1,1 @@
-"""What can be read off the inside of a model, and how far to trust the reading."""
+"""Decode: what can be read from activations, and how much of it the text's surface tells as well."""

@@ -36,8 +36,10 @@ class Adapter:
     """An adapter's factors and, once it is merged, the weights of the base that it changed.
 
     name: as whoever named it spelled it, to be found again. sha256: of its weights' file. record: what `glossator
-    organism train` wrote beside them; an adapter from elsewhere has none.
+    organism train` wrote beside them; an adapter from elsewhere has none. on: False while the base is read.
     """
+
+    on = True
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
         """Reads `folder`. UserError when it holds no plain LoRA, or not the weights that its record names."""
@@ -111,6 +113,7 @@ class Adapter:
     def _swap(self) -> None:
         for place, (weight, other) in enumerate(self._others):
             self._others[place], weight.data = (weight, weight.data), other
+        self.on = not self.on
 
     def _pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """For each changed layer A [r, in] and B [out, r]."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from prompts.providers import Role
 from store.errors import UserError
 
-FAMILIES = ("lookup", "labelling", "steering", "patching", "elicitation", "probing", "organisms")
+FAMILIES = ("lookup", "labelling", "steering", "patching", "probing", "elicitation", "organisms")
 
 
 class ToolInput(BaseModel):

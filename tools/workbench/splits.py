@@ -1,0 +1,53 @@
+"""Splits that no entity or document straddles: of each class some groups are held out, and never a part of one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tools.workbench.registry import ToolError
+
+HELD_OUT = 0.3  # of each class
+FOLDS = 5
+
+
+def groups_of(names: Sequence[str]) -> np.ndarray:
+    """int64[n]: equal for equal names, in the order of their first appearance."""
+    seen: dict[str, int] = {}
+    return np.array([seen.setdefault(name, len(seen)) for name in names])
+
+
+def held_out(positive: np.ndarray, groups: np.ndarray, rng: np.random.Generator, share: float = HELD_OUT) -> np.ndarray:
+    """bool[n]: what is held out, whole groups, about `share` of each class. positive: bool[n]; groups: int64[n].
+
+    ToolError when a class has too few groups for both sides.
+    """
+    test = np.zeros(len(positive), bool)
+    mostly = {group: positive[groups == group].mean() >= 0.5 for group in np.unique(groups)}
+    for side in (True, False):
+        own = rng.permutation([group for group, is_positive in mostly.items() if is_positive == side])
+        if len(own) < 2:
+            raise ToolError(
+                f"The {'positive' if side else 'negative'} texts are of {len(own)} group: give at least 2 entities or "
+                "documents of each class, or no text of a class could be held out."
+            )
+        test |= np.isin(groups, own[: max(1, round(share * len(own)))])
+    assert_disjoint(groups, test)
+    return test
+
+
+def folds(positive: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on and to grade on, of up to five folds that no group straddles, each with both classes."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fewest = min(len(np.unique(groups[positive])), len(np.unique(groups[~positive])))
+    if fewest < 2:
+        return []
+    splitter = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
+    found = list(splitter.split(np.zeros(len(positive)), positive, groups))
+    return [(fit, grade) for fit, grade in found if all(len(np.unique(positive[rows])) == 2 for rows in (fit, grade))]
+
+
+def assert_disjoint(groups: np.ndarray, test: np.ndarray) -> None:
+    """Raises AssertionError when a group is on both sides."""
+    both = np.intersect1d(groups[test], groups[~test])
+    assert not len(both), f"groups {both[:5].tolist()} are on both sides of the split"
