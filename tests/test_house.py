@@ -53,7 +53,6 @@ def test_the_contracts_can_fail(tmp_path: Path) -> None:
         "patching",
         "probing",
         "elicitation",
-        "probing",
         "dictionaries",
         "organisms",
     ):

@@ -5,17 +5,19 @@ from pydantic import Field
 
 from tools.probing.facts import Relation, chosen
 from tools.probing.knowledge import needed
-from tools.probing.risk import folds, within
+from tools.probing.risk import within
 from tools.probing.separation import DENSE, Firing, firing, kinds, permuted, ranked, separations
-from tools.workbench.distributions import Histogram
+from tools.workbench.charts import histograms
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.probes import logistic
 from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.splits import groups_of, held_out
 from tools.workbench.stats import auroc, auroc_interval
 
 PERMUTATIONS = 200
+HELD_OUT = 0.5  # of the entities
 CERTAIN = 0.99  # of permutations that a latent's score lies above
 LICENCE = "A latent that separates is no cause: steer_entity says what adding it does."
 
@@ -64,8 +66,8 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """known, unknown: the latents that fire on either, the best first; dropped: so many fire on more than 2 % of general
-    text."""
+    """known, unknown: the latents that fire on either, the best first; dropped: so many fire on more than 2 % of
+    general text."""
 
     entities: int
     known_entities: int
@@ -92,14 +94,15 @@ def estimate(input: Input, context: Context) -> float:
 def entity_knowledge(input: Input, context: Context) -> Output:
     """Finds latents that fire at the last token of entities that the model knows, or of those that it does not.
 
-    Ranked by the least separation over types of entity, against labels exchanged at random; those that fire on more than
-    2 % of general text are dropped. Beside them a probe of the whole residual stream. Source: Ferrando et al. 2411.14257.
+    Ranked by the least separation over types of entity, against labels exchanged at random; those that fire on more
+    than 2 % of general text are dropped. Beside them a probe of the whole residual stream. Source: Ferrando et al.
+    2411.14257.
     """
-    asked, found = needed(context, chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    _, found = needed(context, chosen(input.relations, input.own, input.limit, context.rng("facts")))
     one = firing(context, found)
     rng = context.rng("entity_knowledge", input.model_dump_json())
-    half = folds([each.entity for each in found], 2, rng)
-    train, test = (_part(one, half == side) for side in (0, 1))
+    test_rows = held_out(one.known, groups_of([each.entity.lower() for each in found]), rng, HELD_OUT)
+    train, test = _part(one, ~test_rows), _part(one, test_rows)
     fires = train.activations > 0
     separation = separations(fires, train.known, train.kind)
     scores = ranked(separation, one.density)
@@ -143,7 +146,7 @@ def entity_knowledge(input: Input, context: Context) -> Output:
             context,
             "entity_knowledge",
             input,
-            scores=_histogram(scores, bars, controls),
+            scores=_histogram(scores, by_chance, controls),
             types=_by_type(known[0], unknown[0], controls),
         ),
         verdict=verdict,
@@ -190,15 +193,19 @@ def _residual(train: Firing, test: Firing) -> tuple[float, float]:
     return auroc(scores[test.known], scores[~test.known]), within(scores, test.known, test.kind)
 
 
-def _histogram(scores: tuple[np.ndarray, np.ndarray], bars: np.ndarray, controls: Controls) -> Picture:
-    kept = [score[score > -1] for score in scores]
+def _histogram(scores: tuple[np.ndarray, np.ndarray], by_chance: np.ndarray, controls: Controls) -> Picture:
+    """The latents' scores and what the best latent scores where labels are exchanged."""
+    own = np.maximum(*scores)
+    own = own[own > -1]
+    beside = by_chance.max(1)
     return Picture(
-        "How well single latents separate known from unknown entities, in the type where they do least",
-        Histogram(
-            {"fires on known": tuple(kept[0].tolist()), "fires on unknown": tuple(kept[1].tolist())},
-            {"known, 99 % of permutations": float(bars[0]), "unknown, 99 % of permutations": float(bars[1])},
+        "The larger of each latent's two scores, and the highest score of any latent with labels exchanged",
+        histograms(
+            np.concatenate([own, beside]),
+            np.arange(len(own) + len(beside)) < len(own),
+            ("latents", "the best, labels exchanged"),
         ),
-        "least difference of firing frequency over types",
+        "least difference of firing frequency over types of entity",
         controls_said(controls),
     )
 

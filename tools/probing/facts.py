@@ -15,6 +15,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from tools.workbench.labelled import locate
 from tools.workbench.registry import ToolError, ToolInput
 from tools.workbench.subject import Subject
 from tools.workbench.words import says
@@ -38,7 +39,7 @@ class Fact(ToolInput):
 
 
 class Relation(ToolInput):
-    """A relation, two or more ways to ask for it, which hold {entity}, and its facts. questions: the same for a chat."""
+    """A relation, two or more ways to ask for it, which hold {entity}, and its facts. questions: the same in a chat."""
 
     name: Annotated[str, Field(min_length=1, max_length=40)]
     templates: Annotated[tuple[Prompt, ...], Field(min_length=2, max_length=8)]
@@ -107,13 +108,9 @@ def filled(template: str, entity: str) -> str:
 
 def spot(subject: Subject, text: str, entity: str) -> Spot:
     """The text's tokens and those in which the entity's last mention lies. ToolError where the text lacks it."""
-    start = text.rfind(entity)
-    if start < 0:
-        raise ToolError(f"The entity {entity!r} is missing from its prompt {text!r}: name one that is in it.")
-    encoded = subject.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    end = start + len(entity)
-    inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > start and b > a]
-    return Spot([subject.bos, *encoded["input_ids"]], (inside[0] + 1, inside[-1] + 1))
+    ids = [subject.bos, *subject.tokenize([text])[0]]
+    span = locate(subject, ids, entity)
+    return Spot(ids, (span.start, span.stop - 1))
 
 
 def is_right(reply: str, answers: Sequence[str]) -> bool:

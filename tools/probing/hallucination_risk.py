@@ -1,23 +1,24 @@
 """The probability that what a model says of an entity is made up, read from its residual stream while it speaks."""
 
-from collections import Counter
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from tools.probing.facts import Relation, chosen
 from tools.probing.knowledge import needed
-from tools.probing.risk import Fitted, cross_fitted, fit, folds, probability, simple, within
+from tools.probing.risk import Fitted, cross_fitted, fit, probability, simple, within
 from tools.probing.risk_rows import Rows, entities, spoken
 from tools.probing.risk_stream import Text, Watched, watch
 from tools.workbench.calibration import Bin, calibration_error, reliability
-from tools.workbench.distributions import Histogram, Reliability
+from tools.workbench.charts import Line, Lines, histograms
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.splits import folds
 from tools.workbench.stats import auroc, auroc_interval
 
 SHUFFLES, RANDOMS = 10, 20
@@ -41,7 +42,6 @@ class Input(ToolInput):
         18,
         20,
     )
-    folds: int = Field(5, ge=2, le=10)
     texts: tuple[Text, ...] = Field((), max_length=32, description="prompts that are continued and watched")
     tokens: int = Field(24, ge=1, le=256, description="written after each text")
     by_token: bool = Field(True, description="fit a probe for tokens that are being written, as well")
@@ -58,8 +58,8 @@ class Baseline(ToolOutput):
 
 
 class ByRelation(ToolOutput):
-    """A relation's entities that are known or unknown, the share of the latter, the AUROC among them, and that of a probe
-    fitted on the other relations alone (None: there is one relation, or one class)."""
+    """A relation's entities that are known or unknown, the share of the latter, the AUROC among them, and that of a
+    probe fitted on the other relations alone (None: there is one relation, or one class)."""
 
     label: str
     n: int
@@ -81,7 +81,7 @@ class Controls(ToolOutput):
 
 class Risk(ToolOutput):
     """How well a probe does on rows whose entity it never saw: AUROC with its 95 % interval, over pairs of one relation
-    (within), expected calibration error, Brier score, the layer that most folds chose. probe: the saved direction, fitted
+    (within), expected calibration error, Brier score, the layer chosen on all. probe: the saved direction, fitted
     on all, whose slope and centre give log-odds."""
 
     n: int
@@ -133,9 +133,9 @@ def estimate(input: Input, context: Context) -> float:
 def hallucination_risk(input: Input, context: Context) -> Output:
     """Fits and checks a probability that what the model says is made up, per entity and per token, and watches texts.
 
-    Labels are the model's own answers over paraphrases (label_knowledge). Tried on entities never seen, beside what needs
-    no look inside: the name's log-probability, its tokens, the relation, the model's own confidence. Texts are watched
-    as they are written: red is risk. Sources: Ferrando et al. 2411.14257; Orgad et al. 2410.02707.
+    Labels are the model's own answers over paraphrases (label_knowledge). Tried on entities never seen, beside what
+    needs no look inside: the name's log-probability, its tokens, the relation, the model's own confidence. Texts are
+    watched as they are written. Sources: Ferrando et al. 2411.14257; Orgad et al. 2410.02707.
     """
     subject = context.subject
     for layer in input.layers:
@@ -145,12 +145,11 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     asked, found = needed(context, relations)
     rng = context.rng("hallucination_risk", input.model_copy(update={"texts": (), "tokens": 1}).model_dump_json())
     rows = entities(context, found, input.layers)
-    entity, odds, at_best = _tried(context, rows, input.folds, rng, "entity")
-    token = None
-    if input.by_token:
-        token, token_odds, _ = _tried(context, said := spoken(context, asked, input.layers), input.folds, rng, "token")
-    controls = _controls(rows, at_best, entity, input.folds, rng)
-    by_relation = _by_relation(rows, odds, rng)
+    seed = int(rng.integers(2**31))
+    entity, odds = _tried(context, rows, seed, rng, "entity")
+    token = _tried(context, spoken(context, asked, input.layers), seed, rng, "token")[0] if input.by_token else None
+    controls = _controls(rows, entity, seed, rng)
+    by_relation = _by_relation(rows, odds, seed)
     watched = watch(context, input.texts, entity.probe, token.probe if token else None, input.tokens)
     clear = entity.low > max(controls.shuffled, *(each.auroc for each in entity.baselines))
     return Output(
@@ -181,17 +180,17 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     )
 
 
-def _tried(context: Context, rows: Rows, n: int, rng: np.random.Generator, what: str) -> tuple[Risk, np.ndarray, int]:
-    """The risk, each row's log-odds by a probe that never saw its entity, and the layer."""
-    odds, layers = cross_fitted(rows.by_layer, rows.made_up, rows.entity, n, rng)
+def _tried(context: Context, rows: Rows, seed: int, rng: np.random.Generator, what: str) -> tuple[Risk, np.ndarray]:
+    """The risk, and each row's log-odds by a probe that never saw its entity."""
+    cuts = folds(rows.made_up, rows.groups, seed)
+    odds = cross_fitted(rows.by_layer, rows.made_up, rows.groups, cuts, seed)
     own = auroc_interval(odds[rows.made_up], odds[~rows.made_up], rng)
-    final = fit(rows.by_layer, rows.made_up, rows.entity, rng)
+    final = fit(rows.by_layer, rows.made_up, rows.groups, seed)
     p = probability(odds)
     bins = reliability(p, rows.made_up)
-    fold = folds(rows.entity, n, rng)
     baselines = []
     for label, columns in rows.baselines.items():
-        other = simple(columns, rows.made_up, fold)
+        other = simple(columns, rows.made_up, cuts)
         value = auroc(other[rows.made_up], other[~rows.made_up])
         baselines.append(
             Baseline(
@@ -215,12 +214,10 @@ def _tried(context: Context, rows: Rows, n: int, rng: np.random.Generator, what:
         bins=tuple(bins),
         baselines=tuple(baselines),
     )
-    return risk, odds, Counter(layers).most_common(1)[0][0]
+    return risk, odds
 
 
 def _saved(context: Context, found: Fitted, what: str) -> str:
-    import torch
-
     subject = context.subject
     direction = Direction(
         vector=torch.from_numpy(found.vector).float(),
@@ -233,16 +230,16 @@ def _saved(context: Context, found: Fitted, what: str) -> str:
     return context.directions.save(direction)
 
 
-def _controls(rows: Rows, layer: int, entity: Risk, n: int, rng: np.random.Generator) -> Controls:
-    x = rows.by_layer[layer]
+def _controls(rows: Rows, entity: Risk, seed: int, rng: np.random.Generator) -> Controls:
+    x = rows.by_layer[entity.layer]
     shuffled = []
     for _ in range(SHUFFLES):
         labels = rng.permutation(rows.made_up)
-        odds, _ = cross_fitted({layer: x}, labels, rows.entity, n, rng)
+        odds = cross_fitted({entity.layer: x}, labels, rows.groups, folds(labels, rows.groups, seed), seed)
         shuffled.append(auroc(odds[labels], odds[~labels]))
-    fold = folds(rows.entity, n, rng)
+    cuts = folds(rows.made_up, rows.groups, seed)
     directions = (x @ rng.normal(size=(x.shape[1], RANDOMS))).T
-    randoms = [simple(each[:, None], rows.made_up, fold) for each in directions]
+    randoms = [simple(each[:, None], rows.made_up, cuts) for each in directions]
     by_name = {each.label: each.auroc for each in entity.baselines}
     return Controls(
         shuffled=float(np.mean(shuffled)),
@@ -253,7 +250,7 @@ def _controls(rows: Rows, layer: int, entity: Risk, n: int, rng: np.random.Gener
     )
 
 
-def _by_relation(rows: Rows, odds: np.ndarray, rng: np.random.Generator) -> tuple[ByRelation, ...]:
+def _by_relation(rows: Rows, odds: np.ndarray, seed: int) -> tuple[ByRelation, ...]:
     found = []
     for name in dict.fromkeys(rows.relation.tolist()):
         own = rows.relation == name
@@ -262,7 +259,7 @@ def _by_relation(rows: Rows, odds: np.ndarray, rng: np.random.Generator) -> tupl
         transfer = None
         if both and rest.any() and not rest.all():
             others = {layer: x[~own] for layer, x in rows.by_layer.items()}
-            probe = fit(others, rest, [e for e, mine in zip(rows.entity, own, strict=True) if not mine], rng)
+            probe = fit(others, rest, rows.groups[~own], seed)
             scores = probe.log_odds(rows.by_layer[probe.layer][own])
             transfer = auroc(scores[labels], scores[~labels])
         found.append(
@@ -300,18 +297,29 @@ def _verdict(rows: Rows, entity: Risk, token: Risk | None, controls: Controls, c
 
 def _diagram(risk: Risk, what: str, controls: Controls) -> Picture:
     return Picture(
-        f"Risk of being made up, at {what}: {risk.n:,} rows, expected calibration error {risk.calibration_error:.3f}",
-        Reliability(risk.bins),
-        "probability of being made up, mean of a bin",
+        f"Risk of being made up, at {what}: {risk.n:,}, expected calibration error {risk.calibration_error:.3f}",
+        Lines(
+            (
+                Line(
+                    "share that is made up",
+                    tuple(each.mean for each in risk.bins),
+                    tuple(each.share for each in risk.bins),
+                    tuple(each.share_low for each in risk.bins),
+                    tuple(each.share_high for each in risk.bins),
+                ),
+            ),
+            "probability of being made up, mean of a bin",
+            diagonal=True,
+        ),
+        "share that is made up, 95 % interval",
         f"AUROC {risk.auroc:.3f} [{risk.low:.3f}, {risk.high:.3f}]. {controls_said(controls)}",
     )
 
 
 def _histogram(p: np.ndarray, made_up: np.ndarray, controls: Controls) -> Picture:
-    groups = {"unknown": tuple(p[made_up].tolist()), "known": tuple(p[~made_up].tolist())}
     return Picture(
         "Risk of entities that the model does not know, and of those it knows",
-        Histogram(groups, {}),
+        histograms(p, made_up, ("unknown", "known")),
         "probability of being made up, by a probe that never saw the entity",
         controls_said(controls),
     )

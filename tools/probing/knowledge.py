@@ -4,10 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from store.disk import appearing, make_folder
 from store.ids import content_hash
 from tools.probing.facts import Fact, Relation, filled, is_right, refuses
 from tools.workbench.context import Context
+from tools.workbench.labelled import check_counts
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolError
 from tools.workbench.writing import written
@@ -15,8 +18,7 @@ from tools.workbench.writing import written
 FOLDER = "knowledge"
 VERSION = 1  # of how replies are made
 PART = 512  # prompts that are answered between two writes
-LEAST = 20  # entities that a split needs
-EACH = 8  # of them known, and unknown
+EACH = 8  # entities that are known, and unknown
 
 
 class Asked(NamedTuple):
@@ -92,16 +94,11 @@ def needed(context: Context, relations: Sequence[Relation]) -> tuple[list[Asked]
     either."""
     asked = ask(context, relations)
     found = [each for each in asked if each.known is not None]
-    known = sum(each.known is True for each in found)
-    for name, n in (("in every paraphrase", known), ("in none", len(found) - known)):
-        if n == 0:
-            raise ToolError(
-                f"There is one class only: {context.subject.name} answers for no entity of {len(found)} rightly {name}, "
-                "so give some that it knows and some that it does not."
-            )
-    if len(found) < LEAST or min(known, len(found) - known) < EACH:
+    known = np.array([each.known is True for each in found], bool)
+    check_counts(known, ("known", "unknown"))
+    if min(known.sum(), (~known).sum()) < EACH:
         raise ToolError(
-            f"{context.subject.name} knows {known} of these entities and does not know {len(found) - known}, and "
-            f"{LEAST} are needed, {EACH} of each: give more."
+            f"{context.subject.name} knows {known.sum()} of these entities and does not know {(~known).sum()}, and "
+            f"{EACH} of each are needed: give more."
         )
     return asked, found

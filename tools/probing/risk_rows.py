@@ -10,17 +10,18 @@ from tools.probing.knowledge import Asked
 from tools.workbench.activations import Case, read_activations
 from tools.workbench.context import Context
 from tools.workbench.sites import At
+from tools.workbench.splits import groups_of
 
 WRITTEN = 4  # tokens of a reply, of which one is read
 
 
 class Rows(NamedTuple):
-    """by_layer: float[n, d], the residual stream entering each layer. made_up: bool[n]. baselines: float[n, k] by
-    name."""
+    """by_layer: float[n, d], the residual stream entering each layer. made_up: bool[n]; groups: int64[n], the same for
+    one entity. baselines: float[n, k] by name."""
 
     by_layer: dict[int, np.ndarray]
     made_up: np.ndarray
-    entity: list[str]
+    groups: np.ndarray
     relation: np.ndarray
     baselines: dict[str, np.ndarray]
 
@@ -45,7 +46,7 @@ def entities(context: Context, found: Sequence[Asked], layers: Sequence[int]) ->
     return Rows(
         values,
         np.array([each.known is False for each in found]),
-        [each.entity for each in found],
+        groups_of([each.entity.lower() for each in found]),
         relation,
         {
             "the name's log-probability": surface[:, 2:3],
@@ -73,13 +74,13 @@ def spoken(context: Context, asked: Sequence[Asked], layers: Sequence[int]) -> R
             at = len(ids) - 1 + len(cases) % min(WRITTEN, len(tokens))
             cases.append(Case((*ids, *tokens[:WRITTEN]), (at,), (at + 1,)))
             made_up.append(not right)
-            names.append(each.entity)
+            names.append(each.entity.lower())
             relation.append(each.relation)
     values, surface = _read(context, cases, layers)
     return Rows(
         values,
         np.array(made_up),
-        names,
+        groups_of(names),
         np.array(relation),
         {"the token's log-probability": surface[:, 2:3]},
     )
