@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from store.errors import UserError
 from store.fetch import fetch_wheel
 from tools.workbench.corpus import SAE_PROBES
+from tools.workbench.registry import ToolError
 
 SUFFIX = ".csv.zst"
 OUT_OF_DISTRIBUTION = "_OOD"  # other texts for a probe of the set of that name, and no set of its own
@@ -55,17 +55,17 @@ def dataset_names() -> list[str]:
 
 @lru_cache(maxsize=4)
 def dataset(name: str) -> Dataset:
-    """The set called `name`. UserError when there is none, and when it has more than two labels or numbers: a probe
+    """The set called `name`. ToolError when there is none, and when it has more than two labels or numbers: a probe
     here tells two kinds apart."""
     if name not in _files():
-        raise UserError(f"There is no labelled data set {name!r}: glossator probe --list shows the {len(_files())}.")
+        raise ToolError(f"There is no labelled data set {name!r}: glossator probe --list shows the {len(_files())}.")
     with zipfile.ZipFile(fetch_wheel(*SAE_PROBES)) as wheel, wheel.open(_files()[name]) as packed:
         text = zstandard.ZstdDecompressor().stream_reader(packed).read().decode("utf-8")
     rows = [row for row in csv.DictReader(io.StringIO(text)) if row.get("prompt", "").strip()]
     targets = sorted({row["target"] for row in rows})
     if len(targets) != 2:
         what = "numbers" if len(targets) > 2 and all(map(_is_number, targets)) and len(targets) > 11 else "labels"
-        raise UserError(f"{name} has {len(targets)} different {what}: only sets of two labels are probed.")
+        raise ToolError(f"{name} has {len(targets)} different {what}: only sets of two labels are probed.")
     up = next((target for target in targets if target.lower() in POSITIVE), targets[0])
     down = next(target for target in targets if target != up)
     positive = tuple(row["target"] == up for row in rows)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tools.workbench.estimators import Estimator, Fitted, fit_probe
-from tools.workbench.splits import held_out
+from tools.workbench.splits import held_out, shuffled
 from tools.workbench.stats import CONFIDENCE, Interval, auroc, auroc_interval
 
-SHUFFLES = 5
+SHUFFLES = 8
 RANDOMS = 20
 BOOTSTRAPS = 500
 FEW = 200  # texts to fit on, below which a learning curve is told
@@ -46,7 +46,7 @@ class Split(NamedTuple):
 
 
 class Graded(NamedTuple):
-    """scores: float64[m] of the held-out texts. own: their AUROC. shuffled: mean AUROC of five probes of shuffled
+    """scores: float64[m] of the held-out texts. own: their AUROC. shuffled: mean AUROC of eight probes of shuffled
     labels; random: median AUROC of twenty random directions, each turned as the other texts say."""
 
     fitted: Fitted
@@ -63,16 +63,16 @@ def graded(estimator: Estimator, x: np.ndarray, split: Split, rng: np.random.Gen
     seed = int(rng.integers(2**31))
     fitted = fit_probe(estimator, x[train], split.positive[train], split.groups[train], seed)
     scores = fitted.scores(x[test])
-    shuffled = []
+    dealt = []
     for _ in range(SHUFFLES):
-        labels = rng.permutation(split.positive[train])
+        labels = shuffled(split.positive[train], rng)
         other = fit_probe(estimator, x[train], labels, split.groups[train], seed, fitted.chosen)
-        shuffled.append(split.auroc(other.scores(x[test])))
+        dealt.append(split.auroc(other.scores(x[test])))
     random = []
     for vector in rng.normal(size=(RANDOMS, x.shape[1])):
         projected = x @ vector
         random.append(split.auroc(projected[test] * _sign(projected[train], split.positive[train])))
-    return Graded(fitted, scores, split.interval(scores, rng), float(np.mean(shuffled)), float(np.median(random)))
+    return Graded(fitted, scores, split.interval(scores, rng), float(np.mean(dealt)), float(np.median(random)))
 
 
 class Surface(NamedTuple):

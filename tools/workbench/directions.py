@@ -15,16 +15,18 @@ from store.disk import appearing
 from store.ids import content_hash
 from tools.workbench.registry import ToolError
 
+LATENTS = ".latents"  # behind the hook of a probe of latents
 SHOWN = 5  # names listed when one is not found
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A direction of one model's residual stream.
+    """A direction of one model's activations: of the residual stream, or of another place that a probe read.
 
-    vector: float32[d_model], norm 1, on the CPU. hook: where it was found. norm: its length there, such as that of a
-    difference of means. centre: the projection halfway between the two classes; slope: log-odds of the positive class
-    per unit of projection beyond it (0: it is no classifier). method: the tool or method that found it.
+    vector: float32[d], norm 1, on the CPU. hook: where it was found, `.latents` behind it where they were read. norm:
+    its length there, such as that of a difference of means. centre: the projection halfway between the two classes;
+    slope: log-odds of the positive class per unit of projection beyond it (0: it is no classifier). method: the tool or
+    method that found it.
     """
 
     vector: Tensor
@@ -66,6 +68,18 @@ class Directions:
         """Every name, the newest first."""
         files = sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
         return [path.stem for path in files]
+
+    def of_stream(self, name: str, model: str) -> Direction:
+        """The direction called `name`, of the residual stream of the model called `model`. ToolError otherwise."""
+        found = self.load(name)
+        if found.model != model:
+            raise ToolError(f"The direction {name!r} is of {found.model}, not of {model}: find one there.")
+        if ".hook_resid_" not in found.hook or found.hook.endswith(LATENTS):
+            raise ToolError(
+                f"The probe {name!r} reads {found.hook} and is no direction of the residual stream: train one there "
+                "with train_probe and kind resid_pre."
+            )
+        return found
 
     def load(self, name: str) -> Direction:
         """The direction called `name`, or whose name alone begins so. ToolError when there is none or it is damaged."""

@@ -213,9 +213,7 @@ def _one_hot(width: int, index: int, device: torch.device) -> Tensor:
 def _vector(subject: Subject, given: str | tuple[float, ...], directions: Directions) -> tuple[Tensor, str]:
     """A unit vector [d_model] and the hook point it belongs to."""
     if isinstance(given, str):
-        found = directions.load(given)
-        if found.model != subject.name:
-            raise ToolError(f"The direction {given!r} is of {found.model}, not of {subject.name}: find one there.")
+        found = directions.of_stream(given, subject.name)
         return found.vector.to(subject.device), found.hook
     vector = torch.tensor(given, dtype=torch.float64)
     if len(vector) != subject.d_model:

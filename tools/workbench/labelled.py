@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from store.types import Noun
 from tools.workbench.activations import Case
 from tools.workbench.context import Context
-from tools.workbench.datasets import dataset
+from tools.workbench.datasets import Dataset, dataset
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolError, ToolInput
 from tools.workbench.splits import groups_of
@@ -19,6 +19,7 @@ from tools.workbench.subject import Subject
 from tools.workbench.texts import pieces
 
 LEAST = 20  # texts in all
+CHARACTERS = 4  # of a token, roughly
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -82,7 +83,7 @@ def gather(context: Context, input: Labelled) -> Data:
     subject = context.subject
     labels = input.labels
     if input.dataset:
-        chosen = dataset(input.dataset).balanced(input.n, context.rng("dataset", input.dataset, input.n))
+        chosen = _drawn(context, input)
         labels = chosen.labels
         examples = [Example(text=text) for text in chosen.texts]
         positive = np.array(chosen.positive)
@@ -99,6 +100,18 @@ def gather(context: Context, input: Labelled) -> Data:
     cases = tuple(_case(subject, own, each, input.position) for own, each in zip(ids, examples, strict=True))
     groups = groups_of([example.group or example.target or example.text for example in examples])
     return Data(texts, cases, positive, groups, labels, leak(texts, positive, labels))
+
+
+def texts_of(input: Labelled, context: Context) -> list[str]:
+    """The texts as they are, for an estimate of what reading them takes."""
+    if input.dataset:
+        return [text[-CHARACTERS * input.tokens :] for text in _drawn(context, input).texts]
+    return [each.text if isinstance(each, Example) else each for each in (*input.positive, *input.negative)]
+
+
+def _drawn(context: Context, input: Labelled) -> Dataset:
+    assert input.dataset is not None
+    return dataset(input.dataset).balanced(input.n, context.rng("dataset", input.dataset, input.n))
 
 
 def check_counts(positive: np.ndarray, labels: tuple[str, str]) -> None:

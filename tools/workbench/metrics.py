@@ -222,7 +222,7 @@ class Reader:
         self.subject, self.metric = context.subject, metric
         self.up = single_tokens(self.subject, metric.up)
         self.down = [] if metric.answers else single_tokens(self.subject, metric.down)
-        self.direction = context.directions.load(metric.direction) if metric.direction else None
+        self.direction = context.directions.of_stream(metric.direction, self.subject.name) if metric.direction else None
         self.answers = self._first(metric.answers) if answers is None else answers
         self.others = self._first(metric.down if metric.answers else ()) if others is None else others
         self.reference: Tensor | None = None

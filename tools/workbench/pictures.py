@@ -1,4 +1,5 @@
-"""Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars and circuits.
+"""Pictures of what was found, as PNG and SVG beside the ledger: heat maps, bars, circuits, curves and
+histograms.
 
 How to use it: a tool's output has `pictures: tuple[str, ...]`, which `draw(context, name, input, map=Picture(...))`
 fills: paths relative to the workspace, by a name that depends on what was asked alone, so that a run made again names
@@ -24,6 +25,7 @@ from pydantic import BaseModel
 from store.disk import appearing
 from store.ids import content_hash
 from store.text import clean
+from tools.workbench.charts import Histograms, Lines, draw_histograms, draw_lines
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool
@@ -73,11 +75,14 @@ class Circuit(NamedTuple):
     reads: tuple[tuple[str, str], ...] = ()
 
 
+Figured = HeatMap | Bars | Circuit | Lines | Histograms
+
+
 class Picture(NamedTuple):
     """measure: what the numbers are. controls: a sentence that stands below."""
 
     title: str
-    figure: HeatMap | Bars | Circuit
+    figure: Figured
     measure: str
     controls: str = ""
 
@@ -125,6 +130,10 @@ def _figure(picture: Picture) -> Figure:
             _bars(axes, shape, measure)
         case Circuit():
             _circuit(axes, shape, beside)
+        case Lines():
+            draw_lines(axes, shape, measure)
+        case Histograms():
+            draw_histograms(axes, shape, measure)
     wide = int(size[0] * 13)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
     if picture.controls:
@@ -132,13 +141,15 @@ def _figure(picture: Picture) -> Figure:
     return figure
 
 
-def _size(shape: HeatMap | Bars | Circuit) -> tuple[float, float]:
+def _size(shape: Figured) -> tuple[float, float]:
     """Inches across and up."""
     match shape:
         case HeatMap():
             across, up = 0.24 * len(shape.columns) + 1.8, 0.17 * len(shape.rows) + 1.6
         case Bars():
             across, up = 7.0, 0.24 * len(shape.bars) + 0.8
+        case Lines() | Histograms():
+            across, up = 7.5, 3.6
         case Circuit():
             x, y = zip(*layout(shape).values(), strict=True)
             across, up = max(x) - min(x) + 3.0, 0.6 * max(y) + 1.8

@@ -47,6 +47,17 @@ def folds(positive: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.
     return [(fit, grade) for fit, grade in found if all(len(np.unique(positive[rows])) == 2 for rows in (fit, grade))]
 
 
+def shuffled(positive: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels bool[n] dealt anew, as many positive ones as before in either class, so that they say nothing of the true
+    labels: chance alone would often let them say a little, and a probe of few texts much."""
+    labels = np.zeros(len(positive), bool)
+    share = float(positive.mean())
+    for side in (positive, ~positive):
+        rows = rng.permutation(np.flatnonzero(side))
+        labels[rows[: round(share * len(rows))]] = True
+    return labels
+
+
 def assert_disjoint(groups: np.ndarray, test: np.ndarray) -> None:
     """Raises AssertionError when a group is on both sides."""
     both = np.intersect1d(groups[test], groups[~test])

@@ -1,0 +1,163 @@
+"""Trains a probe at each layer, says where a label can be read best, and saves the probe of that place."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tools.workbench.activations import hook_of, read_activations
+from tools.workbench.context import Context
+from tools.workbench.costs import pace
+from tools.workbench.decoding import Graded, Split, gain, graded, learning_curve, surface_baselines
+from tools.workbench.estimators import Estimator
+from tools.workbench.labelled import Labelled, check_counts, gather, texts_of
+from tools.workbench.pictures import draw
+from tools.workbench.probe_reports import (
+    Controls,
+    LayerScore,
+    Learned,
+    Separation,
+    curve_picture,
+    is_clear,
+    learning_picture,
+    save_probe,
+    separation_picture,
+    told,
+)
+from tools.workbench.registry import ToolOutput, tool
+from tools.workbench.sites import At, Kind, named
+from tools.workbench.subject import Subject
+
+EVERY = 3  # layers of a sweep that names none
+FIT = 1.0  # seconds of a layer's probe and its baselines
+
+
+class Input(Labelled):
+    """The texts, what is read of the model, and how. layers: "all", or those named; by default every third. Latents
+    are those of the dictionary, at its own layer."""
+
+    estimator: Estimator = "logistic"
+    kind: Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "neuron", "latent"] = "resid_pre"
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | Literal["all"] = ()
+
+
+class Output(ToolOutput):
+    """probe: the saved probe's name for apply_probe, steer and patching; None where it is not linear. layer: the best
+    in cross-validation. n: held-out texts; fitted_on: the others; sinks: texts left out, with nothing but sinks to
+    read. gain: beside latents, their AUROC minus that of the raw activations, with its interval."""
+
+    probe: str | None
+    hook: str
+    layer: int
+    auroc: float
+    low: float
+    high: float
+    n: int
+    fitted_on: int
+    sinks: int
+    chosen: float = Field(description="the estimator's setting: inverse penalty, components, neighbours or decay")
+    curve: tuple[LayerScore, ...]
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    learning: tuple[Learned, ...]
+    separation: Separation
+    leaks: str
+    controls: Controls
+    clear: bool
+    verdict: str
+    pictures: tuple[str, ...]
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds: every text is read once, then each layer's probe is fitted beside its baselines."""
+    texts = texts_of(input, context)
+    layers = len(_layers(context.subject, input))
+    return pace(context.subject).reading(context.subject, texts, input.chat) + FIT * layers * (1 + len(texts) / 400)
+
+
+@tool(version=1, estimate=estimate)
+def train_probe(input: Input, context: Context) -> Output:
+    """Where in the model can a label be read? Trains a probe at each layer, grades it on entities or documents that it
+    never saw, beside shuffled labels, random directions and the text's surface, and saves the best layer's.
+
+    That a probe reads a label does not mean that the model uses it: steer, ablate or patch with the saved probe to see.
+    Beside latents stand the raw activations that they are made of. Source: Kantamneni et al. 2502.16681, section 3.
+    """
+    subject = context.subject
+    data = gather(context, input)
+    sites: list[At] = [(input.kind, layer) for layer in _layers(subject, input)]
+    raw = _raw(subject, input.kind)
+    readings = read_activations(context, data.cases, [*sites, *([raw] if raw else [])], surface=True)
+    sinks = int((~readings.read).sum())
+    data = data.kept(readings.read)
+    check_counts(data.positive, data.labels)
+    values = {site: x[readings.read] for site, x in readings.values.items()}
+    rng = context.rng("train_probe", input.model_dump_json())
+    split = Split.of(data.positive, data.groups, rng)
+    found: dict[At, Graded] = {}
+    for done, site in enumerate(sites, 1):
+        found[site] = graded(input.estimator, values[site], split, rng)
+        context.progress(done, len(sites))
+    best = max(sites, key=lambda site: (found[site].fitted.validated, -site[1]))
+    chosen = found[best]
+    other = graded(input.estimator, values[raw], split, rng) if raw else None
+    more = gain(chosen.scores, other.scores, split, rng) if other else None
+    assert readings.surface is not None
+    surface = surface_baselines(readings.surface[readings.read], data.texts, split, rng)
+    learned = learning_curve(input.estimator, values[best], split, rng, chosen.fitted.chosen)
+    clear = is_clear(chosen, surface)
+    verdict = (
+        f"{input.estimator.replace('_', ' ')} on {input.kind} of layer {best[1]} tells {' from '.join(data.labels)} "
+        f"{told(chosen, surface, int(split.test.sum()))}"
+        f"{f', the raw activations there {other.own.value:.2f}' if other else ''}: "
+        f"{'clear' if clear else 'not clear'} of its controls{f'; {data.leaks}' if data.leaks else ''}"
+    )
+    curve = tuple(LayerScore.of(site[1], found[site]) for site in sites)
+    name = f"{' against '.join(data.labels)}{f' in {input.dataset}' if input.dataset else ''}"
+    return Output(
+        probe=save_probe(context, best, chosen, values[best], split, f"train_probe {input.estimator}"),
+        hook=hook_of(subject, best),
+        layer=best[1],
+        auroc=chosen.own.value,
+        low=chosen.own.low,
+        high=chosen.own.high,
+        n=int(split.test.sum()),
+        fitted_on=int((~split.test).sum()),
+        sinks=sinks,
+        chosen=chosen.fitted.chosen,
+        curve=curve,
+        gain=more.value if more else None,
+        gain_low=more.low if more else None,
+        gain_high=more.high if more else None,
+        learning=tuple(Learned(n=p.n, auroc=p.value, low=p.low, high=p.high) for p in learned),
+        separation=Separation.of(chosen.scores, split),
+        leaks=data.leaks,
+        controls=Controls.of(chosen, surface, other),
+        clear=clear,
+        verdict=verdict,
+        pictures=draw(
+            context,
+            "train_probe",
+            input,
+            curve=curve_picture(
+                f"Where {name} can be read", {f"{input.estimator} on {input.kind}": curve}, surface, verdict
+            ),
+            separation=separation_picture(
+                f"{name}: the probe of layer {best[1]}", chosen.scores, split, data.labels, verdict
+            ),
+            learning=learning_picture(f"{name}: how many texts it takes", learned, verdict),
+        ),
+    )
+
+
+def _layers(subject: Subject, input: Input) -> list[int]:
+    if input.kind == "latent":
+        return [subject.layer_of(subject.hook)]
+    if input.layers == "all":
+        return list(range(subject.n_layers))
+    return sorted(set(input.layers)) or list(range(0, subject.n_layers, EVERY))
+
+
+def _raw(subject: Subject, kind: Kind) -> At | None:
+    """The activations that latents are made of."""
+    return named(subject, subject.hook) if kind == "latent" else None
