@@ -279,8 +279,8 @@ def _verdict(rows: Rows, entity: Risk, token: Risk | None, controls: Controls, c
     others = [f"{each.label} ({each.auroc:.2f})" for each in entity.baselines if not each.beaten]
     told = (
         f"of {len(rows.made_up):,} entities, {int(rows.made_up.sum()):,} unknown, it tells unknown from known at the "
-        f"entity's last token with an AUROC of {entity.auroc:.3f} [{entity.low:.3f}, {entity.high:.3f}] (within a relation "
-        f"{entity.within:.3f}), entities disjoint, layer {entity.layer}; expected calibration error "
+        f"entity's last token with an AUROC of {entity.auroc:.3f} [{entity.low:.3f}, {entity.high:.3f}] (within a "
+        f"relation {entity.within:.3f}), entities disjoint, layer {entity.layer}; expected calibration error "
         f"{entity.calibration_error:.3f}; beats {', '.join(beaten) or 'no baseline'}"
         + (f", not {', '.join(others)}" if others else "")
         + f"; shuffled labels {controls.shuffled:.2f}, a random direction {controls.random_direction:.2f}: "

@@ -25,9 +25,9 @@ class Input(ToolInput):
 
 
 class ByRelation(ToolOutput):
-    """A relation's entities: known (right in every paraphrase) with the share's 95 % interval, unknown (wrong in all) and
-    mixed; right: share of all answers; refused: of all answers; exchanged: share that would be called known had each
-    been asked for another entity's answer."""
+    """A relation's entities: known (right in every paraphrase) with the share's 95 % interval, unknown (wrong in all)
+    and mixed; right: share of all answers; refused: of all answers; exchanged: share that would be called known had
+    each been asked for another entity's answer."""
 
     label: str
     n: int
@@ -84,19 +84,18 @@ def estimate(input: Input, context: Context) -> float:
 def label_knowledge(input: Input, context: Context) -> Output:
     """Asks the model for facts in several paraphrases: an entity is known if every answer is right, unknown if none is.
 
-    What is neither is left out by the tools that read knowledge from inside. Refusals are counted. Exchanged answers say
-    how often an entity would be called known by luck. Source: Ferrando et al. 2411.14257, section 3.
+    What is neither is left out by the tools that read knowledge from inside. Refusals are counted. Exchanged answers
+    say how often an entity would be called known by luck. Source: Ferrando et al. 2411.14257, section 3.
     """
-    asked = ask(
-        context, chosen(input.relations, input.own, input.limit, context.rng("facts")), input.chat, input.tokens
-    )
+    relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
+    asked = ask(context, relations, input.chat, input.tokens)
     rng = context.rng("label_knowledge", input.model_dump_json())
     groups: dict[str, list[Asked]] = {}
     for each in asked:
         groups.setdefault(each.relation, []).append(each)
     lucky = {name: _exchanged(own, rng) for name, own in groups.items()}
-    relations = tuple(_of(name, own, lucky[name]) for name, own in groups.items())
-    known, unknown, mixed = (sum(getattr(r, name) for r in relations) for name in ("known", "unknown", "mixed"))
+    told = tuple(_of(name, own, lucky[name]) for name, own in groups.items())
+    known, unknown, mixed = (sum(getattr(r, name) for r in told) for name in ("known", "unknown", "mixed"))
     by_luck = [value for values in lucky.values() for value in values]
     controls = Controls(
         known=sum(value is True for value in by_luck) / len(by_luck),
@@ -106,14 +105,14 @@ def label_knowledge(input: Input, context: Context) -> Output:
     refused = sum(sum(each.refused) for each in asked)
     clear = share.low > controls.known
     verdict = (
-        f"{context.subject.name} knows {known:,} of {len(asked):,} entities in every paraphrase (with answers exchanged "
-        f"{controls.known:.1%} instead of {share.value:.1%}), {unknown:,} in none, {mixed:,} in some; "
+        f"{context.subject.name} knows {known:,} of {len(asked):,} entities in every paraphrase (exchanged "
+        f"answers {controls.known:.1%} instead of {share.value:.1%}), {unknown:,} in none, {mixed:,} in some; "
         f"{refused:,} answers refuse. "
-        + "; ".join(f"{r.label} {r.known} of {r.n} (exchanged {r.exchanged:.1%})" for r in relations)
+        + "; ".join(f"{r.label} {r.known} of {r.n} (exchanged {r.exchanged:.1%})" for r in told)
     )
     bars = [
         bar
-        for r in relations
+        for r in told
         for bar in (
             Bar(f"{r.label}, {r.n}", r.share, r.low, r.high),
             Bar(f"{r.label}, answers exchanged", r.exchanged, beside=True),
@@ -133,7 +132,7 @@ def label_knowledge(input: Input, context: Context) -> Output:
             )
             for each in asked
         ),
-        relations=relations,
+        relations=told,
         known=known,
         unknown=unknown,
         mixed=mixed,

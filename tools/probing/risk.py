@@ -1,5 +1,5 @@
-"""The probability that what a model says of an entity is made up, from its residual stream: fitted, calibrated, and tried
-on entities that it never saw."""
+"""The probability that what a model says of an entity is made up, from its residual stream: fitted, calibrated, and
+tried on entities that it never saw."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -26,8 +26,8 @@ class Text(ToolInput):
 
 
 class Watched(ToolOutput):
-    """A prompt, its entity's risk, and what the model wrote: each token and, as its activation, the probability that what
-    is being said is made up."""
+    """A prompt, its entity's risk, and what the model wrote: each token and, as its activation, the probability that
+    what is being said is made up."""
 
     prompt: str
     entity: str | None

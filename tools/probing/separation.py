@@ -1,4 +1,4 @@
-"""Latents that fire on entities of one kind of knowledge and not of the other, the same way for every type of entity."""
+"""Latents that fire on known entities and not on unknown ones, or the reverse, in every type of entity."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ LEAST = 5  # entities of a type that are known, and unknown
 
 class Firing(NamedTuple):
     """activations: float32[n, n_latents] at each entity's last token; residual: float[n, d], what they are read from.
-    known: bool[n]. kind: which type each is of. density: float64[n_latents], of general text, and what text that was."""
+    known: bool[n]. kind: which type each is of. density: float64[n_latents], of general text, and what text it was."""
 
     activations: np.ndarray
     residual: np.ndarray

@@ -31,8 +31,8 @@ class Input(ToolInput):
 
 class Neuron(ToolOutput):
     """A neuron of the last layer: its kind (entropy, token frequency, named), what it writes where the unembedding
-    hardly reads, its correlation with token frequency, its activation over prompts and on plain text. Set to the latter,
-    it changes the entropy of the next token (nats) and the likeliest token's probability so, mean over prompts;
+    hardly reads, its correlation with token frequency, its activation over prompts and on plain text. Set to the
+    latter, it changes the entropy of the next token (nats) and the likeliest token's probability so, mean over prompts;
     on: the prompts on which the change of entropy is larger than that of every random neuron; norm_share: of the
     change of the loss, what goes through the final norm."""
 
@@ -151,7 +151,7 @@ def uncertainty_neurons(input: Input, context: Context) -> Output:
     chance = _chance(best.on, len(prompts), len(others), len(kinds))
     clear = abs(best.entropy) > controls.entropy and chance < 0.05
     verdict = (
-        f"{best.label} ({best.kind}) changes the entropy of the next token most, by {best.entropy:+.3f} nats when it is "
+        f"{best.label} ({best.kind}) changes the entropy of the next token most, by {best.entropy:+.3f} nats when "
         f"set to its usual value, and its probability by {best.probability:+.3f}; random neurons change it by at most "
         f"{controls.entropy:.3f}; on {best.on} of {len(prompts)} prompts it does more than all {len(others)} of them "
         f"(p {chance:.2g}): {'clear' if clear else 'not clear'} of its controls"
