@@ -36,7 +36,11 @@ class Asked(NamedTuple):
 
     @property
     def right(self) -> list[bool]:
-        return [is_right(reply, self.fact.answers) for reply in self.replies]
+        return [self.right_about(reply) for reply in self.replies]
+
+    def right_about(self, reply: str) -> bool:
+        """Whether a reply to what is asked of the entity is right."""
+        return is_right(reply, self.fact.answers)
 
     @property
     def refused(self) -> list[bool]:
