@@ -96,7 +96,7 @@ class Output(ToolOutput):
 def estimate(input: Input, context: Context) -> float:
     """Seconds: each fact's prompt read four times, all heads told by source."""
     now = pace(context.subject)
-    return 6 * len(input.facts) * (now.start + 20 * now.token)
+    return 20 * now.start + 8 * len(input.facts) * 20 * now.token
 
 
 @tool(version=1, estimate=estimate)
@@ -111,31 +111,29 @@ def dla_by_source(input: Input, context: Context) -> Output:
     n = len(answers)
     if len(set(answers)) < 2:
         raise ToolError("All facts have the same answer: give facts with different ones, or swapping changes nothing.")
-    plain: list[Tensor] = []
-    effect: list[Tensor] = []
-    swapped: list[Tensor] = []
-    unrelated: list[Tensor] = []
-    chances: list[float] = []
-    off = 0.0
-    for i, fact in enumerate(input.facts):
-        other = next(j % n for j in range(i + 1, i + n) if answers[j % n] != answers[i])
-        third, fourth = (i + n // 2) % n, (i + n // 2 + 1) % n
-        own, theirs = fact.subject, input.facts[other].subject
-        for found, name, up, down in (
-            (plain, own, answers[i], None),
-            (effect, own, answers[i], answers[other]),
-            (swapped, theirs, answers[i], answers[other]),
-            (unrelated, own, answers[third], answers[fourth]),
-        ):
-            read = by_source(subject, input.template, name, up, down)
-            found.append(read.groups)
-            off = max(off, read.off)
-        chances.append(_probability(subject, input.template, own, answers[i]))
-        context.progress(i + 1, n)
-    each = [torch.stack(found) for found in (plain, effect, swapped, unrelated)]
+    names = [fact.subject for fact in input.facts]
+    others = [next(j % n for j in range(i + 1, i + n) if answers[j % n] != answers[i]) for i in range(n)]
+    further = [((i + n // 2) % n, (i + n // 2 + 1) % n) for i in range(n)]
+    plain = by_source(subject, input.template, names, answers)
+    context.progress(1, 3)
+    against = by_source(
+        subject,
+        input.template,
+        [*names, *(names[other] for other in others), *names],
+        [*answers, *answers, *(answers[i] for i, _ in further)],
+        [*(answers[other] for other in others)] * 2 + [answers[i] for _, i in further],
+    )
+    context.progress(2, 3)
+    chances = [_probability(subject, input.template, *each) for each in zip(names, answers, strict=True)]
+    context.progress(3, 3)
+    each = [plain.groups, *against.groups.chunk(3)]
     totals = [found.sum((1, 2)).cpu().numpy() for found in each]  # [n, groups]
     groups = tuple(_group(k, *(total[:, k] for total in totals)) for k in range(len(GROUPS)))
-    controls = Controls(unrelated=float(np.abs(totals[3][:, 1].mean())), off=off, probability=float(np.mean(chances)))
+    controls = Controls(
+        unrelated=float(np.abs(totals[3][:, 1].mean())),
+        off=max(plain.off, against.off),
+        probability=float(np.mean(chances)),
+    )
     heads, map = _heads(each[0].mean(0), each[1].mean(0), each[2].mean(0), input.n)
     by_name = {group.label: group for group in groups}
     about, relation = by_name["subject"], by_name["relation"]

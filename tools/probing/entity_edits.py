@@ -40,15 +40,13 @@ def along(rows: Tensor, length: float) -> Tensor:
 def extracting(context: Context, known: Sequence[Asked]) -> list[tuple[int, int]]:
     """The heads that add most to known answers by reading the entity (see dla_by_source), as layer and head."""
     subject = context.subject
-    total: Tensor | None = None
+    if not known:
+        raise ToolError("There is no known entity: give some that the model knows.")
+    total = torch.zeros(subject.n_layers, subject.n_heads, dtype=torch.float64, device=subject.device)
     for each in known[:FACTS]:
         template = each.prompts[0].replace(each.entity, "{entity}")
-        found = by_source(subject, template, each.entity, first_token(subject, f" {each.fact.answers[0]}")).groups[
-            ..., 1
-        ]
-        total = found if total is None else total + found
-    if total is None:
-        raise ToolError("There is no known entity: give some that the model knows.")
+        answer = first_token(subject, f" {each.fact.answers[0]}")
+        total += by_source(subject, template, [each.entity], [answer]).groups[0, ..., 1]
     best = total.flatten().argsort(descending=True)[:HEADS].tolist()
     return [divmod(i, total.shape[1]) for i in best]
 
@@ -61,14 +59,14 @@ def answered(
     generated: bool,
     heads: Sequence[tuple[int, int]],
 ) -> Said:
-    """What the model says of each entity with the vector [d_model] added at the dictionary's hook point (None: nothing).
+    """What the model says of each entity, the vector [d_model] added at the dictionary's hook point (None: nothing).
 
     questions: by relation, also asked in a chat; empty: not asked.
     """
     subject = context.subject
     places = [spot(subject, each.prompts[0], each.entity) for each in group]
     attention: list[float] = []
-    texts = _written(subject, places, TOKENS, vector, generated, heads, attention)
+    texts = steered(subject, places, TOKENS, vector, generated, heads, attention)
     refused: list[bool] = []
     if questions:
         prompts = [questions[each.relation][0].replace("{entity}", each.entity) for each in group]
@@ -76,11 +74,11 @@ def answered(
         for ids, each in zip(encode(subject, prompts, chat=True, room=REPLY), group, strict=True):
             span = locate(subject, ids, each.entity)
             asked.append(Spot(ids, (span.start, span.stop - 1)))
-        refused = [refuses(reply) for reply in _written(subject, asked, REPLY, vector, generated, (), [])]
+        refused = [refuses(reply) for reply in steered(subject, asked, REPLY, vector, generated, (), [])]
     return Said(texts, refused, sum(attention) / len(attention) if attention else 0.0)
 
 
-def _written(
+def steered(
     subject: Subject,
     places: Sequence[Spot],
     n: int,
@@ -89,6 +87,8 @@ def _written(
     heads: Sequence[tuple[int, int]],
     attention: list[float],
 ) -> list[str]:
+    """Up to n tokens after each prompt, the vector added at its entity; `attention` receives that of each watched head
+    in each prompt, from its end to the entity."""
     found: dict[int, str] = {}
     order = sorted(range(len(places)), key=lambda i: len(places[i].tokens))
     for start in range(0, len(order), ROWS):

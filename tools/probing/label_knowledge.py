@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from tools.probing.facts import Relation, chosen, is_right
+from tools.probing.facts import Relation, chosen
 from tools.probing.knowledge import Asked, ask
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
@@ -146,11 +146,8 @@ def label_knowledge(input: Input, context: Context) -> Output:
 
 def _exchanged(own: Sequence[Asked], rng: np.random.Generator) -> list[bool | None]:
     """What each entity would be called, were it to be answered as another one of the relation is."""
-    found = []
-    for each, i in zip(own, rng.permutation(len(own)), strict=True):
-        right = [is_right(reply, own[i].fact.answers) for reply in each.replies]
-        found.append(all(right) or (None if any(right) else False))
-    return found
+    order = [own[i] for i in rng.permutation(len(own))]
+    return [each._replace(fact=other.fact).known for each, other in zip(order, order[1:] + order[:1], strict=True)]
 
 
 def _of(name: str, own: Sequence[Asked], lucky: Sequence[bool | None]) -> ByRelation:
