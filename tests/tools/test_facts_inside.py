@@ -68,6 +68,8 @@ def test_swapping_the_subject_turns_its_part_and_not_the_relation_s(context: Con
     assert about["plain"] > 0
     assert about["effect"] > 3 * abs(about["unrelated"])
     assert about["swapped"] < 0 < about["effect"]
+    assert about["plain_swapped"] < 0.6 * about["plain"]
+    assert relation["plain_swapped"] == pytest.approx(relation["plain"], rel=0.3)
     assert abs(relation["swapped"] - relation["effect"]) < 0.25 * (about["effect"] - about["swapped"])
     assert found["clear"]
     assert any(head["kind"] == "subject" for head in found["heads"])

@@ -32,11 +32,11 @@ class Answered(ToolInput):
 
 
 class Input(ToolInput):
-    """Facts of one relation and the prompt that asks for each. A fact is swapped with the next one: that subject is put
-    in its prompt, and its answer is the other."""
+    """Facts of one relation and the prompt that asks for each, the relation before the subject: what comes after it has
+    read it. A fact is swapped with the next one: that subject is put in its prompt, and its answer is the other."""
 
-    template: Prompt = "The city of {entity} is located in the country of"
-    facts: Annotated[tuple[Answered, ...], Field(min_length=2, max_length=64)] = tuple(
+    template: Prompt = "In which country is the city of {entity}? It is in"
+    facts: Annotated[tuple[Answered, ...], Field(min_length=4, max_length=64)] = tuple(
         Answered(subject=subject, answer=answer) for subject, answer in DEFAULT
     )
     n: int = Field(HEADS, ge=1, le=60, description="heads told")
@@ -44,11 +44,13 @@ class Input(ToolInput):
 
 class Group(ToolOutput):
     """What all heads add by reading a group of tokens, logits: to the answer against every other token (plain), and
-    against the other fact's answer (effect, with its 95 % interval over facts); swapped: that when the other fact's
-    subject stands in the prompt. unrelated: to the answers of two further facts."""
+    against the other fact's answer (effect, with its 95 % interval over facts); plain_swapped, swapped: those when the
+    other fact's subject stands in the prompt. unrelated: the size of what they add for
+    the answers of two further facts."""
 
     label: str
     plain: float
+    plain_swapped: float
     effect: float
     low: float | None
     high: float | None
@@ -103,7 +105,7 @@ def estimate(input: Input, context: Context) -> float:
 def dla_by_source(input: Input, context: Context) -> Output:
     """Splits what heads add to a fact's answer by the tokens they read: the subject's, the relation's, the end.
 
-    Swapping the subject should turn the subject's part alone: what the relation's tokens add (any country, say) stays.
+    Swapping the subject should turn the subject's part: what the relation's tokens add (any country, say) stays.
     Source: Chughtai et al. 2402.07321. Which heads extract the attribute is what steer_entity then watches.
     """
     subject = context.subject
@@ -114,36 +116,37 @@ def dla_by_source(input: Input, context: Context) -> Output:
     names = [fact.subject for fact in input.facts]
     others = [next(j % n for j in range(i + 1, i + n) if answers[j % n] != answers[i]) for i in range(n)]
     further = [((i + n // 2) % n, (i + n // 2 + 1) % n) for i in range(n)]
-    plain = by_source(subject, input.template, names, answers)
+    swapped = [names[other] for other in others]
+    plain = by_source(subject, input.template, [*names, *swapped], [*answers, *answers])
     context.progress(1, 3)
     against = by_source(
         subject,
         input.template,
-        [*names, *(names[other] for other in others), *names],
+        [*names, *swapped, *names],
         [*answers, *answers, *(answers[i] for i, _ in further)],
         [*(answers[other] for other in others)] * 2 + [answers[i] for _, i in further],
     )
     context.progress(2, 3)
     chances = [_probability(subject, input.template, *each) for each in zip(names, answers, strict=True)]
     context.progress(3, 3)
-    each = [plain.groups, *against.groups.chunk(3)]
+    each = [*plain.groups.chunk(2), *against.groups.chunk(3)]
     totals = [found.sum((1, 2)).cpu().numpy() for found in each]  # [n, groups]
     groups = tuple(_group(k, *(total[:, k] for total in totals)) for k in range(len(GROUPS)))
     controls = Controls(
-        unrelated=float(np.abs(totals[3][:, 1].mean())),
+        unrelated=float(np.abs(totals[4][:, 1]).mean()),
         off=max(plain.off, against.off),
         probability=float(np.mean(chances)),
     )
-    heads, map = _heads(each[0].mean(0), each[1].mean(0), each[2].mean(0), input.n)
+    heads, map = _heads(each[0].mean(0), each[2].mean(0), each[3].mean(0), input.n)
     by_name = {group.label: group for group in groups}
     about, relation = by_name["subject"], by_name["relation"]
     clear = bool(about.low is not None and about.low > controls.unrelated and about.swapped < 0)
     verdict = (
         f"of {n} facts (answered with {controls.probability:.2f}) heads reading the subject's tokens add "
-        f"{about.plain:+.2f} to the answer and those reading the relation's {relation.plain:+.2f}; against the other "
-        f"fact's answer {told(about.effect, about.low, about.high)} and "
-        f"{told(relation.effect, relation.low, relation.high)}; with the subject swapped {about.swapped:+.2f} and "
-        f"{relation.swapped:+.2f}; for two unrelated answers {by_name['subject'].unrelated:+.2f}: "
+        f"{about.plain:+.2f} to the answer and those reading the relation's {relation.plain:+.2f} (subject swapped "
+        f"{about.plain_swapped:+.2f} and {relation.plain_swapped:+.2f}); against the other fact's answer "
+        f"{told(about.effect, about.low, about.high)} and {told(relation.effect, relation.low, relation.high)}, "
+        f"swapped {about.swapped:+.2f} and {relation.swapped:+.2f}; two unrelated answers {about.unrelated:.2f}: "
         f"{'clear' if clear else 'not clear'} of its controls. {LICENCE}"
     )
     bars = [
@@ -179,16 +182,24 @@ def _probability(subject: Subject, template: str, name: str, answer: int) -> flo
     return float(subject.logits(tokens)[0, -1].double().softmax(-1)[answer])
 
 
-def _group(k: int, plain: np.ndarray, effect: np.ndarray, swapped: np.ndarray, unrelated: np.ndarray) -> Group:
+def _group(
+    k: int,
+    plain: np.ndarray,
+    plain_swapped: np.ndarray,
+    effect: np.ndarray,
+    swapped: np.ndarray,
+    unrelated: np.ndarray,
+) -> Group:
     low, high = interval(effect)
     return Group(
         label=GROUPS[k],
         plain=float(plain.mean()),
+        plain_swapped=float(plain_swapped.mean()),
         effect=float(effect.mean()),
         low=low,
         high=high,
         swapped=float(swapped.mean()),
-        unrelated=float(unrelated.mean()),
+        unrelated=float(np.abs(unrelated).mean()),
     )
 
 

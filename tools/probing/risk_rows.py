@@ -60,22 +60,23 @@ def entities(context: Context, found: Sequence[Asked], layers: Sequence[int]) ->
 
 
 def spoken(context: Context, asked: Sequence[Asked], layers: Sequence[int]) -> Rows:
-    """A row a reply: the state from which one of its first four tokens was written, each in turn; made up where the
-    reply is wrong and does not refuse."""
+    """A row an entity, its paraphrases in turn: the state from which one of the reply's first four tokens was written,
+    these in turn, too; made up where the reply is wrong and does not refuse."""
     cases: list[Case] = []
     made_up: list[bool] = []
     names: list[str] = []
     relation: list[str] = []
-    for each in asked:
-        for prompt, tokens, right, refused in zip(each.prompts, each.tokens, each.right, each.refused, strict=True):
-            if not tokens or refused:
-                continue
-            ids = spot(context.subject, prompt, each.entity).tokens
-            at = len(ids) - 1 + len(cases) % min(WRITTEN, len(tokens))
-            cases.append(Case((*ids, *tokens[:WRITTEN]), (at,), (at + 1,)))
-            made_up.append(not right)
-            names.append(each.entity.lower())
-            relation.append(each.relation)
+    for number, each in enumerate(asked):
+        way = number % len(each.prompts)
+        tokens = each.tokens[way]
+        if not tokens or each.refused[way]:
+            continue
+        ids = spot(context.subject, each.prompts[way], each.entity).tokens
+        at = number // len(each.prompts) % min(WRITTEN, len(tokens))
+        cases.append(Case((*ids, *tokens[: at + 1]), (len(ids) - 1 + at,), (len(ids) + at,)))
+        made_up.append(not each.right[way])
+        names.append(each.entity.lower())
+        relation.append(each.relation)
     values, surface = _read(context, cases, layers)
     return Rows(
         values,
