@@ -48,7 +48,8 @@ class Input(ToolInput):
 
 
 class Baseline(ToolOutput):
-    """What needs no look inside, fitted and tried in the same way: AUROC over all pairs and over pairs of one relation.
+    """What needs no look inside, fitted and tried in the same way (log-probabilities: a token's mean and the sum): AUROC
+    over all pairs and over pairs of one relation.
     beaten: the probe's 95 % interval lies above it."""
 
     label: str

@@ -49,7 +49,7 @@ def entities(context: Context, found: Sequence[Asked], layers: Sequence[int]) ->
         groups_of([each.entity.lower() for each in found]),
         relation,
         {
-            "the name's log-probability": surface[:, 2:3],
+            "the name's log-probability": np.column_stack([surface[:, 2], surface[:, 2] * surface[:, 0]]),
             "its number of tokens": surface[:, :1],
             "its tokens' rank in the vocabulary": surface[:, 1:2],
             "the relation": kinds,
