@@ -37,10 +37,11 @@ class Input(ToolInput):
     limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
     layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=30)] = (
         12,
-        14,
         16,
         18,
         20,
+        22,
+        24,
     )
     texts: tuple[Text, ...] = Field((), max_length=32, description="prompts that are continued and watched")
     tokens: int = Field(24, ge=1, le=256, description="written after each text")
@@ -48,8 +49,8 @@ class Input(ToolInput):
 
 
 class Baseline(ToolOutput):
-    """What needs no look inside, fitted and tried in the same way (log-probabilities: a token's mean and the sum): AUROC
-    over all pairs and over pairs of one relation.
+    """What needs no look inside, fitted and tried in the same way (log-probabilities: a token's mean and
+    the sum): AUROC over all pairs and over pairs of one relation.
     beaten: the probe's 95 % interval lies above it."""
 
     label: str
