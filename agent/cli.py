@@ -17,6 +17,7 @@ from agent.commands.llm import llm
 from agent.commands.localise import localise
 from agent.commands.mcp import mcp
 from agent.commands.organism import organism_app
+from agent.commands.probe import probe
 from agent.commands.replay import replay
 from agent.commands.review import review_app
 from agent.commands.sql import sql
@@ -40,6 +41,7 @@ COMMANDS = (
     chat,
     ask,
     localise,
+    probe,
     hypotheses,
     evidence,
     replay,

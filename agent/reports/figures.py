@@ -77,7 +77,7 @@ def thresholds(rows: Sequence[tuple[str, float, str, float, bool]]) -> str:
 
 
 def curve(shape: Curve) -> str:
-    """Effect by strength with its intervals, zero dashed, the controls as lines in grey."""
+    """A measure by strength or layer with its intervals, zero dashed, the controls as lines in grey."""
     points = sorted(shape.points)
     lines = [points, *(sorted(line) for line in shape.beside.values())]
     heights = [y for line in lines for _, *ys in line for y in ys if y is not None]
@@ -107,8 +107,8 @@ def curve(shape: Curve) -> str:
         f'<text x="4" y="18">{high_y:.3g}</text><text x="4" y="{10 + TALL}">{low_y:.3g}</text>',
         f'<text x="60" y="{TALL + 30}">{low_x:.3g}</text>',
         f'<text x="{60 + wide}" y="{TALL + 30}" text-anchor="end">{high_x:.3g}</text>',
-        f'<text x="{60 + wide / 2}" y="{TALL + 30}" text-anchor="middle">strength</text>',
-        f'<text x="66" y="{TALL + 48}" fill="{FAINT}">effect: {_text(names)}</text>',
+        f'<text x="{60 + wide / 2}" y="{TALL + 30}" text-anchor="middle">{escape(shape.x)}</text>',
+        f'<text x="66" y="{TALL + 48}" fill="{FAINT}">{escape(shape.y)}: {_text(names)}</text>',
     ]
     return _svg(parts, TALL + 56)
 

@@ -25,8 +25,8 @@ def _drawn(figure: Figure, width: int, colour: bool) -> Iterator[RenderableType]
             yield highlight(tokens, activations, colour=colour, cells=2 * width)
         case Bars(rows, _):
             yield bars([(row.label, row.value) for row in rows], width)
-        case Curve(name, points, beside):
-            yield curve(points, width, "strength", "effect", list(beside.values()))
+        case Curve(name, points, beside, x, y):
+            yield curve(points, width, x, y, list(beside.values()))
             if beside:
                 yield Text(f"● {plain(name).plain}   ○ {', '.join(plain(other).plain for other in beside)}", "dim")
         case HeatMap(rows, columns, values):

@@ -2,6 +2,7 @@
 
 an object with "tokens" and "activations"            the text, highlighted where the latent fires
 a list of objects with a "strength" and an "effect"  a curve with its intervals, the controls' beside it
+a list of objects with a "layer" and an "auroc"      a curve by layer, a curve a "place" where they have one
 an object with a "value" and an "effect"             a bar, the controls' below it
 an object with "rows", "columns" and "values"        a heat map, a value a cell
 the "controls", as far as they are numbers           bars
@@ -18,6 +19,7 @@ from typing import Any
 SHOWN, BARS = 6, 12  # of a list
 SIDES = (("+", "text", "with"), ("-", "other", "without"))  # of a minimal pair: its sign, its text, its name
 MEASURES = ("exact", "value", "total", "change")  # before any other number: rows of the ledger have no order of fields
+BASELINES = ("shuffled", "random_direction")  # of a probe, on the same texts
 NAMES = ("site", "edge", "sender", "part", "index", "token", "label", "name", "latent")
 Output = Mapping[str, Any]
 Point = tuple[float, float, float | None, float | None]  # x, y and the ends of its interval, if it has one
@@ -50,11 +52,13 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curve:
-    """Effect by strength; the controls' points are `beside`, by name."""
+    """`y` by `x`; the controls' points are `beside`, by name."""
 
     name: str
     points: Sequence[Point]
     beside: Mapping[str, Sequence[Point]]
+    x: str = "strength"
+    y: str = "effect"
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,20 @@ def _figures(name: str, value: Any, controls: Output) -> Iterator[Figure]:
     elif points := _points(value):
         yield Curve(spaced(name), points, {spaced(k): other for k, v in controls.items() if (other := _points(v))})
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-        yield from _list(value)
+        yield from _by_layer(name, value) if all({"layer", "auroc"} <= item.keys() for item in value) else _list(value)
+
+
+def _by_layer(name: str, items: Sequence[Output]) -> Iterator[Figure]:
+    """A probe's AUROC by layer, that of shuffled labels and random directions beside it."""
+    for place in dict.fromkeys(item.get("place") for item in items):
+        rows = [item for item in items if item.get("place") == place]
+        points = [(row["layer"], row["auroc"], row.get("low"), row.get("high")) for row in rows]
+        beside = {
+            spaced(key): [(row["layer"], row[key], None, None) for row in rows]
+            for key in BASELINES
+            if all(_is_number(row.get(key)) for row in rows)
+        }
+        yield Curve(spaced(place or name), points, beside, "layer", "AUROC")
 
 
 def _list(items: Sequence[Output]) -> Iterator[Figure]:

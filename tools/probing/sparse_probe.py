@@ -178,10 +178,11 @@ def _verdict(
     clear: bool,
 ) -> str:
     units = ", ".join(map(str, one.units))
+    basis = "privileged" if privileged else "not shown to be privileged"
     return (
         f"{input.unit} {units} alone tells {' from '.join(labels)} with an AUROC of {one.own.value:.2f} "
         f"[{one.own.low:.2f}, {one.own.high:.2f}]; as many coordinates of the residual stream {raw:.2f}, of the "
-        f"rotated stream {rotated:.2f}, so the basis is {'privileged' if privileged else 'not shown to be privileged'}; the "
+        f"rotated stream {rotated:.2f}, so the basis is {basis}; the "
         f"whole stream {controls.whole:.2f}, shuffled labels {controls.shuffled:.2f}, the word {controls.word!r} "
         f"{controls.best_word:.2f}, the text's surface {controls.surface:.2f}: "
         f"{'clear' if clear else 'not clear'} of its controls"

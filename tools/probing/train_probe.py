@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from tools.workbench.activations import hook_of, read_activations
@@ -24,7 +25,7 @@ from tools.workbench.probe_reports import (
     told,
 )
 from tools.workbench.registry import ToolOutput, tool
-from tools.workbench.sites import At, Kind, named
+from tools.workbench.sites import At, named
 from tools.workbench.subject import Subject
 
 EVERY = 3  # layers of a sweep that names none
@@ -38,12 +39,27 @@ class Input(Labelled):
     estimator: Estimator = "logistic"
     kind: Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "neuron", "latent"] = "resid_pre"
     layers: tuple[Annotated[int, Field(ge=0)], ...] | Literal["all"] = ()
+    latents: bool = Field(False, description="also probe the dictionary's latents, to see whether they help")
+
+
+class Latents(ToolOutput):
+    """The same estimator on the dictionary's latents and, on the same texts, on what the dictionary reads (raw); gain:
+    AUROC of the former minus that of the latter, by a paired bootstrap. helps: whether it is above 0 for sure."""
+
+    auroc: float
+    low: float
+    high: float
+    raw: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    helps: bool
 
 
 class Output(ToolOutput):
     """probe: the saved probe's name for apply_probe, steer and patching; None where it is not linear. layer: the best
     in cross-validation. n: held-out texts; fitted_on: the others; sinks: texts left out, with nothing but sinks to
-    read. gain: beside latents, their AUROC minus that of the raw activations, with its interval."""
+    read. latents: where they are probed."""
 
     probe: str | None
     hook: str
@@ -56,9 +72,7 @@ class Output(ToolOutput):
     sinks: int
     chosen: float = Field(description="the estimator's setting: inverse penalty, components, neighbours or decay")
     curve: tuple[LayerScore, ...]
-    gain: float | None
-    gain_low: float | None
-    gain_high: float | None
+    latents: Latents | None
     learning: tuple[Learned, ...]
     separation: Separation
     leaks: str
@@ -86,8 +100,9 @@ def train_probe(input: Input, context: Context) -> Output:
     subject = context.subject
     data = gather(context, input)
     sites: list[At] = [(input.kind, layer) for layer in _layers(subject, input)]
-    raw = _raw(subject, input.kind)
-    readings = read_activations(context, data.cases, [*sites, *([raw] if raw else [])], surface=True)
+    beside = [("latent", subject.layer_of(subject.hook)), named(subject, subject.hook)] if _compares(input) else []
+    wanted: list[At] = list(dict.fromkeys([*sites, *beside]))
+    readings = read_activations(context, data.cases, wanted, surface=True)
     sinks = int((~readings.read).sum())
     data = data.kept(readings.read)
     check_counts(data.positive, data.labels)
@@ -95,13 +110,12 @@ def train_probe(input: Input, context: Context) -> Output:
     rng = context.rng("train_probe", input.model_dump_json())
     split = Split.of(data.positive, data.groups, rng)
     found: dict[At, Graded] = {}
-    for done, site in enumerate(sites, 1):
+    for done, site in enumerate(wanted, 1):
         found[site] = graded(input.estimator, values[site], split, rng)
-        context.progress(done, len(sites))
+        context.progress(done, len(wanted))
     best = max(sites, key=lambda site: (found[site].fitted.validated, -site[1]))
     chosen = found[best]
-    other = graded(input.estimator, values[raw], split, rng) if raw else None
-    more = gain(chosen.scores, other.scores, split, rng) if other else None
+    compared = _compared(found[beside[0]], found[beside[1]], split, rng) if beside else None
     assert readings.surface is not None
     surface = surface_baselines(readings.surface[readings.read], data.texts, split, rng)
     learned = learning_curve(input.estimator, values[best], split, rng, chosen.fitted.chosen)
@@ -109,8 +123,8 @@ def train_probe(input: Input, context: Context) -> Output:
     verdict = (
         f"{input.estimator.replace('_', ' ')} on {input.kind} of layer {best[1]} tells {' from '.join(data.labels)} "
         f"{told(chosen, surface, int(split.test.sum()))}"
-        f"{f', the raw activations there {other.own.value:.2f}' if other else ''}: "
-        f"{'clear' if clear else 'not clear'} of its controls{f'; {data.leaks}' if data.leaks else ''}"
+        f": {'clear' if clear else 'not clear'} of its controls{_said(compared)}"
+        f"{f'; {data.leaks}' if data.leaks else ''}"
     )
     curve = tuple(LayerScore.of(site[1], found[site]) for site in sites)
     name = f"{' against '.join(data.labels)}{f' in {input.dataset}' if input.dataset else ''}"
@@ -126,13 +140,11 @@ def train_probe(input: Input, context: Context) -> Output:
         sinks=sinks,
         chosen=chosen.fitted.chosen,
         curve=curve,
-        gain=more.value if more else None,
-        gain_low=more.low if more else None,
-        gain_high=more.high if more else None,
+        latents=compared,
         learning=tuple(Learned(n=p.n, auroc=p.value, low=p.low, high=p.high) for p in learned),
         separation=Separation.of(chosen.scores, split),
         leaks=data.leaks,
-        controls=Controls.of(chosen, surface, other),
+        controls=Controls.of(chosen, surface),
         clear=clear,
         verdict=verdict,
         pictures=draw(
@@ -158,6 +170,29 @@ def _layers(subject: Subject, input: Input) -> list[int]:
     return sorted(set(input.layers)) or list(range(0, subject.n_layers, EVERY))
 
 
-def _raw(subject: Subject, kind: Kind) -> At | None:
-    """The activations that latents are made of."""
-    return named(subject, subject.hook) if kind == "latent" else None
+def _compares(input: Input) -> bool:
+    return input.latents or input.kind == "latent"
+
+
+def _compared(latents: Graded, raw: Graded, split: Split, rng: np.random.Generator) -> Latents:
+    more = gain(latents.scores, raw.scores, split, rng)
+    return Latents(
+        auroc=latents.own.value,
+        low=latents.own.low,
+        high=latents.own.high,
+        raw=raw.own.value,
+        gain=more.value,
+        gain_low=more.low,
+        gain_high=more.high,
+        helps=more.low > 0,
+    )
+
+
+def _said(compared: Latents | None) -> str:
+    if compared is None:
+        return ""
+    does = "helps" if compared.helps else "does not help for sure"
+    return (
+        f"; the dictionary's latents {compared.auroc:.2f}, what it reads {compared.raw:.2f}, a gain of "
+        f"{compared.gain:+.2f} [{compared.gain_low:+.2f}, {compared.gain_high:+.2f}]: it {does}"
+    )

@@ -1,9 +1,9 @@
 """Activations at chosen tokens of many texts: one forward pass a text reads every site, and nothing is read twice.
 
 How to use it: a `Case` is a text's token ids, the positions to read (averaged, sinks left out) and the positions of the
-words it is about. `read_activations(context, cases, sites, surface=True)` gives an array a site, rows in the order of
-the cases, from the workspace's `readings/` as far as they are kept there. A site is a kind of `tools.workbench.sites`
-and a layer; heads' outputs are laid side by side.
+words it is about; cases of one text that differ in these are read in one pass. `read_activations(context, cases, sites,
+surface=True)` gives an array a site, rows in the order of the cases, from the workspace's `readings/` as far as they
+are kept there. A site is a kind of `tools.workbench.sites` and a layer; heads' outputs are laid side by side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -94,11 +94,15 @@ def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> 
     layers = sorted({subject.layer_of(hook) for hook in hooked.values()})
     parts: dict[At, list[Tensor]] = {site: [] for site in points}
     order: list[int] = []
-    for rows in _batches(cases):
-        tokens = torch.full((len(rows), max(len(cases[row].tokens) for row in rows)), subject.bos)
-        for at, row in enumerate(rows):
-            tokens[at, : len(cases[row].tokens)] = torch.tensor(cases[row].tokens)
-        picked = _Picked(subject, [cases[row].places for row in rows])
+    of_text: dict[tuple[int, ...], list[int]] = {}
+    for index, case in enumerate(cases):
+        of_text.setdefault(case.tokens, []).append(index)
+    for texts in _batches(list(of_text)):
+        tokens = torch.full((len(texts), max(map(len, texts))), subject.bos)
+        for at, text in enumerate(texts):
+            tokens[at, : len(text)] = torch.tensor(text)
+        mine = [(at, index) for at, text in enumerate(texts) for index in of_text[text]]
+        picked = _Picked(subject, [(at, cases[index].places) for at, index in mine])
         hooks: list[tuple[str, Callable[..., None]]] = [
             (f"blocks.{layer}.hook_resid_pre", partial(picked.note_sinks, layer, typical[layer])) for layer in layers
         ]
@@ -111,8 +115,10 @@ def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> 
                 **({} if logits or not layers else {"stop_at_layer": layers[-1] + 1}),
             )
         if logits:
-            parts[LOG_PROBABILITY].append(_log_probabilities(said, tokens, [cases[row].span for row in rows]))
-        order += rows
+            parts[LOG_PROBABILITY].append(
+                _log_probabilities(said, tokens, [(at, cases[index].span) for at, index in mine])
+            )
+        order += [index for _, index in mine]
         context.progress(len(order), len(cases))
     back = np.argsort(order)
     found = {site: torch.cat(values).numpy()[back] for site, values in parts.items()}
@@ -126,26 +132,28 @@ def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> 
     return found
 
 
-def _batches(cases: Sequence[Case]) -> Iterator[list[int]]:
-    """Indices of cases of like length, so many that they hold at most `TOGETHER` tokens, padding included."""
-    order = sorted(range(len(cases)), key=lambda index: (len(cases[index].tokens), index))
+def _batches(texts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    """Texts of like length, so many that they hold at most `TOGETHER` tokens, padding included."""
+    ordered = sorted(texts, key=len)
     start = 0
-    while start < len(order):
+    while start < len(ordered):
         end = start + 1
-        while end < len(order) and (end + 1 - start) * len(cases[order[end]].tokens) <= TOGETHER:
+        while end < len(ordered) and (end + 1 - start) * len(ordered[end]) <= TOGETHER:
             end += 1
-        yield order[start:end]
+        yield ordered[start:end]
         start = end
 
 
 class _Picked:
-    """The tokens of a batch that are read, and which of them are sinks at each layer."""
+    """The tokens of a batch that are read for each case, and which of them are sinks at each layer."""
 
-    def __init__(self, subject: Subject, places: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, subject: Subject, places: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+        """places: of each case its row in the batch and its positions."""
         self.subject = subject
         self.n = len(places)
-        self.row = torch.tensor([row for row, own in enumerate(places) for _ in own], device=subject.device)
-        self.position = torch.tensor([place for own in places for place in own], device=subject.device)
+        self.case = torch.tensor([c for c, (_, own) in enumerate(places) for _ in own], device=subject.device)
+        self.row = torch.tensor([row for row, own in places for _ in own], device=subject.device)
+        self.position = torch.tensor([place for _, own in places for place in own], device=subject.device)
         self.sinks: dict[int, Tensor] = {}
 
     def note_sinks(self, layer: int, typical: float, value: Tensor, hook: object) -> None:
@@ -157,18 +165,18 @@ class _Picked:
         here = value[self.row, self.position].flatten(1)
         if site[0] == "latent":
             here = self.subject.dictionary.encode(here)
-        kept = ~self.sinks[self.subject.layer_of(hook_of(self.subject, site))]
+        kept = ~self.sinks[site[1]]
         weights = kept.float()
         here = here.float().nan_to_num(nan=torch.inf) if not torch.isfinite(here).all() else here.float()
-        sums = torch.zeros(self.n, here.shape[1], device=here.device).index_add_(0, self.row[kept], here[kept])
-        counts = torch.zeros(self.n, device=here.device).index_add_(0, self.row, weights)
+        sums = torch.zeros(self.n, here.shape[1], device=here.device).index_add_(0, self.case[kept], here[kept])
+        counts = torch.zeros(self.n, device=here.device).index_add_(0, self.case, weights)
         into.append((sums / counts[:, None]).cpu())
 
 
-def _log_probabilities(logits: Tensor, tokens: Tensor, spans: Sequence[tuple[int, ...]]) -> Tensor:
-    """float32[n, 1]: the mean log-probability of each span's tokens, nats."""
+def _log_probabilities(logits: Tensor, tokens: Tensor, spans: Sequence[tuple[int, tuple[int, ...]]]) -> Tensor:
+    """float32[n, 1]: the mean log-probability of each span's tokens, nats; spans: of each case its row and span."""
     found = []
-    for row, span in enumerate(spans):
+    for row, span in spans:
         places = torch.tensor(span)
         said = logits[row, (places - 1).to(logits.device)].float().log_softmax(-1).cpu()
         found.append(said.gather(1, tokens[row, places][:, None]).mean())

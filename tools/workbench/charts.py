@@ -1,10 +1,12 @@
-"""Curves and histograms, drawn on given axes; `tools.workbench.pictures` lays them out and keeps them."""
+"""Curves, histograms and points in a plane, drawn on given axes; `tools.workbench.pictures` keeps them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+
+from store.text import clean
 
 INK, BESIDE = "#334155", "#94a3b8"
 COLOURS = ("#b2182b", "#2166ac", "#1b7837", "#762a83")
@@ -36,6 +38,29 @@ class Histograms(NamedTuple):
 
     counts: tuple[tuple[str, tuple[int, ...]], ...]
     edges: tuple[float, ...]
+
+
+class Points(NamedTuple):
+    """Named points in a plane; joined in their order, the last with the first where `closed`."""
+
+    labels: tuple[str, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    closed: bool
+
+
+def draw_points(axes: Axes, shape: Points, measure: str) -> None:
+    """Each point with its name."""
+    ends = [*range(len(shape.x)), *([0] if shape.closed else [])]
+    axes.plot([shape.x[at] for at in ends], [shape.y[at] for at in ends], color=BESIDE, linewidth=1)
+    axes.scatter(shape.x, shape.y, color=COLOURS[0], s=18, zorder=2)
+    for label, x, y in zip(shape.labels, shape.x, shape.y, strict=True):
+        axes.annotate(clean(label), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.15)
+    axes.set_xlabel(measure, fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_lines(axes: Axes, shape: Lines, measure: str) -> None:

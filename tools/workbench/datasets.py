@@ -17,6 +17,7 @@ from tools.workbench.registry import ToolError
 
 SUFFIX = ".csv.zst"
 OUT_OF_DISTRIBUTION = "_OOD"  # other texts for a probe of the set of that name, and no set of its own
+MOST_CLASSES = 20  # more different targets that are all numbers are a quantity
 POSITIVE = ("1", "true", "yes", "correct", "bigram", "entailment")  # which of two labels is the positive one
 
 
@@ -54,22 +55,28 @@ def dataset_names() -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def dataset(name: str) -> Dataset:
-    """The set called `name`. ToolError when there is none, and when it has more than two labels or numbers: a probe
-    here tells two kinds apart."""
+def targets(name: str) -> tuple[tuple[str, str], ...]:
+    """(text, target) of each row of the set called `name`. ToolError when there is none."""
     if name not in _files():
         raise ToolError(f"There is no labelled data set {name!r}: glossator probe --list shows the {len(_files())}.")
     with zipfile.ZipFile(fetch_wheel(*SAE_PROBES)) as wheel, wheel.open(_files()[name]) as packed:
         text = zstandard.ZstdDecompressor().stream_reader(packed).read().decode("utf-8")
-    rows = [row for row in csv.DictReader(io.StringIO(text)) if row.get("prompt", "").strip()]
-    targets = sorted({row["target"] for row in rows})
-    if len(targets) != 2:
-        what = "numbers" if len(targets) > 2 and all(map(_is_number, targets)) and len(targets) > 11 else "labels"
-        raise ToolError(f"{name} has {len(targets)} different {what}: only sets of two labels are probed.")
-    up = next((target for target in targets if target.lower() in POSITIVE), targets[0])
-    down = next(target for target in targets if target != up)
-    positive = tuple(row["target"] == up for row in rows)
-    return Dataset(name, tuple(row["prompt"] for row in rows), positive, (up, down))
+    rows = csv.DictReader(io.StringIO(text))
+    return tuple((row["prompt"], row["target"]) for row in rows if (row.get("prompt") or "").strip())
+
+
+def dataset(name: str) -> Dataset:
+    """The set called `name`. ToolError when there is none, and when it has more than two labels or numbers: a probe
+    here tells two kinds apart."""
+    rows = targets(name)
+    labels = sorted({target for _, target in rows})
+    if len(labels) != 2:
+        what = "numbers" if len(labels) > MOST_CLASSES and all(map(_is_number, labels)) else "labels"
+        raise ToolError(f"{name} has {len(labels)} different {what}: only sets of two labels are probed.")
+    up = next((label for label in labels if label.lower() in POSITIVE), labels[0])
+    down = next(label for label in labels if label != up)
+    positive = tuple(target == up for _, target in rows)
+    return Dataset(name, tuple(text for text, _ in rows), positive, (up, down))
 
 
 def _is_number(text: str) -> bool:

@@ -59,7 +59,7 @@ def fit_probe(
     validated = [_validated(_model(estimator, each, seed), x, positive, cuts) for each in settings]
     best = int(np.argmax(validated))
     model = _model(estimator, settings[best], seed)
-    _fit(model, x, positive)
+    fit_quietly(model, x, positive)
     return Fitted(estimator, model, settings[best], validated[best])
 
 
@@ -139,17 +139,18 @@ def _model(estimator: Estimator, setting: float, seed: int) -> Any:
 def _validated(model: Any, x: np.ndarray, positive: np.ndarray, cuts: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     found = []
     for rows, others in cuts:
-        _fit(model, x[rows], positive[rows])
+        fit_quietly(model, x[rows], positive[rows])
         scores = _scores(model, x[others])
         found.append(auroc(scores[positive[others]], scores[~positive[others]]))
     return float(np.mean(found)) if found else 0.5
 
 
-def _fit(model: Any, x: np.ndarray, positive: np.ndarray) -> None:
+def fit_quietly(model: Any, x: np.ndarray, positive: np.ndarray) -> None:
+    """Fits a model, whether or not it converges: it is graded on held-out texts all the same."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # graded on held-out texts all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, positive)
 
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from store.disk import appearing
 from store.ids import content_hash
 from store.text import clean
-from tools.workbench.charts import Histograms, Lines, draw_histograms, draw_lines
+from tools.workbench.charts import Histograms, Lines, Points, draw_histograms, draw_lines, draw_points
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool
@@ -75,7 +75,7 @@ class Circuit(NamedTuple):
     reads: tuple[tuple[str, str], ...] = ()
 
 
-Figured = HeatMap | Bars | Circuit | Lines | Histograms
+Figured = HeatMap | Bars | Circuit | Lines | Histograms | Points
 
 
 class Picture(NamedTuple):
@@ -134,6 +134,8 @@ def _figure(picture: Picture) -> Figure:
             draw_lines(axes, shape, measure)
         case Histograms():
             draw_histograms(axes, shape, measure)
+        case Points():
+            draw_points(axes, shape, measure)
     wide = int(size[0] * 13)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
     if picture.controls:
@@ -150,6 +152,8 @@ def _size(shape: Figured) -> tuple[float, float]:
             across, up = 7.0, 0.24 * len(shape.bars) + 0.8
         case Lines() | Histograms():
             across, up = 7.5, 3.6
+        case Points():
+            across, up = 5.5, 5.0
         case Circuit():
             x, y = zip(*layout(shape).values(), strict=True)
             across, up = max(x) - min(x) + 3.0, 0.6 * max(y) + 1.8

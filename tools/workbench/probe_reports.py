@@ -78,7 +78,7 @@ class Separation(ToolOutput):
 class Controls(ToolOutput):
     """AUROC on the same held-out texts of what needs no such probe: the same estimator on shuffled labels; random
     directions; the number of tokens, their rarity and their log-probability, and the three together; the word of the
-    texts that tells most. raw: beside latents, the same estimator on what their dictionary reads."""
+    texts that tells most."""
 
     shuffled: float
     random_direction: float
@@ -88,10 +88,9 @@ class Controls(ToolOutput):
     surface: float
     best_word: float
     word: str
-    raw: float | None
 
     @classmethod
-    def of(cls, chosen: Graded, surface: Surface, raw: Graded | None = None) -> "Controls":
+    def of(cls, chosen: Graded, surface: Surface) -> "Controls":
         return cls(
             shuffled=chosen.shuffled,
             random_direction=chosen.random,
@@ -101,7 +100,6 @@ class Controls(ToolOutput):
             surface=surface.together.value,
             best_word=surface.best_word.value,
             word=surface.word,
-            raw=raw.own.value if raw else None,
         )
 
 

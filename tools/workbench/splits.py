@@ -17,20 +17,22 @@ def groups_of(names: Sequence[str]) -> np.ndarray:
 
 
 def held_out(positive: np.ndarray, groups: np.ndarray, rng: np.random.Generator, share: float = HELD_OUT) -> np.ndarray:
-    """bool[n]: what is held out, whole groups, about `share` of each class. positive: bool[n]; groups: int64[n].
+    """bool[n]: what is held out, whole groups: about `share` of those of each class and of those that hold both.
+    positive: bool[n]; groups: int64[n].
 
     ToolError when a class has too few groups for both sides.
     """
     test = np.zeros(len(positive), bool)
-    mostly = {group: positive[groups == group].mean() >= 0.5 for group in np.unique(groups)}
-    for side in (True, False):
-        own = rng.permutation([group for group, is_positive in mostly.items() if is_positive == side])
-        if len(own) < 2:
-            raise ToolError(
-                f"The {'positive' if side else 'negative'} texts are of {len(own)} group: give at least 2 entities or "
-                "documents of each class, or no text of a class could be held out."
-            )
-        test |= np.isin(groups, own[: max(1, round(share * len(own)))])
+    shares = {int(group): float(positive[groups == group].mean()) for group in np.unique(groups)}
+    for kind in ({0.0}, {1.0}, set(shares.values()) - {0.0, 1.0}):
+        own = rng.permutation([group for group, own in shares.items() if own in kind])
+        if len(own) > 1:
+            test |= np.isin(groups, own[: max(1, round(share * len(own)))])
+    if any(len(np.unique(positive[rows])) < 2 for rows in (test, ~test)):
+        raise ToolError(
+            f"The {len(positive)} texts are of {len(shares)} entities or documents, too few to hold whole ones of "
+            "either kind out: give at least 2 of each."
+        )
     assert_disjoint(groups, test)
     return test
 
