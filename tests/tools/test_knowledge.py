@@ -170,6 +170,14 @@ def test_planted_latents_are_ranked_by_the_type_where_they_do_least() -> None:
     assert towards_known[7] == -1
     by_chance = permuted(one, rng, 100)
     assert np.quantile(by_chance[:, 0], 0.99) < towards_known[3]
+    draws = np.random.default_rng(5)
+    drawn = {each: [draws.permutation(known[kind == each]) for _ in range(3)] for each in ("a", "b", "c")}
+    for at, highest in enumerate(permuted(one, np.random.default_rng(5), 3)):
+        exchanged = known.copy()
+        for each, labels in drawn.items():
+            exchanged[kind == each] = labels[at]
+        scores = ranked(separations(activations > 0, exchanged, kind), density)
+        assert highest == pytest.approx([score.max() for score in scores])
     shuffled = one._replace(known=rng.permutation(known))
     none, _ = ranked(separations(activations > 0, shuffled.known, kind), density)
     assert none[[3, 5, 9]].max() < np.quantile(by_chance[:, 0], 0.99)

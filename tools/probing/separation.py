@@ -72,12 +72,11 @@ def ranked(separation: np.ndarray, density: np.ndarray) -> tuple[np.ndarray, np.
 def permuted(one: Firing, rng: np.random.Generator, n: int) -> np.ndarray:
     """float64[n, 2]: the highest scores of any latent, towards known and unknown, where labels are exchanged at random
     within each type."""
-    fires = (one.activations > 0).astype(np.float32)
-    scores = np.zeros((n, 2))
-    for i in range(n):
-        known = one.known.copy()
-        for each in np.unique(one.kind):
-            rows = one.kind == each
-            known[rows] = rng.permutation(known[rows])
-        scores[i] = [score.max() for score in ranked(separations(fires, known, one.kind), one.density)]
-    return scores
+    each = []
+    for name in kinds(one.known, one.kind):
+        rows = one.kind == name
+        known = np.array([rng.permutation(one.known[rows]) for _ in range(n)])
+        weights = known / known.sum(1, keepdims=True) - ~known / (~known).sum(1, keepdims=True)
+        each.append(weights @ (one.activations[rows] > 0))
+    separation = np.stack(each)[:, :, one.density <= DENSE]
+    return np.column_stack([separation.min(0).max(1), (-separation.max(0)).max(1)])
