@@ -21,7 +21,7 @@ from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.splits import folds
 from tools.workbench.stats import auroc, auroc_interval
 
-SHUFFLES, RANDOMS = 10, 20
+SHUFFLES, RANDOMS = 5, 20
 FITS = 40.0  # seconds
 TOKENS = 8  # of a reply by which knowledge is told
 LICENCE = (
@@ -71,7 +71,7 @@ class ByRelation(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """shuffled: the same fit on labels exchanged at random, mean of ten (and its farthest from 0.5); random_direction:
+    """shuffled: the same fit on labels exchanged at random, mean of five (and the farthest from 0.5); random_direction:
     the median of twenty; name_log_probability and relation: baselines that a probe must beat."""
 
     shuffled: float
@@ -151,7 +151,7 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     entity, odds = _tried(context, rows, seed, rng, "entity")
     token = _tried(context, spoken(context, asked, input.layers), seed, rng, "token")[0] if input.by_token else None
     controls = _controls(rows, entity, seed, rng)
-    by_relation = _by_relation(rows, odds, seed)
+    by_relation = _by_relation(rows, odds, entity.layer, seed)
     watched = watch(context, input.texts, entity.probe, token.probe if token else None, input.tokens)
     clear = entity.low > max(controls.shuffled, *(each.auroc for each in entity.baselines))
     return Output(
@@ -252,7 +252,7 @@ def _controls(rows: Rows, entity: Risk, seed: int, rng: np.random.Generator) -> 
     )
 
 
-def _by_relation(rows: Rows, odds: np.ndarray, seed: int) -> tuple[ByRelation, ...]:
+def _by_relation(rows: Rows, odds: np.ndarray, layer: int, seed: int) -> tuple[ByRelation, ...]:
     found = []
     for name in dict.fromkeys(rows.relation.tolist()):
         own = rows.relation == name
@@ -260,9 +260,8 @@ def _by_relation(rows: Rows, odds: np.ndarray, seed: int) -> tuple[ByRelation, .
         both = labels.any() and not labels.all()
         transfer = None
         if both and rest.any() and not rest.all():
-            others = {layer: x[~own] for layer, x in rows.by_layer.items()}
-            probe = fit(others, rest, rows.groups[~own], seed)
-            scores = probe.log_odds(rows.by_layer[probe.layer][own])
+            x = rows.by_layer[layer]
+            scores = fit({layer: x[~own]}, rest, rows.groups[~own], seed).log_odds(x[own])
             transfer = auroc(scores[labels], scores[~labels])
         found.append(
             ByRelation(
