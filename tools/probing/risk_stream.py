@@ -27,13 +27,14 @@ class Text(ToolInput):
 
 class Watched(ToolOutput):
     """A prompt, its entity's risk, and what the model wrote: each token and, as its activation, the probability that
-    what is being said is made up."""
+    what is being said is made up; scale: what is shaded fully."""
 
     prompt: str
     entity: str | None
     entity_risk: float | None
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
+    scale: float = 1.0
 
 
 def watch(context: Context, texts: tuple[Text, ...], entity: str, token: str | None, n: int) -> tuple[Watched, ...]:
