@@ -132,6 +132,8 @@ def test_entities_that_are_missing_from_their_prompts_are_refused(context: Conte
     probe = Direction(torch.eye(576)[0], context.subject.name, "blocks.12.hook_resid_pre", "test", slope=1.0)
     with pytest.raises(ToolError, match="is not in its text"):
         entity_risk(subject, probe, **text)
+    assert "'Paris' is not in its text" in refusal("hallucination_risk", context, texts=[text])
+    assert "layers 0 to 29" in refusal("hallucination_risk", context, layers=[30])
 
 
 def test_calibration_error_in_closed_form() -> None:

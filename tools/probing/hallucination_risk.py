@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.probing.facts import Relation, chosen
+from tools.probing.facts import Relation, chosen, spot
 from tools.probing.knowledge import needed
 from tools.probing.risk import Fitted, cross_fitted, fit, probability, simple, within
 from tools.probing.risk_rows import Rows, entities, spoken
@@ -143,6 +143,9 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     for layer in input.layers:
         if layer >= subject.n_layers:
             raise ToolError(f"Layer {layer} does not exist: {subject.name} has layers 0 to {subject.n_layers - 1}.")
+    for text in input.texts:  # now, not after minutes
+        if text.entity is not None:
+            spot(subject, text.prompt, text.entity)
     relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
     asked, found = needed(context, relations)
     rng = context.rng("hallucination_risk", input.model_copy(update={"texts": (), "tokens": 1}).model_dump_json())

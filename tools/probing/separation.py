@@ -35,7 +35,8 @@ def firing(context: Context, found: Sequence[Asked]) -> Firing:
     layer = subject.layer_of(subject.hook)
     sites: list[At] = [("latent", layer), ("resid_pre", layer)]
     cases = [Case(tuple(place.tokens), (place.last,), (place.last,)) for place in spots(context, found)]
-    values, residual = (np.nan_to_num(read_activations(context, cases, [site]).values[site]) for site in sites)
+    read = read_activations(context, cases, sites).values
+    values, residual = (np.nan_to_num(read[site]) for site in sites)
     density = densities(context)
     known = np.array([each.known is True for each in found])
     kind = np.array([each.relation for each in found])
