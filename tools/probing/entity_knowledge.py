@@ -122,15 +122,10 @@ def entity_knowledge(input: Input, context: Context) -> Output:
     known, unknown = sides
     clear = known[0].score > bars[0] or unknown[0].score > bars[1]
     verdict = "; ".join(
-        f"latent {own[0].latent} fires on {name} entities, more often by {own[0].score:.2f} in each of "
-        f"{len(separation)} types (p {own[0].p:.2g}, permuted labels {bar:.2f}), AUROC on other entities "
-        f"{own[0].auroc:.2f} [{own[0].low:.2f}, {own[0].high:.2f}], within a type {own[0].within:.2f}"
+        _told(name, own[0], bar, len(separation))
         for name, own, bar in (("known", known, bars[0]), ("unknown", unknown, bars[1]))
     )
-    verdict += (
-        f"; a probe of the residual stream there {residual:.2f}, within a type {residual_within:.2f}: "
-        f"{'clear' if clear else 'not clear'} of permuted labels. {LICENCE}"
-    )
+    verdict += f"; a probe of the residual stream there {residual:.2f}, within a type {residual_within:.2f}. {LICENCE}"
     return Output(
         entities=len(found),
         known_entities=int(one.known.sum()),
@@ -150,6 +145,20 @@ def entity_knowledge(input: Input, context: Context) -> Output:
             types=_by_type(known[0], unknown[0], controls),
         ),
         verdict=verdict,
+    )
+
+
+def _told(name: str, best: Latent, bar: float, types: int) -> str:
+    """Whether a latent fires on entities that are known, or unknown, in every type."""
+    if best.score <= bar:
+        return (
+            f"no latent tells {name} entities in all of {types} types by more than permuted labels ({best.latent} by "
+            f"{best.score:.2f}, p {best.p:.2g}; permuted {bar:.2f})"
+        )
+    return (
+        f"latent {best.latent} fires on {name} entities, more often by {best.score:.2f} in each of {types} types (p "
+        f"{best.p:.2g}; permuted labels {bar:.2f}), AUROC on other entities {best.auroc:.2f} [{best.low:.2f}, "
+        f"{best.high:.2f}], within a type {best.within:.2f}"
     )
 
 
