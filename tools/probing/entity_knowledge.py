@@ -7,7 +7,6 @@ from tools.probing.facts import Relation, chosen
 from tools.probing.knowledge import needed
 from tools.probing.risk import within
 from tools.probing.separation import DENSE, Firing, firing, kinds, permuted, ranked, separations
-from tools.workbench.charts import histograms
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
@@ -141,7 +140,7 @@ def entity_knowledge(input: Input, context: Context) -> Output:
             context,
             "entity_knowledge",
             input,
-            scores=_histogram(scores, by_chance, controls),
+            scores=_best(known, unknown, controls),
             types=_by_type(known[0], unknown[0], controls),
         ),
         verdict=verdict,
@@ -202,19 +201,22 @@ def _residual(train: Firing, test: Firing) -> tuple[float, float]:
     return auroc(scores[test.known], scores[~test.known]), within(scores, test.known, test.kind)
 
 
-def _histogram(scores: tuple[np.ndarray, np.ndarray], by_chance: np.ndarray, controls: Controls) -> Picture:
-    """The latents' scores and what the best latent scores where labels are exchanged."""
-    own = np.maximum(*scores)
-    own = own[own > -1]
-    beside = by_chance.max(1)
+def _best(known: tuple[Latent, ...], unknown: tuple[Latent, ...], controls: Controls) -> Picture:
+    bars = [
+        bar
+        for name, own, by_chance in (
+            ("known", known, controls.permuted_known),
+            ("unknown", unknown, controls.permuted_unknown),
+        )
+        for bar in (
+            *(Bar(f"latent {each.latent}, on {name}", each.score) for each in own if each.score > 0),
+            Bar(f"any latent on {name}, 99 % of permutations", by_chance, beside=True),
+        )
+    ]
     return Picture(
-        "The larger of each latent's two scores, and the highest score of any latent with labels exchanged",
-        histograms(
-            np.concatenate([own, beside]),
-            np.arange(len(own) + len(beside)) < len(own),
-            ("latents", "the best, labels exchanged"),
-        ),
-        "least difference of firing frequency over types of entity",
+        "How much more often latents fire on known, or on unknown, entities, in the type where they do least",
+        Bars(tuple(bars)),
+        "difference of the share of entities",
         controls_said(controls),
     )
 
