@@ -16,7 +16,7 @@ from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.stats import wilson
 from tools.workbench.writing import replies
 
-TOKENS = 64  # of the subject's reply
+TOKENS = 48  # of the subject's reply
 SHOWN = 300  # characters of a reason
 ANSWER = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 Name = Annotated[str, Field(min_length=1, max_length=120)]
