@@ -42,7 +42,7 @@ def entities(context: Context, found: Sequence[Asked], layers: Sequence[int]) ->
     values, surface = _read(context, names, layers)
     _, said = _read(context, replies, ())
     relation = np.array([each.relation for each in found])
-    kinds = (relation[:, None] == np.unique(relation)[None]).astype(float)
+    kinds = _kinds(relation)
     return Rows(
         values,
         np.array([each.known is False for each in found]),
@@ -78,13 +78,24 @@ def spoken(context: Context, asked: Sequence[Asked], layers: Sequence[int]) -> R
         names.append(each.entity.lower())
         relation.append(each.relation)
     values, surface = _read(context, cases, layers)
+    kinds = _kinds(np.array(relation))
     return Rows(
         values,
         np.array(made_up),
         groups_of(names),
         np.array(relation),
-        {"the token's log-probability": surface[:, 2:3]},
+        {
+            "the token's log-probability": surface[:, 2:3],
+            "the relation": kinds,
+            "both": np.column_stack([surface[:, 2:3], kinds]),
+        },
     )
+
+
+def _kinds(relation: np.ndarray) -> np.ndarray:
+    """float64[n, relations]: 1 where a row is of a relation."""
+    found: np.ndarray = (relation[:, None] == np.unique(relation)[None]).astype(float)
+    return found
 
 
 def _span(place: Spot, reply: tuple[int, ...]) -> tuple[int, ...]:
