@@ -22,7 +22,7 @@ from tools.workbench.context import Context
 from tools.workbench.directions import Directions
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
-from tools.workbench.run import run
+from tools.workbench.run import estimate, run
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, readout
 
@@ -187,6 +187,26 @@ def test_the_subject_is_asked_the_same_way(context: Context, monkeypatch: pytest
     monkeypatch.setattr(consistency_pairs, "replies", lambda subject, prompts, n: ["Yes, it is."] * len(prompts))
     found = call("consistency_pairs", context, comparisons=TOWERS)
     assert (found["asked"], found["flagged"]) == (context.subject.name, 1.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "label_knowledge",
+        "hallucination_risk",
+        "entity_knowledge",
+        "steer_entity",
+        "dla_by_source",
+        "uncertainty_neurons",
+        "bidirectional_check",
+        "consistency_pairs",
+    ],
+)
+def test_every_tool_says_how_long_it_takes(context: Context, name: str) -> None:
+    input = {"prompts": ["The capital of France is"]} if name == "uncertainty_neurons" else {}
+    seconds = asyncio.run(estimate(name, input, context))
+    assert seconds is not None
+    assert 0 < seconds < 7200
 
 
 def test_each_prompt_is_steered_at_its_own_entity(subject: Subject) -> None:
