@@ -94,11 +94,16 @@ async def _probe_sets(context: "Context", names: Sequence[str], options: dict[st
 
 
 def _rated(advance: Any, done: int, total: int, name: str) -> Any:
-    """Texts a second while they are read, then the layers that are fitted."""
-    began = time.monotonic()
+    """Texts a second while they are read, then sites a second that are fitted."""
+    began, first, last = time.monotonic(), 0, 0
 
     def told(part: int, parts: int) -> None:
-        rate = part / max(time.monotonic() - began, 1e-9)
-        advance(done, total, f"{name}: {part:,} of {parts:,}, {rate:,.1f} a second")
+        nonlocal began, first, last
+        now = time.monotonic()
+        if part < last:  # the next kind of work begins
+            began, first = now, part
+        last = part
+        rate = f", {(part - first) / (now - began):,.1f} a second" if part > first and now > began else ""
+        advance(done, total, f"{name}: {part:,} of {parts:,}{rate}")
 
     return told

@@ -104,10 +104,8 @@ def render(console: Console, probed: "Probed") -> None:
         shuffled = [row.controls["shuffled"] for _, row in probed.rows]
         line = f"The dictionary's latents read the label better than what they are made of in {helped} of "
         put(console, Text(f"{line}{len(probed.rows)} sets and worse in {hurt}; in the others the interval holds 0."))
-        put(
-            console,
-            Text("surface: length, rarity and log-probability together, or the one word that tells most", "dim"),
-        )
+        told = "surface: length, rarity and log-probability, or the one word that tells most; shuffled labels"
+        put(console, Text(f"{told} {min(shuffled):.2f} to {max(shuffled):.2f}", "dim"))
     for name, why in (*probed.skipped, *probed.failed):
         put(console, Text.assemble(("left out  ", "yellow"), f"{name}: {why}"))
     if probed.earlier:

@@ -36,6 +36,7 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
     "score_detection": SCORE,
     "score_fuzzing": SCORE,
     "find_direction": {"auroc": SHARE, "low": SHARE, "high": SHARE},
+    "train_probe": {"auroc": SHARE, "low": SHARE, "high": SHARE},
     "dose_response": {"curve.r2": (None, 1.0)},
     "ablate": {"effect.kl": (0.0, None)},
     "flip_projection": {"effect.kl": (0.0, None)},

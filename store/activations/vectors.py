@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from store.activations.layout import Float32s
 from store.disk import appearing
+from store.fetch import alone
 
 MOST_BYTES = 2 * 1024**3  # of the folder
 LARGEST = 2.0**15  # of a value as it is kept
@@ -56,9 +57,10 @@ class Vectors:
         column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), values.shape[1], mask=pa.array(~there))
         metadata = {"scale": repr(scale), "sha256": sha256(halves.tobytes()).hexdigest()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        with appearing(self._path(key)) as part:
-            pq.write_table(pa.table({"values": column}).replace_schema_metadata(metadata), part, compression="zstd")
-        self._trim()
+        with alone(self.folder / "writing.lock"):
+            with appearing(self._path(key)) as part:
+                pq.write_table(pa.table({"values": column}).replace_schema_metadata(metadata), part, compression="zstd")
+            self._trim()
         kept = np.full(values.shape, np.nan, np.float32)
         kept[there] = halves.astype(np.float32) * scale
         return kept

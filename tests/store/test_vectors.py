@@ -31,7 +31,9 @@ def test_values_beyond_fp16_are_scaled(tmp_path: Path) -> None:
 
 def test_duckdb_reads_the_file_in_place(tmp_path: Path) -> None:
     Vectors(tmp_path).save("a", np.array([[1.0, 2.0], [np.nan, np.nan]], np.float32))
-    assert duckdb.sql(f"SELECT values FROM '{tmp_path}/a.parquet'").fetchall() == [([1.0, 2.0],), (None,)]
+    with duckdb.connect() as connection:
+        rows = connection.execute("SELECT values FROM read_parquet(?)", [str(tmp_path / "a.parquet")]).fetchall()
+    assert rows == [([1.0, 2.0],), (None,)]
 
 
 def test_a_damaged_file_is_not_believed(tmp_path: Path) -> None:

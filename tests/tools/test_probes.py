@@ -1,9 +1,11 @@
 """Probes on planted truth: what is there is found, what is not there is not, and no entity is on both sides."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from tools.workbench.attributes import by_spelling, classed, standing
 from tools.workbench.charts import histograms
@@ -15,6 +17,7 @@ from tools.workbench.registry import ToolError
 from tools.workbench.sparse_probes import chosen_units, rotated, scored
 from tools.workbench.splits import assert_disjoint, folds, groups_of, held_out, shuffled
 
+conditional_effect = import_module("tools.probing.conditional_effect")
 N, D, PLANTED = 240, 24, 5
 
 
@@ -86,6 +89,17 @@ def test_no_group_is_on_both_sides(rng: np.random.Generator) -> None:
         assert_disjoint(groups, np.arange(N) % 2 == 0)
     with pytest.raises(ToolError, match="too few to hold whole ones"):
         held_out(positive, np.zeros(N, int), rng)
+
+
+def test_texts_of_one_entity_make_no_interval_narrower(rng: np.random.Generator) -> None:
+    positive = np.arange(40) % 2 == 0
+    scores = rng.normal(size=40) + positive
+    every = np.ones(40, bool)
+    one = Split(positive, np.arange(40), every).interval(scores, np.random.default_rng(1))
+    many, groups = np.repeat(positive, 5), np.repeat(np.arange(40), 5)
+    five = Split(many, groups, np.repeat(every, 5)).interval(np.repeat(scores, 5), np.random.default_rng(1))
+    assert five == pytest.approx(one)
+    assert one.low < one.value < one.high
 
 
 def test_shuffled_labels_say_nothing_of_the_true_ones(rng: np.random.Generator) -> None:
@@ -165,6 +179,15 @@ def test_a_circle_is_found_and_an_order_that_is_not_there_is_not(rng: np.random.
     assert neighbours(mixed, "circle") == 0.0
     assert chance(0.0, n, "circle", rng) == 1.0
     assert neighbours(np.arange(n), "line") == neighbours(np.arange(n)[::-1], "line") == 1.0
+
+
+def test_an_interaction_is_that_of_welch(rng: np.random.Generator) -> None:
+    """Against scipy's own interval of a difference of means."""
+    change = np.concatenate([rng.normal(2, 3, 9), rng.normal(0, 1, 14)])
+    found = conditional_effect._interaction(change, 9)
+    expected = ttest_ind(change[:9], change[9:], equal_var=False).confidence_interval()
+    assert found == pytest.approx((change[:9].mean() - change[9:].mean(), *expected))
+    assert conditional_effect._interaction(np.array([1.0, 1.0, 0.0, 0.0]), 2) == (1.0, 1.0, 1.0)
 
 
 def test_the_right_value_stands_first_where_it_is_planted(rng: np.random.Generator) -> None:

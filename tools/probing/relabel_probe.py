@@ -102,7 +102,8 @@ def relabel_probe(input: Input, context: Context) -> Output:
     best = max(labels, key=lambda label: found[label].fitted.validated)
     chosen, split = found[best], splits[best]
     surface = surface_baselines(readings.surface[readings.read], data.texts, split, rng)
-    relative = best != plain and chosen.own.low > max(found[plain].own.value + LINEAR, 0.5)
+    ahead = chosen.own.value - found[plain].own.value
+    relative = best != plain and ahead >= LINEAR and chosen.own.low > max(found[plain].own.value, 0.5)
     clear = is_clear(chosen, surface)
     verdict = (
         f"entering layer {layer}, a linear probe reads {plain} with an AUROC of {found[plain].own.value:.2f} "

@@ -97,7 +97,7 @@ def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> 
     of_text: dict[tuple[int, ...], list[int]] = {}
     for index, case in enumerate(cases):
         of_text.setdefault(case.tokens, []).append(index)
-    for texts in _batches(list(of_text)):
+    for texts in batches(list(of_text)):
         tokens = torch.full((len(texts), max(map(len, texts))), subject.bos)
         for at, text in enumerate(texts):
             tokens[at, : len(text)] = torch.tensor(text)
@@ -132,7 +132,7 @@ def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> 
     return found
 
 
-def _batches(texts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+def batches(texts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     """Texts of like length, so many that they hold at most `TOGETHER` tokens, padding included."""
     ordered = sorted(texts, key=len)
     start = 0

@@ -36,9 +36,15 @@ class Split(NamedTuple):
         return cls(positive, groups, held_out(positive, groups, rng))
 
     def interval(self, scores: np.ndarray, rng: np.random.Generator) -> Interval:
-        """AUROC of the held-out texts' scores float64[m]."""
-        own = self.positive[self.test]
-        return auroc_interval(scores[own], scores[~own], rng)
+        """AUROC of the held-out texts' scores float64[m]. Its interval is that of the groups' mean scores: texts of one
+        entity are no independent evidence."""
+        kinds = np.column_stack([self.groups[self.test], self.positive[self.test]])
+        each, row = np.unique(kinds, axis=0, return_inverse=True)
+        means = np.bincount(row, scores) / np.bincount(row)
+        own = each[:, 1] == 1
+        found = auroc_interval(means[own], means[~own], rng)
+        value = self.auroc(scores)
+        return Interval(value, min(value, found.low), max(value, found.high))
 
     def auroc(self, scores: np.ndarray) -> float:
         own = self.positive[self.test]
@@ -116,7 +122,8 @@ def surface_baselines(surface: np.ndarray, texts: Sequence[str], split: Split, r
 
 
 def _telling(words: Sequence[set[str]], split: Split) -> str:
-    """The word whose share of positive texts differs most from that of negative ones, of those not held out."""
+    """The word whose share of positive texts differs most from that of negative ones, of those not held out; "" where
+    there are no words."""
     counts: dict[str, list[int]] = {}
     for own, positive, test in zip(words, split.positive, split.test, strict=True):
         if not test:
@@ -124,7 +131,11 @@ def _telling(words: Sequence[set[str]], split: Split) -> str:
                 counts.setdefault(word, [0, 0])[int(positive)] += 1
     positives = int((split.positive & ~split.test).sum())
     negatives = int((~split.positive & ~split.test).sum())
-    return max(sorted(counts), key=lambda word: abs(counts[word][1] / positives - counts[word][0] / negatives))
+
+    def gap(word: str) -> float:
+        return abs(counts[word][1] / positives - counts[word][0] / negatives)
+
+    return max(sorted(counts), key=gap, default="")
 
 
 class Point(NamedTuple):

@@ -26,7 +26,7 @@ class Target(Noun):
 
     latent: Index | None = None
     direction: Annotated[str, Field(min_length=4)] | tuple[FiniteFloat, ...] | None = Field(
-        default=None, description="name of a direction that find_direction saved, or its numbers"
+        default=None, description="name of a direction that find_direction or train_probe saved, or its numbers"
     )
     neuron: Index | None = None
     head: Index | None = None

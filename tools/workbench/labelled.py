@@ -51,6 +51,8 @@ class Labelled(ToolInput):
     def _one_source(self) -> Self:
         if (self.dataset is None) == (not self.positive and not self.negative):
             raise ValueError("give texts, positive and negative, or the name of a dataset")
+        if self.dataset is not None and self.chat:
+            raise ValueError("a data set's texts are read as they stand: leave chat out")
         return self
 
 

@@ -40,6 +40,7 @@ STYLE: dict[Any, Any] = {
 NOTHING = "#d4d4d4"  # a cell without a value
 BESIDE, UP, DOWN, INK = "#94a3b8", "#b2182b", "#2166ac", "#334155"
 LARGEST = 18.0  # inches
+FOOT_LINE = 0.17  # inches of each line at the foot after the first
 SHORT = 24  # characters of a label
 LABELS = 64  # of an axis
 FAINTEST = 0.45  # colour of a weight near zero, so that its line is seen
@@ -120,7 +121,9 @@ def save(picture: Picture, *paths: Path) -> None:
 def _figure(picture: Picture) -> Figure:
     shape, measure = picture.figure, clean(picture.measure)
     size = _size(shape)
-    figure = Figure(figsize=size, layout="constrained")
+    wide = int(size[0] * 13)
+    foot = fill(clean(picture.controls), int(wide * 1.15))
+    figure = Figure(figsize=(size[0], size[1] + FOOT_LINE * foot.count("\n")), layout="constrained")
     axes = figure.add_subplot()
     beside = fill(measure, min(40, int(8 * size[1])))  # it stands upright
     match shape:
@@ -136,10 +139,9 @@ def _figure(picture: Picture) -> Figure:
             draw_histograms(axes, shape, measure)
         case Points():
             draw_points(axes, shape, measure)
-    wide = int(size[0] * 13)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
-    if picture.controls:
-        figure.supxlabel(fill(clean(picture.controls), int(wide * 1.15)), fontsize=8, color=INK, x=0.01, ha="left")
+    if foot:
+        figure.supxlabel(foot, fontsize=8, color=INK, x=0.01, ha="left")
     return figure
 
 

@@ -12,7 +12,7 @@ from tools.workbench.decoding import Graded, Point, Split, Surface
 from tools.workbench.directions import LATENTS, Direction
 from tools.workbench.estimators import linear
 from tools.workbench.pictures import Picture
-from tools.workbench.registry import ToolOutput
+from tools.workbench.registry import ToolError, ToolOutput
 from tools.workbench.sites import At
 
 BINS = 12
@@ -118,7 +118,12 @@ def told(chosen: Graded, surface: Surface, n: int) -> str:
 
 
 def save_probe(context: Context, site: At, chosen: Graded, x: np.ndarray, split: Split, method: str) -> str | None:
-    """Keeps a linear probe of x float[n, d] as a direction and returns its name; None where it is not linear."""
+    """Keeps a linear probe of x float[n, d] as a direction and returns its name; None where it is not linear.
+
+    ToolError where the activations are all the same, so that there is no direction.
+    """
+    if not x.std(0).any():
+        raise ToolError(f"The texts do not differ at {site[0]} of layer {site[1]}: read another position, or the mean.")
     if not chosen.fitted.is_linear:
         return None
     fitted_on = ~split.test
