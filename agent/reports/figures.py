@@ -15,8 +15,8 @@ TALL = 160  # of a curve
 def figure(shape: Figure) -> str:
     """The figure as HTML; text in it is cleaned and escaped."""
     match shape:
-        case Reading(tokens, activations):
-            return reading(tokens, activations)
+        case Reading(tokens, activations, scale):
+            return reading(tokens, activations, scale)
         case Bars(rows, measure):
             return bars(rows, measure)
         case Curve():
@@ -27,9 +27,10 @@ def figure(shape: Figure) -> str:
             return "".join(f"<blockquote>{_text(text)}</blockquote>" for text in texts)
 
 
-def reading(tokens: Sequence[str], activations: Sequence[float]) -> str:
-    """A text whose firing tokens are shaded by activation, which shows under the pointer."""
-    peak = max(*activations, 0.0) or 1.0
+def reading(tokens: Sequence[str], activations: Sequence[float], scale: float | None = None) -> str:
+    """A text whose firing tokens are shaded by activation, which shows under the pointer; scale: what is shaded fully
+    (None: the highest)."""
+    peak = scale or max(*activations, 0.0) or 1.0
     spans = []
     for token, value in zip([tokens[0].lstrip(), *tokens[1:]], activations, strict=True):
         word = token.lstrip(" ") or token

@@ -21,8 +21,8 @@ def drawn(output: Output, width: int, colour: bool) -> Iterator[RenderableType]:
 
 def _drawn(figure: Figure, width: int, colour: bool) -> Iterator[RenderableType]:
     match figure:
-        case Reading(tokens, activations):
-            yield highlight(tokens, activations, colour=colour, cells=2 * width)
+        case Reading(tokens, activations, scale):
+            yield highlight(tokens, activations, colour=colour, cells=2 * width, scale=scale)
         case Bars(rows, _):
             yield bars([(row.label, row.value) for row in rows], width)
         case Curve(name, points, beside, x, y):

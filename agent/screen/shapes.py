@@ -1,6 +1,6 @@
 """What a tool found, as pictures, read off the shape of its output: no tool is known by name.
 
-an object with "tokens" and "activations"            the text, highlighted where the latent fires
+an object with "tokens" and "activations"            the text, highlighted where the latent fires; with a "scale", by it
 a list of objects with a "strength" and an "effect"  a curve with its intervals, the controls' beside it
 a list of objects with a "layer" and an "auroc"      a curve by layer, a curve a "place" where they have one
 an object with a "value" and an "effect"             a bar, the controls' below it
@@ -27,10 +27,11 @@ Point = tuple[float, float, float | None, float | None]  # x, y and the ends of 
 
 @dataclass(frozen=True)
 class Reading:
-    """A text by tokens, with an activation each, 0 or more."""
+    """A text by tokens, with an activation each, 0 or more; scale: what is shaded fully (None: the highest of them)."""
 
     tokens: Sequence[str]
     activations: Sequence[float]
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def spaced(name: str) -> str:
 def _figures(name: str, value: Any, controls: Output) -> Iterator[Figure]:
     if isinstance(value, Mapping):
         if _is_reading(value):
-            yield Reading(value["tokens"], value["activations"])
+            yield Reading(value["tokens"], value["activations"], value.get("scale"))
         elif _is_map(value):
             yield HeatMap([str(row) for row in value["rows"]], [str(c) for c in value["columns"]], value["values"])
         elif _is_effect(value):

@@ -23,20 +23,29 @@ def coloured(console: Console) -> bool:
     return console.color_system is not None and not console.no_color
 
 
-def highlight(tokens: Sequence[str], activations: Sequence[float], *, colour: bool, cells: int = 160) -> Text:
+def highlight(
+    tokens: Sequence[str],
+    activations: Sequence[float],
+    *,
+    colour: bool,
+    cells: int = 160,
+    scale: float | None = None,
+) -> Text:
     """The stretch of about `cells` characters around the strongest token, firing tokens shaded by activation.
 
-    Without colour, «strong» tokens (at least half of the peak) and ‹weaker› ones are bracketed.
+    Without colour, «strong» tokens (at least half of the peak) and ‹weaker› ones are bracketed. scale: what counts as
+    the peak, of which less than a quarter is not shaded (None: the highest activation).
     """
     shown = [clean(token) for token in tokens]
     shown[0] = shown[0].lstrip()
     peak = max(activations)
     start, end = _around(shown, list(activations).index(peak), cells)
+    peak, least = (peak, 0.0) if scale is None else (scale, scale / len(SHADES))
     text = Text(ELLIPSIS if start > 0 else "", overflow="fold")  # a long word is broken, lest its mark be cut off
     for token, activation in zip(shown[start:end], activations[start:end], strict=True):
         word = token.lstrip(" ") or token
         text.append(token[: len(token) - len(word)])
-        if activation <= 0:
+        if activation <= least:
             text.append(word)
         elif colour:
             text.append(word, SHADES[min(int(activation / peak * len(SHADES)), len(SHADES) - 1)])

@@ -1,10 +1,13 @@
 """Text of models and data reaches the terminal harmless, and firing tokens can be seen with and without colour."""
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from agent.reports.figures import figure
+from agent.screen.shapes import figures
 from agent.screen.show import clean, coloured, highlight, plain
 
 
@@ -57,6 +60,17 @@ def test_with_colour_the_text_is_left_alone_and_the_peak_is_darkest() -> None:
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert styles.keys() == {"Monday", "and"}
     assert styles["Monday"] != styles["and"]
+
+
+def test_a_risk_is_shaded_by_its_size_and_not_by_its_rank() -> None:
+    """Of two texts alike but for the size of the risk only one is marked, on a terminal and in a report."""
+    tokens = [" Bern", " lies", " in"]
+    low, high = ([0.02, 0.2, 0.1], [0.1, 0.9, 0.4])
+    assert highlight(tokens, low, colour=False, scale=1.0).plain == "Bern lies in"
+    assert highlight(tokens, high, colour=False, scale=1.0).plain == "Bern «lies» \u2039in\u203a"
+    (_, (shape,)), *_ = figures({"watched": {"tokens": tokens, "activations": low, "scale": 1.0}})
+    assert "0.30" in figure(shape)
+    assert "0.90" in figure(replace(shape, scale=None))
 
 
 def test_the_peak_is_shown_however_long_the_text() -> None:

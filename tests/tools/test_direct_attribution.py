@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from store.ledger import Ledger
-from tools.patching.direct_logit_attribution import attribute
 from tools.workbench.components import decompose, spread, weights
 from tools.workbench.context import Context
+from tools.workbench.logit_parts import attribute
 from tools.workbench.pairs import Batch, Contrast, aligned, batch
 from tools.workbench.run import run
 from tools.workbench.subject import Subject

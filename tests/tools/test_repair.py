@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from store.ledger import Ledger
-from tools.patching.direct_logit_attribution import attribute
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
+from tools.workbench.logit_parts import attribute
 from tools.workbench.metrics import Metric
 from tools.workbench.pairs import Aligned, Contrast, aligned, batch, measure
 from tools.workbench.patching import Patch, Patcher

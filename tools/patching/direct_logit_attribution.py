@@ -6,16 +6,16 @@ from pydantic import Field
 from torch import Tensor
 
 from tools.workbench.causal import interval, told
-from tools.workbench.components import Written, decompose, into_stream
+from tools.workbench.components import Written, into_stream
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.figures import HeatMap, Named
+from tools.workbench.logit_parts import Attributed, attribute
 from tools.workbench.pairs import Aligned, Batch, Contrast, Dropped, aligned, batch
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sitemap import labels
 from tools.workbench.subject import Subject
-from tools.workbench.unembed import norm_scale, readout
 
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the sum, in logits
 ROUGHLY = 0.3  # in 16 bits
@@ -188,47 +188,6 @@ def _exchanged(context: Context, own: Batch) -> tuple[Tensor, Tensor]:
     rng = context.rng("direct_logit_attribution")
     drawn = rng.choice(int(context.subject.model.cfg.d_vocab), 2, replace=False)
     return torch.tensor([int(drawn[0])]), torch.tensor([int(drawn[1])])
-
-
-class Attributed:
-    """n prompts' logit differences and their parts, in logits. written: what each part adds; constant: float64[n] of
-    the last biases; measured: float64[n], the model's own logit difference; direction: [n, d_model], what the residual
-    stream after the last token is read by."""
-
-    def __init__(self, written: Written, constant: Tensor, measured: Tensor, direction: Tensor) -> None:
-        self.written, self.constant, self.measured, self.direction = written, constant, measured, direction
-
-    @property
-    def sum(self) -> Tensor:
-        return self.written.total + self.constant
-
-    def named(self) -> tuple[list[str], Tensor]:
-        """Every part's name, and float64[n, parts]."""
-        written = self.written
-        _, layers, heads = written.heads.shape
-        names = ["embedding", *(f"L{i}H{j}" for i in range(layers) for j in range(heads))]
-        names += (
-            [f"L{i} MLP" for i in range(layers)] + [f"L{i} attention bias" for i in range(layers)] + ["last biases"]
-        )
-        parts = [written.embed[:, None], written.heads.flatten(1), written.mlps, written.biases, self.constant[:, None]]
-        return names, torch.cat(parts, dim=1)
-
-
-def attribute(subject: Subject, tokens: Tensor, up: Tensor, down: Tensor | None = None) -> Attributed:
-    """The logit difference of the tokens `up` and `down` (int64[n]; None: the mean over the vocabulary) after prompts
-    int64[n, s], by part."""
-    direction, constant = readout(subject, up, down)
-    last: list[Tensor] = []
-    written, logits = decompose(
-        subject, tokens, direction, also=[(subject.end, lambda value: last.append(value[:, -1]))]
-    )
-    scale = norm_scale(subject, last[0][:, None])[:, 0]
-    ends = logits[:, -1].double()
-    more, less = (
-        ends.mean(1) if each is None else ends.gather(1, each[:, None].to(ends.device))[:, 0] for each in (up, down)
-    )
-    measured = (more - less).to(scale.device)
-    return Attributed(written.over(scale), constant, measured, direction / scale[:, None])
 
 
 def _part(label: str, values: Tensor, corrupted: float) -> Part:

@@ -92,26 +92,40 @@ def _variance(weights: Tensor, columns: Tensor) -> Tensor:
 
 class Ablated(NamedTuple):
     """A neuron set to its mean: mean size of the change of the loss, and the mean change of the entropy, nats a token;
-    norm_share: of the former, what is gone when the final norm's scale is held."""
+    norm_share: of the former, what is gone when the final norm's scale is held. probability: mean change of that of
+    the token that follows."""
 
     loss: float
     entropy: float
     norm_share: float
+    probability: float
 
 
 class LastLayer:
-    """The last layer's neurons on calibration text: nothing but the final norm and the unembedding follows, so each is
-    ablated exactly without the model."""
+    """The last layer's neurons on a text: nothing but the final norm and the unembedding follows, so each is ablated
+    exactly without the model.
 
-    def __init__(self, subject: Subject, unembedding: Unembedding) -> None:
+    tokens: int64[b, s], by default calibration text; its positions from `first` to the last but one are read. mean:
+    float32[neurons], what neurons are set to (None: their mean over these positions).
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        unembedding: Unembedding,
+        tokens: Tensor | None = None,
+        first: int = 1,
+        mean: Tensor | None = None,
+    ) -> None:
         layer = subject.n_layers - 1
-        tokens = subject.calibration_tokens[:ROWS, :LENGTH]
+        tokens = subject.calibration_tokens[:ROWS, :LENGTH] if tokens is None else tokens
         caught: list[Tensor] = []
         places = (point(subject, "neuron", layer), point(subject, "resid_post", layer))
-        logits = subject.logits(tokens, also=[(place, caught.append) for place in places])[:, 1:-1].flatten(0, 1)
+        logits = subject.logits(tokens, also=[(place, caught.append) for place in places])[:, first:-1].flatten(0, 1)
         self.subject, self.weights, self.columns = subject, neuron_weights(subject, layer), unembedding.columns
-        self.activations, self.residual = (each[:, 1:-1].flatten(0, 1).float() for each in caught)
-        self.following = tokens[:, 2:].flatten().to(logits.device)
+        self.activations, self.residual = (each[:, first:-1].flatten(0, 1).float() for each in caught)
+        self.mean = self.activations.mean(0) if mean is None else mean
+        self.following = tokens[:, first + 1 :].flatten().to(logits.device)
         self.scale = self._scale(self.residual)
         raw = self.residual @ self.columns
         self.constant = (logits.float() - raw / self.scale).mean(0)  # of the last biases
@@ -121,16 +135,17 @@ class LastLayer:
         self.before = self._read(lambda at: raw[at] / self.scale[at])
 
     def ablate(self, neuron: int) -> Ablated:
-        """With the neuron at its mean over the text."""
-        own = self.activations[:, neuron]
-        change = (own.mean() - own)[:, None]
+        """With the neuron at its mean."""
+        change = (self.mean[neuron] - self.activations[:, neuron])[:, None]
         scale = self._scale(self.residual + change * self.weights[neuron])
         effect = self.weights[neuron] @ self.columns
         loss, entropy = self._read(lambda at: (self.raw[at] + change[at] * effect) / scale[at])
         held, _ = self._read(lambda at: (self.raw[at] + change[at] * effect) / self.scale[at])
         total = float((loss - self.before[0]).abs().mean())
         direct = float((held - self.before[0]).abs().mean())
-        return Ablated(total, float((entropy - self.before[1]).mean()), 1 - direct / total if total > 1e-9 else 0.0)
+        share = 1 - direct / total if total > 1e-9 else 0.0
+        said = float(((-loss).exp() - (-self.before[0]).exp()).mean())
+        return Ablated(total, float((entropy - self.before[1]).mean()), share, said)
 
     def _scale(self, residual: Tensor) -> Tensor:
         return norm_scale(self.subject, residual.to(self.subject.dtype)[None])[0, :, None].float()

@@ -1,0 +1,79 @@
+"""Does the embedded model know what it does not know? Its own answers are the labels, no entity is on both sides."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from store.ledger import Ledger
+from tools.workbench.context import Context
+from tools.workbench.run import run
+from tools.workbench.subject import Subject
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests of this file: answers and activations are asked for once."""
+    return tmp_path_factory.mktemp("knowledge")
+
+
+@pytest.fixture
+def context(subject: Subject, workspace: Path) -> Context:
+    return Context(subject, Ledger(workspace / "store.duckdb"))
+
+
+def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
+    experiment = asyncio.run(run(name, input, context))
+    assert experiment.error is None, experiment.error
+    assert experiment.output is not None
+    return experiment.output
+
+
+def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) -> None:
+    """Half a minute: what is told is complete and agrees with itself; the bars are those of the whole below."""
+    text = {"prompt": "The city of Paris is located in the country of", "entity": "Paris"}
+    found = call(
+        "hallucination_risk", context, relations=["city"], limit=70, layers=[14], texts=[text], tokens=4, by_token=False
+    )
+    entity = found["entity"]
+    assert found["known"] + found["unknown"] + found["left_out"] == 70
+    assert entity["n"] == sum(each["count"] for each in entity["bins"]) == found["known"] + found["unknown"]
+    assert entity["low"] <= entity["auroc"] <= entity["high"]
+    assert entity["auroc"] > 0.6
+    error = sum(each["count"] * abs(each["mean"] - each["share"]) for each in entity["bins"]) / entity["n"]
+    assert entity["calibration_error"] == pytest.approx(error)
+    (watched,) = found["watched"]
+    assert watched["tokens"][0] == " France"
+    assert len(watched["tokens"]) == len(watched["activations"]) == 4
+    assert all(0 <= risk <= 1 for risk in (*watched["activations"], watched["entity_risk"]))
+    for path in found["pictures"]:
+        assert (workspace / path).stat().st_size > 1000
+        if path.endswith(".png"):
+            assert np.ptp(matplotlib.image.imread(workspace / path)) > 0.5
+
+
+@pytest.mark.slow
+def test_risk_of_entities_never_seen(context: Context) -> None:
+    found = call("hallucination_risk", context)
+    entity, controls = found["entity"], found["controls"]
+    assert found["known"] + found["unknown"] >= 500
+    assert len(found["relations"]) >= 3
+    assert found["value"] >= 0.78
+    assert found["value"] >= controls["name_log_probability"] + 0.1
+    assert abs(controls["shuffled"] - 0.5) <= 0.1
+    assert entity["within"] > 0.7
+    assert entity["calibration_error"] < 0.1
+    assert found["token"]["auroc"] > 0.7
+
+
+@pytest.mark.slow
+def test_latents_separate_what_is_known_and_a_probe_does_it_better(context: Context) -> None:
+    found = call("entity_knowledge", context)
+    assert found["entities"] >= 500
+    best = max(found["known"] + found["unknown"], key=lambda latent: latent["score"])
+    assert best["score"] > max(found["controls"]["permuted_known"], found["controls"]["permuted_unknown"])
+    assert best["within"] > 0.6
+    assert found["controls"]["residual_within"] > best["within"]

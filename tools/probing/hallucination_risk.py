@@ -1,0 +1,339 @@
+"""The probability that what a model says of an entity is made up, read from its residual stream while it speaks."""
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from tools.probing.facts import Relation, chosen, spot
+from tools.probing.knowledge import needed
+from tools.probing.risk import Fitted, cross_fitted, fit, probability, simple, within
+from tools.probing.risk_rows import Rows, entities, spoken
+from tools.probing.risk_stream import Text, Watched, watch
+from tools.workbench.calibration import Bin, calibration_error, reliability
+from tools.workbench.charts import Line, Lines, histograms
+from tools.workbench.context import Context
+from tools.workbench.costs import pace
+from tools.workbench.directions import Direction
+from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
+from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.splits import folds
+from tools.workbench.stats import auroc, auroc_interval
+
+SHUFFLES, RANDOMS = 5, 20
+FITS = 40.0  # seconds
+TOKENS = 8  # of a reply by which knowledge is told
+LICENCE = (
+    "The probabilities are those of entities and prompts like these; elsewhere, and far into a text, they are a guess."
+)
+
+
+class Input(ToolInput):
+    """What the model is asked to tell what it knows, and the texts to watch then."""
+
+    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
+    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
+    limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=30)] = (
+        12,
+        16,
+        18,
+        20,
+        22,
+        24,
+    )
+    texts: tuple[Text, ...] = Field((), max_length=32, description="prompts that are continued and watched")
+    tokens: int = Field(24, ge=1, le=256, description="written after each text")
+    by_token: bool = Field(True, description="fit a probe for tokens that are being written, as well")
+
+
+class Baseline(ToolOutput):
+    """What needs no look inside, fitted and tried in the same way (log-probabilities: a token's mean and
+    the sum): AUROC over all pairs and over pairs of one relation.
+    beaten: the probe's 95 % interval lies above it."""
+
+    label: str
+    auroc: float
+    within: float
+    beaten: bool
+
+
+class ByRelation(ToolOutput):
+    """A relation's entities that are known or unknown, the share of the latter, the AUROC among them, and that of a
+    probe fitted on the other relations alone (None: there is one relation, or one class)."""
+
+    label: str
+    n: int
+    unknown: float
+    auroc: float | None
+    transfer: float | None
+
+
+class Controls(ToolOutput):
+    """shuffled: the same fit on labels exchanged at random, mean of five (and the farthest from 0.5); random_direction:
+    the median of twenty; name_log_probability and relation: baselines that a probe must beat."""
+
+    shuffled: float
+    shuffled_farthest: float
+    random_direction: float
+    name_log_probability: float
+    relation: float
+
+
+class Risk(ToolOutput):
+    """How well a probe does on rows whose entity it never saw: AUROC with its 95 % interval, over pairs of one relation
+    (within), expected calibration error, Brier score, the layer chosen on all. probe: the saved direction, fitted
+    on all, whose slope and centre give log-odds."""
+
+    n: int
+    made_up: int
+    auroc: float
+    low: float
+    high: float
+    within: float
+    calibration_error: float
+    brier: float
+    layer: int
+    probe: str
+    bins: tuple[Bin, ...]
+    baselines: tuple[Baseline, ...]
+
+
+class Output(ToolOutput):
+    """value, low, high, chance: of `entity`, the risk at an entity's last token; token: that at a token being written.
+    watched: the texts, each token with its risk, highlighted."""
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    known: int
+    unknown: int
+    left_out: int
+    entity: Risk
+    token: Risk | None
+    relations: tuple[ByRelation, ...]
+    watched: tuple[Watched, ...]
+    controls: Controls
+    clear: bool
+    licence: str
+    pictures: tuple[str, ...]
+    verdict: str
+
+
+def estimate(input: Input, context: Context) -> float:
+    """Seconds, were nothing kept from earlier runs: every paraphrase is answered, then read."""
+    facts = [f for r in chosen(input.relations, input.own, input.limit, context.rng("facts")) for f in r.facts]
+    now = pace(context.subject)
+    rows = 3 * len(facts)
+    reading = (1 + input.by_token) * now.token * 20 * rows
+    return now.writing(rows, 14, TOKENS) + reading + FITS + len(input.texts) * now.writing(1, 20, input.tokens)
+
+
+@tool(version=1, estimate=estimate)
+def hallucination_risk(input: Input, context: Context) -> Output:
+    """Fits and checks a probability that what the model says is made up, per entity and per token, and watches texts.
+
+    Labels are the model's own answers over paraphrases (label_knowledge). Tried on entities never seen, beside what
+    needs no look inside: the name's log-probability, its tokens, the relation, the model's own confidence. Texts are
+    watched as they are written. Sources: Ferrando et al. 2411.14257; Orgad et al. 2410.02707.
+    """
+    subject = context.subject
+    for layer in input.layers:
+        if layer >= subject.n_layers:
+            raise ToolError(f"Layer {layer} does not exist: {subject.name} has layers 0 to {subject.n_layers - 1}.")
+    for text in input.texts:  # now, not after minutes
+        if text.entity is not None:
+            spot(subject, text.prompt, text.entity)
+    relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
+    asked, found = needed(context, relations)
+    rng = context.rng("hallucination_risk", input.model_copy(update={"texts": (), "tokens": 1}).model_dump_json())
+    rows = entities(context, found, input.layers)
+    seed = int(rng.integers(2**31))
+    entity, odds = _tried(context, rows, seed, rng, "entity")
+    token = _tried(context, spoken(context, asked, input.layers), seed, rng, "token")[0] if input.by_token else None
+    controls = _controls(rows, entity, seed, rng)
+    by_relation = _by_relation(rows, odds, entity.layer, seed)
+    watched = watch(context, input.texts, entity.probe, token.probe if token else None, input.tokens)
+    clear = entity.low > max(controls.shuffled, *(each.auroc for each in entity.baselines))
+    return Output(
+        value=entity.auroc,
+        low=entity.low,
+        high=entity.high,
+        chance=0.5,
+        known=int((~rows.made_up).sum()),
+        unknown=int(rows.made_up.sum()),
+        left_out=len(asked) - len(found),
+        entity=entity,
+        token=token,
+        relations=by_relation,
+        watched=watched,
+        controls=controls,
+        clear=clear,
+        licence=LICENCE,
+        pictures=draw(
+            context,
+            "hallucination_risk",
+            input,
+            entity=_diagram(entity, "an entity's last token", controls),
+            token=_diagram(token, "a token being written", controls) if token else None,
+            separation=_histogram(probability(odds), rows.made_up, controls),
+            baselines=_beside(entity, controls),
+        ),
+        verdict=_verdict(rows, entity, token, controls, clear),
+    )
+
+
+def _tried(context: Context, rows: Rows, seed: int, rng: np.random.Generator, what: str) -> tuple[Risk, np.ndarray]:
+    """The risk, and each row's log-odds by a probe that never saw its entity."""
+    cuts = folds(rows.made_up, rows.groups, seed)
+    odds = cross_fitted(rows.by_layer, rows.made_up, rows.groups, cuts, seed)
+    own = auroc_interval(odds[rows.made_up], odds[~rows.made_up], rng)
+    final = fit(rows.by_layer, rows.made_up, rows.groups, seed)
+    p = probability(odds)
+    bins = reliability(p, rows.made_up)
+    baselines = []
+    for label, columns in rows.baselines.items():
+        other = simple(columns, rows.made_up, cuts)
+        value = auroc(other[rows.made_up], other[~rows.made_up])
+        baselines.append(
+            Baseline(
+                label=label,
+                auroc=value,
+                within=within(other, rows.made_up, rows.relation),
+                beaten=own.low > value,
+            )
+        )
+    risk = Risk(
+        n=len(odds),
+        made_up=int(rows.made_up.sum()),
+        auroc=own.value,
+        low=own.low,
+        high=own.high,
+        within=within(odds, rows.made_up, rows.relation),
+        calibration_error=calibration_error(bins),
+        brier=float(np.square(p - rows.made_up).mean()),
+        layer=final.layer,
+        probe=_saved(context, final, what),
+        bins=tuple(bins),
+        baselines=tuple(baselines),
+    )
+    return risk, odds
+
+
+def _saved(context: Context, found: Fitted, what: str) -> str:
+    subject = context.subject
+    direction = Direction(
+        vector=torch.from_numpy(found.vector).float(),
+        model=subject.name,
+        hook=f"blocks.{found.layer}.hook_resid_pre",
+        method=f"hallucination_risk, {what}",
+        centre=found.centre,
+        slope=found.slope,
+    )
+    return context.directions.save(direction)
+
+
+def _controls(rows: Rows, entity: Risk, seed: int, rng: np.random.Generator) -> Controls:
+    x = rows.by_layer[entity.layer]
+    shuffled = []
+    for _ in range(SHUFFLES):
+        labels = rng.permutation(rows.made_up)
+        odds = cross_fitted({entity.layer: x}, labels, rows.groups, folds(labels, rows.groups, seed), seed)
+        shuffled.append(auroc(odds[labels], odds[~labels]))
+    cuts = folds(rows.made_up, rows.groups, seed)
+    directions = (x @ rng.normal(size=(x.shape[1], RANDOMS))).T
+    randoms = [simple(each[:, None], rows.made_up, cuts) for each in directions]
+    by_name = {each.label: each.auroc for each in entity.baselines}
+    return Controls(
+        shuffled=float(np.mean(shuffled)),
+        shuffled_farthest=max(shuffled, key=lambda value: abs(value - 0.5)),
+        random_direction=float(np.median([auroc(odds[rows.made_up], odds[~rows.made_up]) for odds in randoms])),
+        name_log_probability=by_name["the name's log-probability"],
+        relation=by_name["the relation"],
+    )
+
+
+def _by_relation(rows: Rows, odds: np.ndarray, layer: int, seed: int) -> tuple[ByRelation, ...]:
+    found = []
+    for name in dict.fromkeys(rows.relation.tolist()):
+        own = rows.relation == name
+        labels, rest = rows.made_up[own], rows.made_up[~own]
+        both = labels.any() and not labels.all()
+        transfer = None
+        if both and rest.any() and not rest.all():
+            x = rows.by_layer[layer]
+            scores = fit({layer: x[~own]}, rest, rows.groups[~own], seed).log_odds(x[own])
+            transfer = auroc(scores[labels], scores[~labels])
+        found.append(
+            ByRelation(
+                label=name,
+                n=int(own.sum()),
+                unknown=float(labels.mean()),
+                auroc=auroc(odds[own][labels], odds[own][~labels]) if both else None,
+                transfer=transfer,
+            )
+        )
+    return tuple(found)
+
+
+def _verdict(rows: Rows, entity: Risk, token: Risk | None, controls: Controls, clear: bool) -> str:
+    beaten = [f"{each.label} ({each.auroc:.2f})" for each in entity.baselines if each.beaten]
+    others = [f"{each.label} ({each.auroc:.2f})" for each in entity.baselines if not each.beaten]
+    told = (
+        f"of {len(rows.made_up):,} entities, {int(rows.made_up.sum()):,} unknown, it tells unknown from known at the "
+        f"entity's last token with an AUROC of {entity.auroc:.3f} [{entity.low:.3f}, {entity.high:.3f}] (within a "
+        f"relation {entity.within:.3f}), entities disjoint, layer {entity.layer}; expected calibration error "
+        f"{entity.calibration_error:.3f}; beats {', '.join(beaten) or 'no baseline'}"
+        + (f", not {', '.join(others)}" if others else "")
+        + f"; shuffled labels {controls.shuffled:.2f}, a random direction {controls.random_direction:.2f}: "
+        f"{'clear' if clear else 'not clear'} of its controls"
+    )
+    if token is not None:
+        told += (
+            f". At a token being written, {token.n:,} of them: {token.auroc:.3f} [{token.low:.3f}, {token.high:.3f}], "
+            f"calibration error {token.calibration_error:.3f}, "
+            + ", ".join(f"{each.label} {each.auroc:.2f}" for each in token.baselines)
+        )
+    return f"{told}. {LICENCE}"
+
+
+def _diagram(risk: Risk, what: str, controls: Controls) -> Picture:
+    return Picture(
+        f"Risk of being made up, at {what}: {risk.n:,}, expected calibration error {risk.calibration_error:.3f}",
+        Lines(
+            (
+                Line(
+                    "share that is made up",
+                    tuple(each.mean for each in risk.bins),
+                    tuple(each.share for each in risk.bins),
+                    tuple(each.share_low for each in risk.bins),
+                    tuple(each.share_high for each in risk.bins),
+                ),
+            ),
+            "probability of being made up, mean of a bin",
+            diagonal=True,
+        ),
+        "share that is made up, 95 % interval",
+        f"AUROC {risk.auroc:.3f} [{risk.low:.3f}, {risk.high:.3f}]. {controls_said(controls)}",
+    )
+
+
+def _histogram(p: np.ndarray, made_up: np.ndarray, controls: Controls) -> Picture:
+    return Picture(
+        "Risk of entities that the model does not know, and of those it knows",
+        histograms(p, made_up, ("unknown", "known")),
+        "probability of being made up, by a probe that never saw the entity",
+        controls_said(controls),
+    )
+
+
+def _beside(entity: Risk, controls: Controls) -> Picture:
+    bars = [
+        Bar(f"probe, layer {entity.layer}", entity.auroc, entity.low, entity.high),
+        *(Bar(each.label, each.auroc, beside=True) for each in entity.baselines),
+        Bar("shuffled labels", controls.shuffled, beside=True),
+        Bar("a random direction", controls.random_direction, beside=True),
+    ]
+    return Picture(f"What tells unknown entities from known ones, {entity.n:,}", Bars(tuple(bars)), "AUROC")
