@@ -10,7 +10,7 @@ from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
 PASS_TOKENS = 16  # tokens that take as long as beginning a pass, on a CPU
-LEAST_TOKENS = 8 * PASS_TOKENS  # of a pass, however busy the machine: with fewer, beginning them costs too much
+LEAST_TOKENS = 16 * PASS_TOKENS  # of a pass, however busy the machine: with fewer, beginning them costs too much
 PASS_SECONDS = 2.0  # a forward pass, between which progress is told and the computation can be stopped
 
 
