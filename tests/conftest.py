@@ -1,6 +1,8 @@
 """Fixtures that are dear: one real model in each of pytest's two processes, one real LLM server for both."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +11,10 @@ from prompts.local import embedded_endpoint
 from prompts.providers import Endpoint
 from tools.dictionaries.load import load_subject
 from tools.organisms.planted.subject import PlantedSubject
+from tools.workbench import pictures
 from tools.workbench.subject import Subject
+
+SAVE = pictures.save
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
@@ -39,3 +44,27 @@ def organism(default_subject: Subject) -> PlantedSubject:
 def embedded_llm() -> Endpoint:
     """The embedded LLM, its server started (its weights fetched on the machine's first run) and shared by all tests."""
     return embedded_endpoint()
+
+
+def built(picture: pictures.Picture, *paths: Path) -> None:
+    """The picture is built, but not rendered, which takes half a second: its files are empty."""
+    pictures._figure(picture)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unrendered() -> Iterator[None]:
+    """What tools draw is built only; tests/tools/test_pictures.py renders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save", built)
+        yield
+
+
+@pytest.fixture(scope="module")
+def rendered(unrendered: None) -> Iterator[None]:
+    """For the tests of a file that open what a tool has drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save", SAVE)
+        yield

@@ -18,7 +18,6 @@ def train(
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of text to train on.")] = None,
     n_latents: Annotated[int | None, typer.Option("--latents", min=1, help="Width of the dictionary.")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Mean active latents a token.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Tokens of a step.")] = None,
     architecture: Annotated[str | None, typer.Option(help="batchtopk or matryoshka.")] = None,
     hook: Annotated[str, typer.Option(help="Hook point to train on.")] = "blocks.15.hook_resid_pre",
     model: o.Model = None,
@@ -34,9 +33,7 @@ def train(
     from agent.settings import load
 
     settings = load(locals())
-    plan: dict[str, Any] = {
-        "tokens": tokens, "n_latents": n_latents, "k": k, "batch": batch, "architecture": architecture,
-    }  # fmt: skip
+    plan: dict[str, Any] = {"tokens": tokens, "n_latents": n_latents, "k": k, "architecture": architecture}
     with open_session(settings) as session:
         finished = _trained(session, folder, {name: value for name, value in plan.items() if value is not None})
     emit({"folder": str(finished)}, json, lambda c: c.print(

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from agent.nodes import LOCALISING
 from store.errors import UserError
 from store.types import Experiment
 from store.verify import verify
@@ -37,6 +38,7 @@ def real(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> Co
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("rendered")
 def test_a_behaviour_is_localised_and_goes_on_where_it_was_interrupted(
     real: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,8 +81,13 @@ def test_a_behaviour_is_localised_and_goes_on_where_it_was_interrupted(
     assert verify(real.ledger) == []
 
 
-def test_a_behaviour_in_question_is_localised_first(real: Commands, llm: Stub) -> None:
+FEW = {"site": "z", "layers": [22, 23, 24], "top": 4, "sample": 4}
+
+
+def test_a_behaviour_in_question_is_localised_first(real: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline runs before the LLM says anything; its predictions and claims are about what was patched."""
+    monkeypatch.setitem(LOCALISING, "attribution_patching", FEW)
+    monkeypatch.setitem(LOCALISING, "head_profile", {"heads": ["23.3"], "ablate": False})
     patch = {"site": "resid_pre", "layers": [0], "positions": [4]}
     script = {
         "enough": {},

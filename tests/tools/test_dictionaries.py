@@ -291,6 +291,15 @@ def test_training_resumes_to_the_same_weights(
         train(bare, corpus, TrainingPlan(n_latents=32, k=4), tmp_path / "whole", lambda done, total, note: None)
 
 
+def test_a_short_training_revives_dead_latents_too(subject: Subject) -> None:
+    """The window without firing is 250 steps, or a tenth of all."""
+    windows = [
+        train_module._trainer_config(subject, TrainingPlan(tokens=steps * 2048)).dead_feature_window
+        for steps in (1, 248, 2560, 9000)
+    ]
+    assert windows == [1, 24, 250, 250]
+
+
 def test_sinks_are_not_spliced(subject: Subject) -> None:
     value = torch.randn(1, 3, 4)
     look, put = splice(subject, lambda read, x: torch.zeros_like(x), torch.tensor([[False, True, False]]))

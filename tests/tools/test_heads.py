@@ -93,7 +93,7 @@ def test_the_most_copying_and_the_most_suppressing_heads(context: Context) -> No
 
 
 @pytest.fixture(scope="module")
-def profile(context: Context) -> dict[str, Any]:
+def profile(context: Context, rendered: None) -> dict[str, Any]:
     return call("head_profile", context, heads=["L18H6", "17.3", "17.4", "16.0", "24.4", "23.0", "10.2"])
 
 

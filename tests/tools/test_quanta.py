@@ -85,10 +85,10 @@ def texts(subject: Subject, n: int) -> tuple[list[str], list[int]]:
     """`n` whose last token was seen after the same token before, `n` that count on."""
     words = [word for word in subject.token_strings(common_tokens(subject, 800).tolist()) if word[0] == " "]
     rng = np.random.default_rng(0)
-    drawn = (list(rng.permutation([word for word in words if word[1:].isalpha()])[:7]) for _ in range(n))
-    repeats = ["".join([*seven, *seven[:5]]) for seven in drawn]
+    drawn = (list(rng.permutation([word for word in words if word[1:].isalpha()])[:5]) for _ in range(n))
+    repeats = ["".join([*five, *five[:4]]) for five in drawn]
     counts = [
-        between.join(str(each) for each in range(start, start + 6))
+        between.join(str(each) for each in range(start, start + 4))
         for between in (" ", ", ")
         for start in range(1, n // 2 + 1)
     ]

@@ -18,7 +18,7 @@ from tools.workbench.random_circuits import random_edges, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.shares import share_stands_clear
 from tools.workbench.sites import units
-from tools.workbench.sweeps import seconds
+from tools.workbench.sweeps import counted, seconds
 from tools.workbench.unfinished import Unfinished
 
 DRAWN = 40  # edges of a picture, the strongest
@@ -78,13 +78,9 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: a run from the middle of the model for each edge that is tried, and the scores."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
+    whole, changed = counted(context, input)
     tests = min(input.budget, input.candidates - min(input.decided, input.candidates))
-    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
-    return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + 1.5 * tests * changed, tests)
+    return seconds(context.subject, 6 * whole + 1.5 * tests * changed, tests)
 
 
 @tool(version=4, estimate=estimate)

@@ -19,7 +19,7 @@ from tools.workbench.random_circuits import random_edges, random_nodes, rewired
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_edges, repair_said
 from tools.workbench.shares import share, share_stands_clear
-from tools.workbench.sweeps import seconds
+from tools.workbench.sweeps import counted, seconds
 
 DRAWN = 16  # parts of a picture
 RANDOMS = 3  # random circuits of the same size; of edges of each kind
@@ -100,12 +100,8 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: a run with edges corrupted takes about twice as long as a plain one."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
+    _, changed = counted(context, input)
     runs = 4 + RANDOMS * (1 + bool(input.edges)) + 2 * input.subsets + min(TESTED, len(input.nodes) + len(input.edges))
-    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     return seconds(context.subject, 2 * runs * changed, runs / 2)
 
 

@@ -17,10 +17,10 @@ from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
 from tools.workbench.pictures import Picture, circuit, controls_said, draw
 from tools.workbench.random_circuits import random_edges, rewired
-from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.shares import share_stands_clear
 from tools.workbench.sites import units
-from tools.workbench.sweeps import seconds
+from tools.workbench.sweeps import counted, seconds
 from tools.workbench.verifying import by_chance, rank_correlation
 
 DRAWN = 40  # edges of a picture
@@ -104,12 +104,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: of the gradients, and of the runs with edges corrupted, which take about as long again for the edges."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
-    whole = sum(len(pair.clean) for pair in pairs)
-    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
+    whole, changed = counted(context, input)
     runs = 2 * (1 + 2 * RANDOMS) * len(input.shares) + input.top + input.sample
     return seconds(context.subject, (4 + 3 * input.steps) * whole + runs * changed, 3 * input.steps + runs / 2)
 

@@ -26,7 +26,7 @@ from tools.workbench.pictures import Arrow, Bar, Bars, Circuit, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.subject import Subject
-from tools.workbench.sweeps import seconds
+from tools.workbench.sweeps import counted, seconds
 
 COMPLETE = 0.15  # of the whole change: what the estimates may leave out or add
 LISTED = 60  # edges
@@ -151,12 +151,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: gradients at every point, exact runs, a backward pass for each node, and the dictionaries' loading."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
-    whole = sum(len(pair.clean) for pair in pairs)
-    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
+    whole, changed = counted(context, input)
     points = 1 + len(input.dictionaries)
     runs = 2 * (input.top + input.sample) + 3 * points + 8
     passes = whole * (4 + 2 * points * max(1, input.steps) + input.nodes) + changed * runs

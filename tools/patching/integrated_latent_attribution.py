@@ -16,7 +16,7 @@ from tools.workbench.patching import PROBABILITY, Patch, Patcher, Progress
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.shares import EQUAL
 from tools.workbench.sites import Site
-from tools.workbench.sweeps import beside, run_all, seconds, typical
+from tools.workbench.sweeps import beside, counted, run_all, seconds, typical
 from tools.workbench.verifying import by_chance
 
 COMPLETE = 0.15  # of the whole change: what the attributions may leave out or add
@@ -95,11 +95,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: two passes a step, and the exact patches."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
-    tokens = sum(len(pair.clean) for pair in pairs)
+    tokens, _ = counted(context, input)
     passes = 4 * input.steps if input.baseline == "zero" else 2 * FIRST
     return seconds(context.subject, tokens * (4 + passes + (input.top + input.sample) / 2), passes)
 

@@ -18,7 +18,7 @@ from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import direct_effects
 from tools.workbench.shares import share, share_stands_clear
 from tools.workbench.sitemap import size
-from tools.workbench.sweeps import seconds, typical
+from tools.workbench.sweeps import counted, seconds, typical
 
 TOP = 12  # paths that are told one by one
 OTHERS = 9  # heads, drawn at random, that the strongest sender is compared with
@@ -90,13 +90,9 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: half of the layers for each sender, and nearly three times as many where paths go through MLPs."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
+    _, changed = counted(context, input)
     n = (len(input.senders) + OTHERS) if input.senders else context.subject.n_layers * context.subject.n_heads
     passes = (1.4 if input.through_mlps else 0.5) * n + 4
-    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
     return seconds(context.subject, passes * changed, passes / 2)
 
 

@@ -9,9 +9,9 @@ from tools.workbench.causal import interval, said, stands_clear, told
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
-from tools.workbench.registry import ToolError, ToolOutput, tool
+from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, of_edges, summed
-from tools.workbench.sweeps import seconds
+from tools.workbench.sweeps import counted, seconds
 
 RANDOMS = 3  # other heads
 LICENCE = (
@@ -64,13 +64,9 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: a run with edges corrupted takes about twice as long as one from the first changed token."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
-    changed = sum(len(pair.clean) - pair.places[0] for pair in pairs)
+    whole, changed = counted(context, input)
     runs = 2 * (len(input.parts) + RANDOMS)
-    return seconds(context.subject, 6 * sum(len(pair.clean) for pair in pairs) + runs * changed)
+    return seconds(context.subject, 6 * whole + runs * changed)
 
 
 @tool(version=2, estimate=estimate)

@@ -7,7 +7,6 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from prompts.providers import Role
-from store.types import Noun
 from tools.workbench.batches import CONTEXT
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
@@ -30,27 +29,15 @@ from tools.workbench.readout import (
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.relevance import Verdict, judged, places
 from tools.workbench.stats import Interval
+from tools.workbench.two_by_two import Labelled, Tested, two_by_two
 
 CHANCE = 0.5  # accuracy, of two classes
-LEAST, LEAST_GROUP = 10, 8  # texts of a class to train on, of a group to test on
 RANDOMS = 9  # draws of as many other latents
 FITS = 5.0  # seconds
 LICENCE = (
     "A rise says that the latents ablated held what misled the classifier on these texts; what is left of it may stand "
     "in latents that nobody named, or in the dictionary's error, which is kept."
 )
-
-Text = Annotated[str, Field(min_length=1, max_length=20_000)]
-Name = Annotated[str, Field(min_length=1, max_length=80)]
-
-
-class Labelled(Noun):
-    text: Text
-    label: Name
-
-
-class Tested(Labelled):
-    attribute: Name
 
 
 class Input(ToolInput):
@@ -206,7 +193,7 @@ def _learned(input: Input, context: Context) -> Learned:
     subject.check_written()
     for latent in input.irrelevant or ():
         subject.check_latent(latent)
-    classes, attributes = _named(input)
+    classes, attributes = two_by_two(input.train, input.test)
     if input.irrelevant is None:
         context.need_llm()
     train = read_texts(subject, [each.text for each in input.train], input.tokens)
@@ -224,36 +211,6 @@ def _learned(input: Input, context: Context) -> Learned:
     shown = list(dict.fromkeys((*(input.irrelevant or ()), *shown)))
     snippets = places(context.subject, train, shown)
     return Learned(train, test, positive, truth, groups, classes, attributes, classifier, found, error, shown, snippets)
-
-
-def _named(input: Input) -> tuple[tuple[str, str], tuple[str, str]]:
-    """The two classes and the two attributes. ToolError, in a sentence, for texts that do not serve."""
-    classes = sorted({each.label for each in input.train})
-    attributes = sorted({each.attribute for each in input.test})
-    if len(classes) != 2:
-        raise ToolError(f"The training texts have {len(classes)} labels ({_some(classes)}): give texts of two.")
-    if strange := sorted({each.label for each in input.test} - set(classes)):
-        raise ToolError(f"The label {strange[0]!r} of a test text is none of {_some(classes)}: correct it.")
-    if len(attributes) != 2:
-        raise ToolError(f"The test texts have {len(attributes)} attributes ({_some(attributes)}): give two.")
-    for label in classes:
-        if (n := sum(each.label == label for each in input.train)) < LEAST:
-            raise ToolError(f"There are {n} training texts labelled {label!r}: give {LEAST} or more.")
-        for attribute in attributes:
-            n = sum((each.label, each.attribute) == (label, attribute) for each in input.test)
-            if n < LEAST_GROUP:
-                raise ToolError(
-                    f"There are {n} test texts of {label!r} with {attribute!r}: give {LEAST_GROUP} or more."
-                )
-    if both := {each.text for each in input.train} & {each.text for each in input.test}:
-        raise ToolError(
-            f"{len(both)} texts are both trained and tested on, such as {min(both)[:60]!r}: leave them out."
-        )
-    return (classes[0], classes[1]), (attributes[0], attributes[1])
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) or "none"
 
 
 def _decoder(context: Context) -> np.ndarray:

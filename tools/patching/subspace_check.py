@@ -10,7 +10,7 @@ from tools.workbench.illusion import Illusion, exchanged
 from tools.workbench.metrics import Metric
 from tools.workbench.pairs import Contrast, Dropped, aligned, measure
 from tools.workbench.registry import ToolError, ToolOutput, tool
-from tools.workbench.sweeps import seconds
+from tools.workbench.sweeps import counted, seconds
 from tools.workbench.unembed import random_direction
 
 LICENCE = (
@@ -51,11 +51,8 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: five passes over both prompts of each pair, for the direction and for the random one."""
-    try:
-        pairs = aligned(context.subject, input, context.seed).kept
-    except ToolError:
-        return 0.0
-    return seconds(context.subject, 20 * sum(len(pair.clean) for pair in pairs))
+    whole, _ = counted(context, input)
+    return seconds(context.subject, 20 * whole)
 
 
 @tool(version=1, estimate=estimate)

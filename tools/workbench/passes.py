@@ -10,6 +10,7 @@ from tools.workbench.registry import ToolError
 from tools.workbench.subject import Subject
 
 PASS_TOKENS = 16  # tokens that take as long as beginning a pass, on a CPU
+LEAST_TOKENS = 16 * PASS_TOKENS  # of a pass, however busy the machine: with fewer, beginning them costs too much
 PASS_SECONDS = 2.0  # a forward pass, between which progress is told and the computation can be stopped
 
 
@@ -38,6 +39,7 @@ class Passes:
         if fits < self.n:
             self._say(f"Memory holds {max(1, fits)} prompts at once and not {self.n}: the passes are smaller.")
         quick = PASS_SECONDS / (self._seconds * self._work(layer, start)) if self._seconds else self.n
+        quick = max(quick, LEAST_TOKENS / (self.length - start))
         rows = list(range(len(starts)))[: max(1, int(min(fits, quick)))]
         if self.subject.device.type == "cpu":
             counts = Counter(starts[: len(rows)])

@@ -2,7 +2,7 @@
 
 How to use it: a tool's input inherits `Sweep`; `where` gives the kind and layers, `pairs_for` the pairs whose positions
 can be compared if they must be, `sites_of` the sites, `size_of` how many there will be. `run_all` patches on pairs of
-several lengths, `beside` the controls of what was found; `seconds` is what an estimate counts with.
+several lengths, `beside` the controls of what was found; `counted` and `seconds` are what an estimate counts with.
 
 Clear is what moves the metric further, by more than chance, than each of nine changes of the same sites that are as
 large in random directions, and than other sites do on average: one site that is drawn may matter as well, so that no
@@ -90,6 +90,15 @@ def size_of(context: Context, asked: Sweep, kind: Kind, layers: tuple[int, ...] 
         tokens = max(len(pair.clean) - pair.places[0] for pair in pairs.kept)
         return 2 * int(context.subject.dictionary.stated_l0 or ACTIVE) * tokens
     return len(sites_of(context, asked, kind, layers, pairs))
+
+
+def counted(context: Context, asked: Contrast) -> tuple[int, int]:
+    """Tokens of the clean prompts, and those from the first that is corrupted on; none for what will be refused."""
+    try:
+        pairs = aligned(context.subject, asked, context.seed).kept
+    except ToolError:
+        return 0, 0
+    return sum(len(pair.clean) for pair in pairs), sum(len(pair.clean) - pair.places[0] for pair in pairs)
 
 
 def seconds(subject: Subject, tokens: float, passes: float = 0) -> float:
