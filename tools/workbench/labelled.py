@@ -26,7 +26,8 @@ Text = Annotated[str, Field(min_length=1)]
 
 class Example(Noun):
     """A text. target: words of it, read at their last token and told of by the surface baselines (None: the whole
-    text). group: the entity or document that it is of, which is held out as a whole (None: the target, or the text as it is read)."""
+    text). group: the entity or document that it is of, which is held out as a whole (None: the target, or the text as
+    it is read)."""
 
     text: Text
     target: Text | None = None
