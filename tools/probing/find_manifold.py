@@ -51,8 +51,8 @@ class LayerOrder(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """The share of neighbours in place: of as many unrelated words at the same layer (mean of twenty orders); of the items
-    on a random plane (mean of twenty)."""
+    """The share of neighbours in place: of as many unrelated words at the same layer (mean of twenty orders); of the
+    items on a random plane (mean of twenty)."""
 
     random_words: float
     random_plane: float
