@@ -36,10 +36,10 @@ def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) ->
     """Half a minute: what is told is complete and agrees with itself; the bars are those of the whole below."""
     text = {"prompt": "The city of Paris is located in the country of", "entity": "Paris"}
     found = call(
-        "hallucination_risk", context, relations=["city"], limit=70, layers=[14], texts=[text], tokens=4, by_token=False
+        "hallucination_risk", context, relations=["city"], limit=50, layers=[14], texts=[text], tokens=4, by_token=False
     )
     entity = found["entity"]
-    assert found["known"] + found["unknown"] + found["left_out"] == 70
+    assert found["known"] + found["unknown"] + found["left_out"] == 50
     assert entity["n"] == sum(each["count"] for each in entity["bins"]) == found["known"] + found["unknown"]
     assert entity["low"] <= entity["auroc"] <= entity["high"]
     assert entity["auroc"] > 0.6

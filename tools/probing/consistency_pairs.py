@@ -54,7 +54,7 @@ class Input(ToolInput):
     comparisons: Annotated[tuple[Comparison, ...], Field(min_length=1, max_length=500)] = _defaults()
     of: Literal["subject", "llm"] = "subject"
     forms: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(min_length=1)] = (
-        "Is {x} {than} {y}?",
+        "Is {x} {than} {y}? Answer yes or no.",
         "Would you say that {x} is {than} {y}? Yes or no?",
         "Yes or no: {x} is {than} {y}.",
     )

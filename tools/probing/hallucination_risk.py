@@ -9,24 +9,32 @@ from pydantic import Field
 from tools.probing.facts import Relation, chosen, spot
 from tools.probing.knowledge import needed
 from tools.probing.risk import Fitted, cross_fitted, fit, probability, simple, within
+from tools.probing.risk_report import (
+    LICENCE,
+    Baseline,
+    ByRelation,
+    Controls,
+    Risk,
+    beside,
+    diagram,
+    separation,
+    verdict,
+)
 from tools.probing.risk_rows import Rows, entities, spoken
 from tools.probing.risk_stream import Text, Watched, watch
-from tools.workbench.calibration import Bin, calibration_error, reliability
-from tools.workbench.charts import Line, Lines, histograms
+from tools.workbench.calibration import calibration_error, reliability
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
-from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
+from tools.workbench.pictures import draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.splits import folds
 from tools.workbench.stats import auroc, auroc_interval
 
+LAYERS = (12, 16, 18, 20, 22, 24)
 SHUFFLES, RANDOMS = 5, 20
 FITS = 40.0  # seconds
 TOKENS = 8  # of a reply by which knowledge is told
-LICENCE = (
-    "The probabilities are those of entities and prompts like these; elsewhere, and far into a text, they are a guess."
-)
 
 
 class Input(ToolInput):
@@ -35,69 +43,10 @@ class Input(ToolInput):
     relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
     own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
     limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
-    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=30)] = (
-        12,
-        16,
-        18,
-        20,
-        22,
-        24,
-    )
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=30)] = LAYERS
     texts: tuple[Text, ...] = Field((), max_length=32, description="prompts that are continued and watched")
     tokens: int = Field(24, ge=1, le=256, description="written after each text")
     by_token: bool = Field(True, description="fit a probe for tokens that are being written, as well")
-
-
-class Baseline(ToolOutput):
-    """What needs no look inside, fitted and tried in the same way (log-probabilities: a token's mean and
-    the sum): AUROC over all pairs and over pairs of one relation.
-    beaten: the probe's 95 % interval lies above it."""
-
-    label: str
-    auroc: float
-    within: float
-    beaten: bool
-
-
-class ByRelation(ToolOutput):
-    """A relation's entities that are known or unknown, the share of the latter, the AUROC among them, and that of a
-    probe fitted on the other relations alone (None: there is one relation, or one class)."""
-
-    label: str
-    n: int
-    unknown: float
-    auroc: float | None
-    transfer: float | None
-
-
-class Controls(ToolOutput):
-    """shuffled: the same fit on labels exchanged at random, mean of five (and the farthest from 0.5); random_direction:
-    the median of twenty; name_log_probability and relation: baselines that a probe must beat."""
-
-    shuffled: float
-    shuffled_farthest: float
-    random_direction: float
-    name_log_probability: float
-    relation: float
-
-
-class Risk(ToolOutput):
-    """How well a probe does on rows whose entity it never saw: AUROC with its 95 % interval, over pairs of one relation
-    (within), expected calibration error, Brier score, the layer chosen on all. probe: the saved direction, fitted
-    on all, whose slope and centre give log-odds."""
-
-    n: int
-    made_up: int
-    auroc: float
-    low: float
-    high: float
-    within: float
-    calibration_error: float
-    brier: float
-    layer: int
-    probe: str
-    bins: tuple[Bin, ...]
-    baselines: tuple[Baseline, ...]
 
 
 class Output(ToolOutput):
@@ -176,12 +125,12 @@ def hallucination_risk(input: Input, context: Context) -> Output:
             context,
             "hallucination_risk",
             input,
-            entity=_diagram(entity, "an entity's last token", controls),
-            token=_diagram(token, "a token being written", controls) if token else None,
-            separation=_histogram(probability(odds), rows.made_up, controls),
-            baselines=_beside(entity, controls),
+            entity=diagram(entity, "an entity's last token", controls),
+            token=diagram(token, "a token being written", controls) if token else None,
+            separation=separation(probability(odds), rows.made_up, controls),
+            baselines=beside(entity, controls),
         ),
-        verdict=_verdict(rows, entity, token, controls, clear),
+        verdict=verdict(entity, token, controls, clear),
     )
 
 
@@ -276,64 +225,3 @@ def _by_relation(rows: Rows, odds: np.ndarray, layer: int, seed: int) -> tuple[B
             )
         )
     return tuple(found)
-
-
-def _verdict(rows: Rows, entity: Risk, token: Risk | None, controls: Controls, clear: bool) -> str:
-    beaten = [f"{each.label} ({each.auroc:.2f})" for each in entity.baselines if each.beaten]
-    others = [f"{each.label} ({each.auroc:.2f})" for each in entity.baselines if not each.beaten]
-    told = (
-        f"of {len(rows.made_up):,} entities, {int(rows.made_up.sum()):,} unknown, it tells unknown from known at the "
-        f"entity's last token with an AUROC of {entity.auroc:.3f} [{entity.low:.3f}, {entity.high:.3f}] (within a "
-        f"relation {entity.within:.3f}), entities disjoint, layer {entity.layer}; expected calibration error "
-        f"{entity.calibration_error:.3f}; beats {', '.join(beaten) or 'no baseline'}"
-        + (f", not {', '.join(others)}" if others else "")
-        + f"; shuffled labels {controls.shuffled:.2f}, a random direction {controls.random_direction:.2f}: "
-        f"{'clear' if clear else 'not clear'} of its controls"
-    )
-    if token is not None:
-        told += (
-            f". At a token being written, {token.n:,} of them: {token.auroc:.3f} [{token.low:.3f}, {token.high:.3f}], "
-            f"calibration error {token.calibration_error:.3f}, "
-            + ", ".join(f"{each.label} {each.auroc:.2f}" for each in token.baselines)
-        )
-    return f"{told}. {LICENCE}"
-
-
-def _diagram(risk: Risk, what: str, controls: Controls) -> Picture:
-    return Picture(
-        f"Risk of being made up, at {what}: {risk.n:,}, expected calibration error {risk.calibration_error:.3f}",
-        Lines(
-            (
-                Line(
-                    "share that is made up",
-                    tuple(each.mean for each in risk.bins),
-                    tuple(each.share for each in risk.bins),
-                    tuple(each.share_low for each in risk.bins),
-                    tuple(each.share_high for each in risk.bins),
-                ),
-            ),
-            "probability of being made up, mean of a bin",
-            diagonal=True,
-        ),
-        "share that is made up, 95 % interval",
-        f"AUROC {risk.auroc:.3f} [{risk.low:.3f}, {risk.high:.3f}]. {controls_said(controls)}",
-    )
-
-
-def _histogram(p: np.ndarray, made_up: np.ndarray, controls: Controls) -> Picture:
-    return Picture(
-        "Risk of entities that the model does not know, and of those it knows",
-        histograms(p, made_up, ("unknown", "known")),
-        "probability of being made up, by a probe that never saw the entity",
-        controls_said(controls),
-    )
-
-
-def _beside(entity: Risk, controls: Controls) -> Picture:
-    bars = [
-        Bar(f"probe, layer {entity.layer}", entity.auroc, entity.low, entity.high),
-        *(Bar(each.label, each.auroc, beside=True) for each in entity.baselines),
-        Bar("shuffled labels", controls.shuffled, beside=True),
-        Bar("a random direction", controls.random_direction, beside=True),
-    ]
-    return Picture(f"What tells unknown entities from known ones, {entity.n:,}", Bars(tuple(bars)), "AUROC")

@@ -64,12 +64,15 @@ class Condition(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """The largest change, over random directions and other latents of the same length, of the share of known entities
-    answered rightly, of attention to known entities, and of refusals about them."""
+    """Over random directions and other latents of the same length: the largest change of the share of known entities
+    answered rightly and of refusals about them, and the range of changes of attention to known and unknown entities."""
 
     right: float
-    attention: float
     refused: float
+    attention_known_low: float
+    attention_known_high: float
+    attention_unknown_low: float
+    attention_unknown_high: float
 
 
 class Output(ToolOutput):
@@ -149,9 +152,8 @@ def steer_entity(input: Input, context: Context) -> Output:
         for (label, _), (own, theirs) in zip(vectors, said, strict=True)
     ]
     controls = _controls(conditions)
-    base, more, less = conditions[:3]
+    base, _, less = conditions[:3]
     change = less.known.right.value - base.known.right.value
-    turned = less.known.attention - base.known.attention
     clear = abs(change) > controls.right and less.known.right.high < base.known.right.low
     return Output(
         latents_known=known,
@@ -169,16 +171,31 @@ def steer_entity(input: Input, context: Context) -> Output:
             right=_picture(conditions, "answers that are right", "share of entities"),
             attention=_picture(conditions, "attention of extracting heads", "attention from the end to the entity"),
         ),
-        verdict=(
-            f"adding unknown latents {', '.join(map(str, unknown))} at known entities changes the share answered "
-            f"rightly by {change:+.2f}, from {base.known.right.value:.2f}, and the attention of "
-            f"{', '.join(f'L{layer}H{head}' for layer, head in heads)} to them by {turned:+.3f}, from "
-            f"{base.known.attention:.3f}; random directions and other latents of the same length by at most "
-            f"{controls.right:.2f} and {controls.attention:.3f}. Known latents {', '.join(map(str, known))} at unknown "
-            f"entities: {_refusing(base.unknown)} to {_refusing(more.unknown)}; unknown latents at known ones: "
-            f"{_refusing(base.known)} to {_refusing(less.known)}: {'clear' if clear else 'not clear'} of its controls. "
-            f"{LICENCE}"
-        ),
+        verdict=_verdict(known, unknown, heads, conditions, controls, clear),
+    )
+
+
+def _verdict(
+    known: tuple[int, ...],
+    unknown: tuple[int, ...],
+    heads: list[tuple[int, int]],
+    conditions: list[Condition],
+    controls: Controls,
+    clear: bool,
+) -> str:
+    base, more, less = conditions[:3]
+    watched = ", ".join(f"L{layer}H{head}" for layer, head in heads)
+    return (
+        f"unknown latents {', '.join(map(str, unknown))} at known entities change the share answered rightly by "
+        f"{less.known.right.value - base.known.right.value:+.2f}, from {base.known.right.value:.2f}; random directions "
+        f"and other latents of the same length by at most {controls.right:.2f}: {'clear' if clear else 'not clear'} of "
+        f"its controls. The attention of {watched} to them changes by "
+        f"{less.known.attention - base.known.attention:+.3f} (controls {controls.attention_known_low:+.3f} to "
+        f"{controls.attention_known_high:+.3f}), and to unknown entities with known latents "
+        f"{', '.join(map(str, known))} by {more.unknown.attention - base.unknown.attention:+.3f} (controls "
+        f"{controls.attention_unknown_low:+.3f} to {controls.attention_unknown_high:+.3f}). Refusals: unknown entities "
+        f" {_refusing(base.unknown)}, with known latents {_refusing(more.unknown)}; known ones "
+        f"{_refusing(base.known)}, with unknown latents {_refusing(less.known)}. {LICENCE}"
     )
 
 
@@ -206,15 +223,20 @@ def _share(hits: int, n: int) -> Share:
 def _controls(conditions: list[Condition]) -> Controls:
     base, rest = conditions[0].known, [condition.known for condition in conditions[3:]]
     refused = [abs(s.refused.value - base.refused.value) for s in rest if s.refused and base.refused]
+    to_known = [side.attention - base.attention for side in rest]
+    to_unknown = [each.unknown.attention - conditions[0].unknown.attention for each in conditions[3:]]
     return Controls(
         right=max(abs(side.right.value - base.right.value) for side in rest),
-        attention=max(abs(side.attention - base.attention) for side in rest),
         refused=max(refused, default=0.0),
+        attention_known_low=min(to_known),
+        attention_known_high=max(to_known),
+        attention_unknown_low=min(to_unknown),
+        attention_unknown_high=max(to_unknown),
     )
 
 
 def _refusing(side: Side) -> str:
-    return "refusals not asked for" if side.refused is None else f"refuses {side.refused.value:.2f}"
+    return "not asked for" if side.refused is None else f"{side.refused.value:.2f}"
 
 
 def _picture(conditions: list[Condition], what: str, measure: str) -> Picture:
