@@ -5,6 +5,7 @@ import sys
 import typer
 
 from agent.commands.ask import ask
+from agent.commands.audit import audit
 from agent.commands.bench import bench_app
 from agent.commands.chat import chat
 from agent.commands.config import config
@@ -40,6 +41,7 @@ COMMANDS = (
     chat,
     ask,
     localise,
+    audit,
     hypotheses,
     evidence,
     replay,

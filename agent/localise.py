@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.screen.console import late_meter, say
@@ -121,16 +122,19 @@ class Runner:
         if seconds > TOLD:
             say(f"About {seconds:,.0f} s, and the circuit that is found; interrupted, the same command goes on.")
 
-    async def __call__(self, tool: str, input: Input) -> Step:
+    async def __call__(
+        self, tool: str, input: Input, since: datetime | None = None, prediction: str | None = None
+    ) -> Step:
+        """The run; none earlier than `since` counts for it. prediction: the id of the one that it tests."""
         from tools.workbench.run import run
 
         id = self._known(tool, input)
         known = await asyncio.to_thread(self._context.ledger.get, Experiment, id) if id else None
-        if known is not None:
+        if known is not None and (since is None or known.created_at >= since):
             return Step(tool, known, earlier=True)
         with late_meter(tool) as advance:
             self._context.progress = _rated(advance)
-            return Step(tool, await run(tool, input, self._context))
+            return Step(tool, await run(tool, input, self._context, prediction))
 
     def _known(self, tool: str, input: Input) -> str | None:
         from tools.workbench.run import key_of
