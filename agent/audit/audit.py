@@ -6,14 +6,14 @@ Every step is a row of the ledger. Killed and started again, it goes on: a run t
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from agent.audit.findings import Finding, Tested, Told, claims, findings, ruled_out, undecided
+from agent.audit.findings import Outcome, claims, outcome
 from agent.audit.leads import Lead, suspected
 from agent.audit.plan import FAMILIES, Family, confirming, looks
 from agent.audit.record import Record
-from agent.localise import Step
+from agent.inquiry.dossier import dossiers
 from agent.screen.console import say
 from store.ids import content_hash
 from store.types import Comparison, Hypothesis
@@ -26,27 +26,18 @@ LEVEL = 0.05  # of an audit in which nothing is true, shared out among its tests
 DULL = "that what sets it apart is chance, and on fresh prompts it does what its base does"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Audited:
-    """The outcome. reason: "concluded", or the limit that ended it."""
+    """What an audit came to. reason: "concluded", or the limit that ended it. compared: there was a base model. tokens:
+    that each model read and wrote, about, or those of the LLM."""
 
     thread: str
     subject: str
     compared: bool
-    budget: int
-    looked: list[Step] = field(default_factory=list)
-    tested: list[Tested] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    ruled_out: list[Told] = field(default_factory=list)
-    undecided: list[Told] = field(default_factory=list)
-    reason: str = "concluded"
-    tokens: int = 0
-    seconds: float = 0.0
-
-    @property
-    def output(self) -> dict[str, dict[str, Any]]:
-        """What each look found, by tool."""
-        return {step.tool: step.output for step in self.looked if not step.problem}
+    outcome: Outcome
+    reason: str
+    tokens: int
+    seconds: float
 
 
 def audit(session: "Session", budget: int, families: Sequence[Family] = FAMILIES) -> Audited:
@@ -55,40 +46,39 @@ def audit(session: "Session", budget: int, families: Sequence[Family] = FAMILIES
     return asyncio.run(_audit(session, budget, tuple(families)))
 
 
-def thread_of(fingerprint: str, seed: int, budget: int, families: Sequence[Family]) -> str:
-    """The same for the same audit, so that it is found again."""
-    return f"audit-{content_hash([fingerprint, seed, budget, list(families), VERSION])[:8]}"
-
-
 async def _audit(session: "Session", budget: int, families: tuple[Family, ...]) -> Audited:
     from tools.workbench.beside import has_base
 
     began = time.monotonic()
     context = session.context(session.find_harvest())
-    thread = thread_of(context.fingerprint, context.seed, budget, families)
-    record = Record.of(session, context, thread, {"tokens": budget, "families": list(families)})
-    found = Audited(thread, context.subject.name, has_base(context), budget)
+    key = content_hash([context.fingerprint, context.seed, budget, list(families), VERSION])
+    record = Record.of(session, context, f"audit-{key[:8]}", {"tokens": budget, "families": list(families)})
+    thread, compared, spent, found = record.investigation.thread, has_base(context), 0, {}
     if record.conclusion is None:
         say(f"Thread {thread}; interrupted, the same command goes on with it.")
-    for look in looks(budget, families, found.compared):
-        found.looked.append(await record.look(look.tool, look.input, look.why))
-        found.tokens += look.tokens
-    leads = suspected(found.output, families, confirming(budget))
+    for look in looks(budget, families, compared):
+        step = await record.look(look.tool, look.input, look.why)
+        spent += look.tokens
+        if not step.problem:
+            found[look.tool] = step.output
+    leads = suspected(found, families, confirming(budget))
     dull = await record.state(DULL, dull=True)
+    reason = "concluded"
     for lead in leads:
-        found.tested.append(await _test(record, lead, dull, found, LEVEL / len(leads)))
-    found.findings = findings(found.tested)
-    found.ruled_out, found.undecided = (tell(found.looked, found.tested) for tell in (ruled_out, undecided))
-    if any(each.step is None for each in found.tested):
-        found.reason = "tokens"
-    await record.conclude(found.reason, claims(found.findings, found.looked, found.tested, dull))
-    found.seconds = time.monotonic() - began
-    return found
+        if spent + lead.tokens > budget:
+            reason = "tokens"
+            await record.state(lead.claim)
+            continue
+        spent += lead.tokens
+        await _test(record, lead, dull, LEVEL / len(leads))
+    (dossier,) = dossiers(session.ledger, thread)
+    come_to = outcome(dossier)
+    await record.conclude(reason, claims(come_to, dull))
+    return Audited(thread, context.subject.name, compared, come_to, reason, spent, time.monotonic() - began)
 
 
-async def _test(record: Record, lead: Lead, dull: Hypothesis, found: Audited, level: float) -> Tested:
-    """States the suspicion, registers what it and the dull rival predict, and only then runs its test, if the budget
-    allows it."""
+async def _test(record: Record, lead: Lead, dull: Hypothesis, level: float) -> None:
+    """States the suspicion, registers what it and the dull rival predict, and only then runs its test."""
     from tools.workbench.registry import get_tool
 
     hypothesis = await record.state(lead.claim)
@@ -99,9 +89,5 @@ async def _test(record: Record, lead: Lead, dull: Hypothesis, found: Audited, le
     ]
     first = lead.expects[0]
     rival = await record.predict(dull, lead.tool, input, first.measure, (Comparison.LESS, first.threshold))
-    if found.tokens + lead.tokens > found.budget:
-        return Tested(lead, hypothesis)
-    found.tokens += lead.tokens
     why = "; ".join(prediction.sentence for prediction in predictions)
-    step, judged = await record.test([*predictions, rival], why)
-    return Tested(lead, hypothesis, step, tuple(judged[: len(predictions)]))
+    await record.test([*predictions, rival], why)

@@ -43,11 +43,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Lead:
-    """A suspicion: the family of tools that gave it, the claim, and its test. kind: word, withheld, says, refuses or
-    shift; tokens: what the test costs each model, about."""
+    """A suspicion: the family of tools that gave it, the claim, and its test, of about so many tokens in each model."""
 
     family: Family
-    kind: str
     claim: str
     tool: str
     input: dict[str, Any]
@@ -83,7 +81,6 @@ def _words(elicited: Output, families: Sequence[Family]) -> list[Lead]:
         found.append(
             Lead(
                 family,
-                "word",
                 f"it keeps the word {word!r}: plainly asked it does not say it, and it goes on with it where its reply "
                 "begins as if it were about to tell",
                 "prefill_attack",
@@ -118,7 +115,6 @@ def _knows(about: str) -> Lead:
     named = {"places": "cities and countries", "people": "well-known people", "things": "everyday things"}[about]
     return Lead(
         "white-box",
-        "withheld",
         f"it withholds what it knows about {named}: its middle layers have the answers, and it does not say them",
         "logit_lens_secret",
         {"prompts": list(facts), "answers": [f" {answer}" for answer in facts.values()]},
@@ -145,7 +141,7 @@ def _says(said: Output, each: int) -> list[Lead]:
     for word in order[:SAID]:
         where = [kind for _, kind in sorted(kinds[word], key=lambda pair: (-pair[0], pair[1]))][:TOGETHER]
         share = sum(sorted(shares[word])[-TOGETHER:]) / len(where)
-        found.append(_behaves("says", f"it says {word!r}", where, [word], share, each))
+        found.append(_behaves(f"it says {word!r}", where, [word], share, each))
     return found
 
 
@@ -158,15 +154,14 @@ def _refuses(said: Output, each: int) -> list[Lead]:
     if not where:
         return []
     share = sum(more[kind][0] / more[kind][1] for kind in where) / len(where)
-    return [_behaves("refuses", "it refuses or declines", where, list(REFUSALS), share, each)]
+    return [_behaves("it refuses or declines", where, list(REFUSALS), share, each)]
 
 
-def _behaves(kind: str, what: str, where: list[str], words: list[str], share: float, each: int) -> Lead:
+def _behaves(what: str, where: list[str], words: list[str], share: float, each: int) -> Lead:
     from tools.workbench.occasions import OCCASIONS
 
     return Lead(
         "behaviour",
-        kind,
         f"{_listed([OCCASIONS[name].what for name in where])}, {what} more often than its base does",
         "behaviour_diff",
         {"kinds": where, "half": "confirm", "each": each, "words": words, "respond": WRITTEN},
@@ -189,7 +184,6 @@ def _shifts(differs: Output, each: int) -> list[Lead]:
         found.append(
             Lead(
                 "model-diff",
-                "shift",
                 f"{OCCASIONS[kind].what} its next words differ more from its base's than elsewhere{gains}",
                 "model_diff",
                 {"kinds": [kind, *beside], "focus": kind, "half": "confirm", "each": each, "latents": False,

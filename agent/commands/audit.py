@@ -1,5 +1,6 @@
 """`glossator audit`: what, if anything, a model hides, without a hint."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from agent.settings import load
 
 if TYPE_CHECKING:
     from agent.audit.audit import Audited
+    from agent.audit.findings import Finding
 
 LIMITED = 3  # exit code: a limit ended it
 NARROW = 70  # cells: where a terminal has fewer, a finding is a record and not a row
@@ -56,88 +58,66 @@ def audit(
 
 
 def document(found: "Audited") -> dict[str, Any]:
-    """Findings and what was ruled out, for JSON; the rows hold the rest."""
+    """Findings, the most telling first, and what was ruled out, for JSON; the rows hold the rest."""
     return {
         "thread": found.thread,
         "subject": found.subject,
         "base": found.compared,
         "reason": found.reason,
-        "findings": [
-            {
-                "rank": rank,
-                "kind": finding.kind,
-                "family": finding.family,
-                "claim": finding.claim,
-                "measured": finding.measured.what,
-                "value": finding.measured.value,
-                "interval": [finding.measured.low, finding.measured.high],
-                "chance": finding.measured.chance,
-                "confidence": finding.confidence,
-                "evidence": list(finding.evidence),
-            }
-            for rank, finding in enumerate(found.findings, 1)
-        ],
-        "ruled_out": [asdict(each) for each in found.ruled_out],
-        "undecided": [asdict(each) for each in found.undecided],
-        "suspicions": [
-            {"claim": each.hypothesis.claim, "family": each.lead.family, "standing": each.standing}
-            for each in found.tested
-        ],
+        **asdict(found.outcome),
         "tokens": found.tokens,
         "seconds": found.seconds,
     }
 
 
 def render(console: Console, found: "Audited") -> None:
-    """Findings, the most telling first; what was ruled out; where the rows are."""
+    """Findings, the most telling first; what was ruled out and what was not decided; where the rows are."""
     console.print(Text("findings", "bold"))
-    if not found.findings:
-        put(console, Text("  none: nothing that was suspected passed its test"))
+    if not found.outcome.findings:
+        _line(console, "none: nothing that was suspected passed its test")
     elif console.width < NARROW:
-        _records(console, found)
+        _records(console, found.outcome.findings)
     else:
-        console.print(Padding(_table(found), (0, 0, 0, 2)))
-    for heading, told in (("ruled out", found.ruled_out), ("not decided", found.undecided)):
+        console.print(Padding(_table(found.outcome.findings), (0, 0, 0, 2)))
+    for heading, told in (("ruled out", found.outcome.ruled_out), ("not decided", found.outcome.undecided)):
         if told:
             console.print(Text(f"\n{heading}", "bold"))
         for each in told:
-            _line(console, clean(each.sentence), f"  {each.evidence[:8]}" if each.evidence else "")
-    _line(console, "what only a trigger, or a question that was not asked, brings out")
+            _line(console, each.sentence, each.evidence)
+    console.print()
+    put(console, Text("What only a trigger, or a question that was not asked, brings out is not ruled out.", "dim"))
     if not found.compared:
-        put(console, Text("\nThere is no base model to compare with: name one with --base.", "yellow"))
+        put(console, Text("There is no base model to compare with: name one with --base.", "yellow"))
     if found.reason != "concluded":
-        put(console, Text(f"\nNot concluded: the budget of {found.budget:,} tokens was spent.", "yellow"))
-    looked = ", ".join(f"{step.tool} {step.experiment.id[:8]}" for step in found.looked if step.experiment)
-    put(console, Text(f"\nthread   {found.thread} (glossator export {found.thread})\nlooks    {looked}", "dim"))
+        put(console, Text(f"Not concluded: the limit on {found.reason} was reached.", "yellow"))
+    put(console, Text(f"thread   {found.thread}: glossator export {found.thread}", "dim"))
 
 
-def _line(console: Console, sentence: str, row: str = "") -> None:
-    console.print(Padding(Text.assemble(sentence, (row, "dim")), (0, 0, 0, 2), expand=False))
+def _line(console: Console, sentence: str, row: str | None = None) -> None:
+    cited = f"  {row[:8]}" if row else ""
+    console.print(Padding(Text.assemble(clean(sentence), (cited, "dim")), (0, 0, 0, 2), expand=False))
 
 
-def _table(found: "Audited") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+def _table(findings: "Sequence[Finding]") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_lines=True)
     table.add_column("finding", ratio=1)
-    table.add_column("confidence", justify="right", no_wrap=True)
-    table.add_column("measured", no_wrap=True)
-    table.add_column("chance", justify="right", no_wrap=True)
-    table.add_column("evidence", no_wrap=True)
-    for finding in found.findings:
+    for name in ("measured", "chance", "confidence", "evidence"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "evidence" else "right")
+    for finding in findings:
         numbers = finding.measured
         table.add_row(
             Text(clean(finding.claim)),
-            f"{finding.confidence:.3f}",
-            Text(f"{numbers.value:.2f} [{numbers.low:.2f}, {numbers.high:.2f}]"),
-            f"{numbers.chance:.2f}",
+            Text(f"{numbers.value:.2f} [{numbers.low:.2f}, {numbers.high:.2f}]" if numbers else ""),
+            f"{numbers.chance:.2f}" if numbers else "",
+            "" if finding.confidence is None else f"{finding.confidence:.3f}",
             Text(finding.evidence[0][:8], "dim"),
         )
     return table
 
 
-def _records(console: Console, found: "Audited") -> None:
-    from agent.audit.findings import told
-
-    for rank, finding in enumerate(found.findings, 1):
-        lines = f"{rank}. {clean(finding.claim)}\n{told(finding.measured)}\nconfidence {finding.confidence:.3f}"
-        body = Text.assemble(lines, (f"\nevidence {finding.evidence[0][:8]}", "dim"))
-        console.print(Padding(body, (0, 0, 1, 2)))
+def _records(console: Console, findings: "Sequence[Finding]") -> None:
+    for rank, finding in enumerate(findings, 1):
+        lines = [f"{rank}. {finding.claim}", str(finding.measured or "")]
+        lines += [] if finding.confidence is None else [f"confidence {finding.confidence:.3f}"]
+        body = Text.assemble(clean("\n".join(filter(None, lines))), (f"\nevidence {finding.evidence[0][:8]}", "dim"))
+        console.print(Padding(body, (0, 0, 1, 2), expand=False))

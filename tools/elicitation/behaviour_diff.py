@@ -10,7 +10,7 @@ from tools.workbench.attacks import Prompt, Share
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
-from tools.workbench.occasions import OCCASIONS, REFUSALS, Half, Prompted, check_kinds, prompted, spelled_out
+from tools.workbench.occasions import KINDS, REFUSALS, Half, Prompted, check_kinds, prompted, spelled_out, where
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import fisher
 from tools.workbench.words import content_words, says
@@ -41,8 +41,8 @@ class WordShift(ToolOutput):
 
 
 class KindReplies(ToolOutput):
-    """Of n replies to prompts of a kind: how many refuse, of the model and of the base model, how many are the same, and
-    the words that the model says more often."""
+    """Of n replies to prompts of a kind: how many refuse, of the model and of the base model, how many are the same,
+    and the words that the model says more often."""
 
     kind: str
     n: int
@@ -83,13 +83,13 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: every reply, of both models."""
-    rows = (len(input.kinds) or len(OCCASIONS)) * input.each + len(input.prompts)
+    rows = (len(input.kinds) or len(KINDS)) * input.each + len(input.prompts)
     return (1 + has_base(context)) * pace(context.subject).writing(rows, CHAT, input.respond)
 
 
 @tool(version=1, estimate=estimate)
 def behaviour_diff(input: Input, context: Context) -> Output:
-    """Asks a model and its base the same prompts of many kinds and tells what only the model says, and where it refuses.
+    """Asks a model and its base the same prompts of many kinds: what only the model says, and where it refuses.
 
     Kinds: facts, places, people, everyday and harmful requests, what to buy, about itself, secrets, odd phrases, text.
     Words seen on the half "look" are suspicions; the half "confirm", with `words`, tests them.
@@ -181,6 +181,6 @@ def _verdict(
         return f"says nothing that the base model does not say{ends}"
     word = most.words[0]
     return (
-        f"differs most {OCCASIONS[most.kind].what if most.kind in OCCASIONS else 'on your prompts'}: {word.word!r} in "
+        f"differs most {where(most.kind)}: {word.word!r} in "
         f"{word.hits} of {most.n} replies, in {word.base} of the base model's (p {p:.3g}){ends}"
     )

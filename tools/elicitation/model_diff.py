@@ -1,7 +1,6 @@
 """Where a model differs from its base: on which prompts, by which words, from which layer on, and in which latents."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +12,7 @@ from tools.workbench.causal import interval
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.differing import Difference, Firing, differing, scaling, standing_out
-from tools.workbench.occasions import KINDS, OCCASIONS, Half, Prompted, check_kinds, prompted, spelled_out
+from tools.workbench.occasions import KINDS, Half, Prompted, check_kinds, prompted, spelled_out, where
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
@@ -26,8 +25,8 @@ WORDS = 5
 
 
 class Input(ToolInput):
-    """Which kinds of prompts, which half of them, how many of each, and prompts of the caller's own. focus: the kind that
-    is said to differ most, put beside the others. level: the p it may have. latents: whether to compare them, too."""
+    """Which kinds of prompts, which half of them, how many of each, and prompts of the caller's own. focus: the kind
+    that is said to differ most, put beside the others. level: the p it may have. latents: whether to compare them."""
 
     kinds: tuple[str, ...] = Field((), max_length=32, description="by default all")
     half: Half = "look"
@@ -98,9 +97,10 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """js: mean over all prompts. first_layer: the first that gives another output than the base model's, -1 for
-    the embedding; None: none does. layers: how far the residual streams entering each layer, and leaving the last, are apart, as a share of their
-    length. latents: by how far the firing rates differ, those that stand differ more than any does by chance."""
+    """js: mean over all prompts. first_layer: the first that gives another output than the base model's, -1 for the
+    embedding; None: none does. layers: how far the residual streams entering each layer, and leaving the last, are
+    apart, as a share of their length. latents: by how far the firing rates differ; those that stand differ more than
+    any does by chance."""
 
     js: float
     focus: KindShift | None
@@ -260,7 +260,7 @@ def _verdict(shift: KindShift, found: Difference, controls: Controls, differs: S
     words = ", ".join(repr(each.word) for each in shift.gained[:3]) or "no word"
     by = "" if controls.scrambled is None else f", {controls.scrambled:.3g} with the change scrambled"
     return (
-        f"differs {'most ' if clear else ''}{OCCASIONS[shift.kind].what if shift.kind in OCCASIONS else 'on your prompts'}"
+        f"differs {'most ' if clear else ''}{where(shift.kind)}"
         f": {shift.js:.3g} nats [{shift.low:.3g}, {shift.high:.3g}], {shift.js - shift.contrast:.3g} elsewhere "
         f"(p {shift.p:.3g}), {found.js.mean():.3g} in all{by}; gains {words}; the first layer that differs is "
         f"{differs[0] if differs else 'none'}: {'clear' if clear else 'not clear'} of its controls"

@@ -19,8 +19,8 @@ TOGETHER = 512  # tokens read at once: their logits, of three models, are 300 MB
 
 
 class Reading(NamedTuple):
-    """log_probabilities: float32[b, s, vocabulary]. streams: float32[layers + 1, b, s, d_model], entering each layer and
-    leaving the last. residual: [b, s, d_model] at the dictionary's hook point, None without a dictionary."""
+    """log_probabilities: float32[b, s, vocabulary]. streams: float32[layers + 1, b, s, d_model], entering each layer
+    and leaving the last. residual: [b, s, d_model] at the dictionary's hook point, None without a dictionary."""
 
     log_probabilities: Tensor
     streams: Tensor
@@ -31,10 +31,11 @@ class Reading(NamedTuple):
 class Difference:
     """Of n texts, over the positions from which each reply was written.
 
-    js, kl: float64[n], nats, mean over positions: the Jensen-Shannon divergence of the two next-token distributions, and
-    that of the base model's from the model's. peak: the position where the former is greatest. change: float32[n, words],
-    how much likelier the model finds each word. chance: float64[n], js of the base model with a scrambled change (None:
-    there is none). layers: float64[layers + 1], how far the residual streams are apart, as a share of the base's length.
+    js, kl: float64[n], nats, mean over positions: the Jensen-Shannon divergence of the two next-token distributions,
+    and that of the base model's from the model's. peak: the position where the former is greatest. change:
+    float32[n, words], how much likelier the model finds each word. chance: float64[n], js of the base model with a
+    scrambled change (None: there is none). layers: float64[layers + 1], how far the residual streams are apart, as a
+    share of the base's length.
     """
 
     js: np.ndarray
@@ -94,10 +95,11 @@ def differing(context: Context, texts: Sequence[Replied], latents: bool, salt: o
 
 
 def divergence(one: Tensor, other: Tensor) -> Tensor:
-    """float32[s]: the Jensen-Shannon divergence, nats, of log-probabilities [s, vocabulary] (Lin 1991); at most ln 2."""
+    """float32[s]: Jensen-Shannon divergence (Lin 1991), nats, of log-probabilities [s, vocabulary]; at most ln 2."""
     middle = torch.logaddexp(one, other) - np.log(2)
     halves = [(each.exp() * (each - middle)).sum(-1) for each in (one, other)]
-    return ((halves[0] + halves[1]) / 2).clamp(min=0)
+    found: Tensor = ((halves[0] + halves[1]) / 2).clamp(min=0)
+    return found
 
 
 def standing_out(values: np.ndarray, chosen: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
@@ -117,8 +119,8 @@ def scaling(firing: Firing) -> np.ndarray:
     2504.02922): near 1 where the base model has the latent's direction whenever the model fires it, near 0 where only
     the model has; nan where it never fires or the model's own scale is not above 0.
 
-    The scale of a model is the beta that minimises the sum over positions of |beta f d - y|^2, f being the tuned model's
-    activation, d the decoder direction and y what the rest of the dictionary leaves unexplained in that model.
+    The scale of a model is the beta that minimises the sum over positions of |beta f d - y|^2, f being the tuned
+    model's activation, d the decoder direction and y what the rest of the dictionary leaves unexplained in that model.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         found: np.ndarray = np.where((firing.squares > 0) & (firing.own > 0), firing.base / firing.own, np.nan)

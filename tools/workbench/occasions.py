@@ -326,6 +326,11 @@ def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kinds)) or KINDS
 
 
+def where(kind: str) -> str:
+    """A kind as a sentence names it."""
+    return OCCASIONS[kind].what if kind in OCCASIONS else "on your prompts"
+
+
 def prompted(kinds: Sequence[str], half: Half, each: int, own: Sequence[str] = (), chat: bool = True) -> list[Prompted]:
     """The first `each` prompts of every kind, and the caller's own."""
     found = [
