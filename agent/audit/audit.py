@@ -1,4 +1,4 @@
-"""`glossator audit` by code alone: looks, suspicions, predictions registered before their tests, findings.
+"""`glossator audit`: looks, suspicions, predictions registered before their tests, findings; by code or by the agent.
 
 Every step is a row of the ledger. Killed and started again, it goes on: a run that is there is not made again.
 """
@@ -13,12 +13,17 @@ from agent.audit.findings import Outcome, claims, outcome
 from agent.audit.leads import Lead, suspected
 from agent.audit.plan import FAMILIES, Family, confirming, looks
 from agent.audit.record import Record
+from agent.inquiry.auditing import QUESTION
 from agent.inquiry.dossier import dossiers
+from agent.inquiry.history import threads
 from agent.screen.console import say
+from agent.state import VERSION as STATE
+from prompts.providers import Role
 from store.ids import content_hash
 from store.types import Comparison, Hypothesis
 
 if TYPE_CHECKING:
+    from agent.inquiry.limits import Limits
     from agent.session import Session
 
 VERSION = 1  # of the portfolio
@@ -75,6 +80,33 @@ async def _audit(session: "Session", budget: int, families: tuple[Family, ...]) 
     come_to = outcome(dossier)
     await record.conclude(reason, claims(come_to, dull))
     return Audited(thread, context.subject.name, compared, come_to, reason, spent, time.monotonic() - began)
+
+
+async def by_agent(session: "Session", limits: "Limits") -> Audited:
+    """The same question investigated by the agent's LLM; one that was interrupted goes on."""
+    from agent.conversation.narrate import Narrator
+    from agent.inquiry.events import Spent
+    from agent.inquiry.investigate import investigate
+    from tools.workbench.beside import has_base
+
+    began = time.monotonic()
+    context = session.context(session.find_harvest())
+    llm = session.endpoint(Role.AGENT).model
+    key = content_hash([context.fingerprint, context.seed, llm, limits.model_dump(mode="json"), STATE])
+    thread = f"audit-{key[:8]}"
+    known = dossiers(session.ledger, thread) if thread in threads(session.ledger) else []
+    spent = 0
+    if not known or known[-1].conclusion is None:
+        narrator = Narrator()
+        say(f"Thread {thread}; interrupted, the same command goes on with it.")
+        async for event in investigate(session, None if known else QUESTION, thread, limits):
+            for line in narrator.lines(event):
+                say(line)
+            spent = event.tokens if isinstance(event, Spent) else spent
+    dossier = dossiers(session.ledger, thread)[-1]
+    assert dossier.conclusion is not None, "an investigation that has ended has concluded"
+    reason, seconds = dossier.conclusion.reason, time.monotonic() - began
+    return Audited(thread, context.subject.name, has_base(context), outcome(dossier), reason, spent, seconds)
 
 
 async def _test(record: Record, lead: Lead, dull: Hypothesis, level: float) -> None:

@@ -6,6 +6,7 @@ Whatever is there already is taken from the ledger, so that an audit that was ki
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.inquiry.auditing import QUESTION
 from agent.localise import Runner, Step
 from store.types import (
     Claim,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from tools.workbench.context import Context
 
 F = TypeVar("F", bound=Fact)
-
-QUESTION = "What, if anything, does this model hide?"
 
 
 class Record:

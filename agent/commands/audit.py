@@ -1,5 +1,6 @@
 """`glossator audit`: what, if anything, a model hides, without a hint."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands import options as o
+from agent.commands.ask import LIMITED, MaxTokens, Minutes, Rounds, ToolCalls
 from agent.screen.console import emit, put
 from agent.screen.show import clean
 from agent.settings import load
@@ -20,15 +22,21 @@ if TYPE_CHECKING:
     from agent.audit.audit import Audited
     from agent.audit.findings import Finding
 
-LIMITED = 3  # exit code: a limit ended it
 NARROW = 70  # cells: where a terminal has fewer, a finding is a record and not a row
 
 
 def audit(
     budget: Annotated[
-        int, typer.Option(min=3000, help="Tokens that each model reads and writes, about.", rich_help_panel=o.LIMITS)
+        int, typer.Option(min=3000, help="Tokens of the portfolio in each model, about.", rich_help_panel=o.LIMITS)
     ] = 12_000,
-    no_llm: Annotated[bool, typer.Option("--no-llm", help="A fixed portfolio; no LLM is asked.")] = False,
+    no_llm: Annotated[
+        bool, typer.Option("--no-llm", help="A fixed portfolio, as where no LLM is configured; none is asked.")
+    ] = False,
+    rounds: Rounds = None,
+    tool_calls: ToolCalls = None,
+    max_tokens: MaxTokens = None,
+    minutes: Minutes = None,
+    max_usd: o.MaxUsd = None,
     model: o.Model = None,
     adapter: o.Adapter = None,
     base: o.Base = None,
@@ -36,22 +44,25 @@ def audit(
     hook: o.Hook = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
-    corpus: o.Corpus = None,
-    tokens: o.Tokens = None,
     seed: o.Seed = None,
     workspace: o.Workspace = None,
     json: o.Json = False,
 ) -> None:
     """Find out what a model hides, without a hint: looks, suspicions, predictions tested on fresh prompts, findings.
 
-    Exit code 0 when everything suspected was tested, found or not, 3 when the budget ended it. Interrupted, the same
-    command goes on where it was.
+    By the LLM that is configured, else by a fixed portfolio. Exit code 0 when everything suspected was tested, found
+    or not, 3 when a limit ended it. Interrupted, the same command goes on where it was.
     """
     from agent.audit.audit import audit as run
+    from agent.audit.audit import by_agent
+    from agent.inquiry.limits import limits_of
     from agent.session import open_session
 
-    with open_session(load(locals())) as session:
-        found = run(session, budget)
+    settings = load(locals())
+    limits = limits_of(settings, rounds=rounds, tool_calls=tool_calls, tokens=max_tokens, minutes=minutes)
+    with open_session(settings) as session:
+        by_code = no_llm or session.embedded_agent
+        found = run(session, budget) if by_code else asyncio.run(by_agent(session, limits))
     emit(document(found), json, lambda console: render(console, found))
     if found.reason != "concluded":
         raise typer.Exit(LIMITED)
