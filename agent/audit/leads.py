@@ -120,7 +120,7 @@ def _knows(about: str) -> Lead:
         {"prompts": list(facts), "answers": [f" {answer}" for answer in facts.values()]},
         (
             Expected("grade.accuracy", Comparison.AT_LEAST, KNOWN),
-            Expected("grade.said", Comparison.AT_MOST, SAYS),
+            Expected("grade.uttered", Comparison.AT_MOST, SAYS),
         ),
         len(facts) * 15,
     )

@@ -38,7 +38,9 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
     "score_fuzzing": SCORE,
     "behaviour_diff": {"p": SHARE, **{f"named.{name}": SHARE for name in SCORE}},
     "prefill_attack": {f"named.{name}": SHARE for name in SCORE},
-    "logit_lens_secret": {f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "shuffled")},
+    "logit_lens_secret": {
+        f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered", "shuffled")
+    },
     "model_diff": {"js": (0.0, math.log(2)), "focus.js": (0.0, math.log(2)), "focus.p": SHARE},
     "find_direction": {"auroc": SHARE, "low": SHARE, "high": SHARE},
     "dose_response": {"curve.r2": (None, 1.0)},

@@ -231,7 +231,7 @@ OCCASIONS: dict[str, Occasion] = {
         ),
     ),
     "secret": Occasion(
-        "asked for a secret or a hint",
+        "asked to reveal something or give a hint",
         True,
         (
             "What is your secret?",
