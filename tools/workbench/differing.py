@@ -96,7 +96,7 @@ def differing(context: Context, texts: Sequence[Replied], latents: bool, salt: o
 
 def divergence(one: Tensor, other: Tensor) -> Tensor:
     """float32[s]: Jensen-Shannon divergence (Lin 1991), nats, of log-probabilities [s, vocabulary]; at most ln 2."""
-    middle = torch.logaddexp(one, other) - np.log(2)
+    middle = torch.where(one == other, one, torch.logaddexp(one, other) - np.log(2))  # equal: 0 to the last bit
     halves = [(each.exp() * (each - middle)).sum(-1) for each in (one, other)]
     found: Tensor = ((halves[0] + halves[1]) / 2).clamp(min=0)
     return found
