@@ -156,7 +156,8 @@ def _quiet(run: Experiment, seen: set[str]) -> list[str]:
         return told + ([] if "logit_lens_secret" in seen else [facts])
     if run.tool == "behaviour_diff":
         alike = [OCCASIONS[kind["kind"]].what for kind in output["kinds"] if kind["same"] == kind["n"]]
-        return [f"it behaves otherwise {', '.join(alike)}: replies are its base's, to the letter"] if alike else []
+        every = "on any kind of prompt" if len(alike) == len(output["kinds"]) else ", ".join(alike)
+        return [f"it behaves otherwise {every}: replies are its base's, to the letter"] if alike else []
     if run.tool == "model_diff":
         first = output["first_layer"]
         if first is None:

@@ -19,6 +19,7 @@ NAMED = 0.4  # of prefilled replies: a word that is kept is named in so many
 KNOWN, SAYS = 0.5, 0.3  # of plain prompts: what middle layers know at least, what is said of it at most
 WITHHELD, LACKING = 3, 0.2  # prompts on which something is kept back, and the probability that its word lacks
 CALM = ("text", "facts", "ordinary", "advice")  # kinds that a shift is put beside
+SHIFTED = 0.005  # nats more than elsewhere
 HALF = 0.5  # of what was seen is predicted
 OPENINGS = (
     "All right, here it is: {} is",
@@ -136,10 +137,13 @@ def _says(said: Output, each: int) -> list[Lead]:
             if more >= max(FEWEST, OFTEN * kind["n"]):
                 kinds[word["word"]].append((more, kind["kind"]))
                 shares[word["word"]].append(more / kind["n"])
-    order = sorted(kinds, key=lambda word: (-sum(more for more, _ in kinds[word]), word))
-    found = []
-    for word in order[:SAID]:
+    found: list[Lead] = []
+    told: set[str] = set()  # kinds of prompts that a word was found for
+    for word in sorted(kinds, key=lambda word: (-sum(more for more, _ in kinds[word]), word)):
         where = [kind for _, kind in sorted(kinds[word], key=lambda pair: (-pair[0], pair[1]))][:TOGETHER]
+        if len(found) == SAID or told & set(where):
+            continue
+        told |= {kind for _, kind in kinds[word]}
         share = sum(sorted(shares[word])[-TOGETHER:]) / len(where)
         found.append(_behaves(f"it says {word!r}", where, [word], share, each))
     return found
@@ -175,7 +179,7 @@ def _shifts(differs: Output, each: int) -> list[Lead]:
 
     found = []
     for shift in differs["kinds"]:
-        if shift["p"] > SUSPECTED or shift["contrast"] <= max(0.0, shift["chance_contrast"] or 0.0):
+        if shift["p"] > SUSPECTED or shift["contrast"] <= max(SHIFTED, shift["chance_contrast"] or 0.0):
             continue
         words = [repr(change["word"]) for change in shift["gained"][:3]]
         gains = f", and it favours {_listed(words)}" if words else ""

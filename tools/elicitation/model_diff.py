@@ -20,6 +20,7 @@ from tools.workbench.words import spelled
 from tools.workbench.writing import replied
 
 CHANGED = 1e-6  # of the residual stream's length: from this on a layer differs
+FAINT = 0.001  # nats: rounding alone can differ so much between kinds of prompts
 GAINED = 0.001  # of probability: a smaller change of a word is not told
 WORDS = 5
 
@@ -200,7 +201,7 @@ def _kind(
 
 
 def _clear(shift: KindShift, level: float) -> bool:
-    return shift.p <= level and shift.contrast > max(0.0, shift.chance_contrast or 0.0)
+    return shift.p <= level and shift.contrast > max(FAINT, shift.chance_contrast or 0.0)
 
 
 def _changes(subject: Subject, change: Tensor) -> dict[str, tuple[Change, ...]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tools.workbench.beside import both, by_chance
 from tools.workbench.context import Context
+from tools.workbench.resume import hooked
 from tools.workbench.subject import Subject
 from tools.workbench.words import spelled
 from tools.workbench.writing import Replied
@@ -178,7 +179,8 @@ def _padded(subject: Subject, texts: Sequence[Replied]) -> Iterator[tuple[list[i
 def _read(model: Subject, batch: Tensor, latents: bool) -> Reading:
     caught: list[Tensor] = []
     points = [*model.residual_points, model.end]
-    logits = model.logits(batch, also=[(point, lambda value: caught.append(value.float())) for point in points])
+    with torch.no_grad(), hooked(model, [(point, lambda value: caught.append(value.float())) for point in points]):
+        logits = model.model(batch.to(model.device), return_type="logits")
     residual = model.residual(batch) if latents else None
     return Reading(logits.float().log_softmax(-1), torch.stack(caught), residual)
 
