@@ -48,6 +48,7 @@ from agent.inquiry.small import (
 from agent.state import Case, Stated
 from prompts.actions import Act
 from store.errors import UserError
+from store.text import clean
 from store.types import Experiment, Hypothesis, Judgement, Prediction
 from tools.workbench.beside import has_base
 from tools.workbench.registry import get_tool
@@ -157,7 +158,7 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
     if ran is None or experiment is None or experiment.output is None:
         case.stumble(f"There is no such output: show one of {', '.join(run.label for run in case.runs if run.ok)}.")
         return
-    ran.line = json.dumps(experiment.output, ensure_ascii=False)[:SHOWN_CHARACTERS]
+    ran.line = clean(json.dumps(experiment.output, ensure_ascii=False))[:SHOWN_CHARACTERS]
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:

@@ -196,7 +196,6 @@ def test_orders_of_the_audited_model_change_nothing(speaking: Callable[[str], Co
     assert answered.code == 0, answered.err
     assert "it says" in answered.out
     assert verify(run.ledger) == []
-    assert all(judgement.held for judgement in run.ledger.find(Judgement) if judgement.value == 1)
     everything = (
         answered.out
         + answered.err
