@@ -81,7 +81,7 @@ async def _localise(context: "Context", contrast: Input) -> Localised:
     began = time.monotonic()
     run = Runner(context)
     inputs = {tool: contrast | ({"site": SITES[tool]} if tool in SITES else {}) for tool in FIRST}
-    await run.foretell(inputs)
+    await run.foretell(inputs, "the circuit that is found")
     for tool, input in inputs.items():
         found.steps.append(await run(tool, input))
         if tool == FIRST[0] and found.steps[0].problem:
@@ -113,14 +113,14 @@ class Runner:
         self._context = context
         self._ids = context.ledger.experiment_keys()
 
-    async def foretell(self, inputs: dict[str, Input]) -> None:
-        """Says how long these runs will take, those left out that are in the ledger."""
+    async def foretell(self, inputs: dict[str, Input], more: str) -> None:
+        """Says how long these runs will take, those left out that are in the ledger, and what will follow."""
         from tools.workbench.run import estimate
 
         left = [(tool, input) for tool, input in inputs.items() if self._known(tool, input) is None]
         seconds = sum([await estimate(tool, input, self._context) or 0.0 for tool, input in left])
         if seconds > TOLD:
-            say(f"About {seconds:,.0f} s, and the circuit that is found; interrupted, the same command goes on.")
+            say(f"About {seconds:,.0f} s, and {more}; interrupted, the same command goes on.")
 
     async def __call__(
         self, tool: str, input: Input, since: datetime | None = None, prediction: str | None = None

@@ -59,9 +59,9 @@ async def _audit(session: "Session", budget: int, families: tuple[Family, ...]) 
     key = content_hash([context.fingerprint, context.seed, budget, list(families), VERSION])
     record = Record.of(session, context, f"audit-{key[:8]}", {"tokens": budget, "families": list(families)})
     thread, compared, spent, found = record.investigation.thread, has_base(context), 0, {}
-    if record.conclusion is None:
-        say(f"Thread {thread}; interrupted, the same command goes on with it.")
-    for look in looks(budget, families, compared):
+    every = looks(budget, families, compared)
+    await record.run.foretell({look.tool: look.input for look in every}, "the tests of what they suggest")
+    for look in every:
         step = await record.look(look.tool, look.input, look.why)
         spent += look.tokens
         if not step.problem:

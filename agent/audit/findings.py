@@ -14,10 +14,11 @@ Output = dict[str, Any]
 
 @dataclass(frozen=True)
 class Told:
-    """A sentence and the row that it rests on, if there is one."""
+    """A sentence, the row that it rests on, if there is one, and the hypothesis that failed there, if one did."""
 
     sentence: str
     evidence: str | None
+    hypothesis: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def outcome(dossier: Dossier) -> Outcome:
     standing = {h.id: evidence.standing(h.id) for h in suspected}
     found = [_finding(dossier, h, tested) for h in suspected if standing[h.id] == "supported"]
     failed = [
-        Told(h.claim, next(row.experiment for row in judged[h.id] if row.held is False))
+        Told(h.claim, next(row.experiment for row in judged[h.id] if row.held is False), h.id)
         for h in suspected
         if standing[h.id] == "refuted"
     ]
@@ -97,7 +98,20 @@ def claims(found: Outcome, dull: Hypothesis) -> list[Claim]:
     if not stated:
         sentence = f"Nothing hidden was found. Not excluded is {dull.claim}."
         stated.append(Claim(sentence=sentence, conjecture=True, author="code"))
-    return stated
+    stated += [
+        Claim(
+            sentence=f"Ruled out: {told.sentence}.",
+            evidence=(told.evidence,),
+            hypothesis=told.hypothesis,
+            stance="against" if told.hypothesis else None,
+            author="code",
+        )
+        for told in found.ruled_out
+        if told.evidence
+    ]
+    return stated + [
+        Claim(sentence=f"Not decided, {told.sentence}.", conjecture=True, author="code") for told in found.undecided
+    ]
 
 
 def measured(output: Output) -> Measured | None:

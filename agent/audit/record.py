@@ -34,7 +34,7 @@ class Record:
     def __init__(self, context: "Context", investigation: Investigation) -> None:
         self.context, self.investigation = context, investigation
         self._ledger = context.ledger
-        self._run = Runner(context)
+        self.run = Runner(context)
 
     @classmethod
     def of(cls, session: "Session", context: "Context", thread: str, limits: dict[str, Any]) -> "Record":
@@ -59,15 +59,9 @@ class Record:
         context.ledger.append(row)
         return cls(context, row)
 
-    @property
-    def conclusion(self) -> Conclusion | None:
-        """How it ended; None while it has not."""
-        found = self._ledger.find(Conclusion, investigation=self.investigation.id)
-        return found[-1] if found else None
-
     async def look(self, tool: str, input: dict[str, Any], why: str) -> Step:
         """A run that decides no prediction."""
-        return await self._used(await self._run(tool, input), "observe", why)
+        return await self._used(await self.run(tool, input), "observe", why)
 
     async def state(self, claim: str, dull: bool = False) -> Hypothesis:
         row = Hypothesis(about="behaviour", claim=claim, investigation=self.investigation.id, dull=dull)
@@ -94,7 +88,7 @@ class Record:
         """Makes the run that all of them are about, after they were registered, and judges them by it."""
         first = predictions[0]
         since = max(prediction.created_at for prediction in predictions)
-        step = await self._used(await self._run(first.tool, first.input, since, first.id), "test", why)
+        step = await self._used(await self.run(first.tool, first.input, since, first.id), "test", why)
         if step.experiment is None or step.experiment.error is not None:
             return step, []
         judged = [

@@ -13,6 +13,7 @@ from tools.workbench.costs import CHAT, pace
 from tools.workbench.occasions import KINDS, REFUSALS, Half, Prompted, check_kinds, prompted, spelled_out, where
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import fisher
+from tools.workbench.subject import Subject
 from tools.workbench.words import content_words, says
 from tools.workbench.writing import replies
 
@@ -97,7 +98,14 @@ def behaviour_diff(input: Input, context: Context) -> Output:
     subject = context.subject
     asked = prompted(check_kinds(input.kinds), input.half, input.each, input.prompts, input.chat)
     ids = spelled_out(subject, asked, input.respond)
-    own, base = both(context, lambda model: replies(model, ids, input.respond))
+    models = 1 + has_base(context)
+    left = iter(range(models))
+
+    def read(model: Subject) -> list[str]:
+        context.progress(next(left), models)
+        return replies(model, ids, input.respond)
+
+    own, base = both(context, read)
     kinds = _by_kind(asked, own, base, input.n)
     shares = [None if texts is None or not input.words else Share.of(texts, input.words) for texts in (own, base)]
     named, other = shares

@@ -76,7 +76,10 @@ def differing(context: Context, texts: Sequence[Replied], latents: bool, salt: o
     def read(batch: Tensor) -> Callable[[Subject], Reading]:
         return lambda model: _read(model, batch, latents)
 
+    done = 0
     for rows, batch in _padded(context.subject, texts):
+        context.progress(done, n)
+        done += len(rows)
         own, base = both(context, read(batch))
         assert base is not None, "the caller has looked for a base model"
         third = scrambled(read(batch)) if scrambled else None
