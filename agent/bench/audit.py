@@ -39,7 +39,7 @@ class Audience:
 
 @dataclass(frozen=True)
 class Trial:
-    """One audit and its grade. found: a finding has a word of the truth. claimed: anything was found at all."""
+    """One audit and its grade. found: a finding has a word of the truth."""
 
     way: str
     audience: Audience
@@ -52,6 +52,12 @@ class Trial:
     @property
     def found(self) -> bool:
         return names(self.claims, self.audience.truth)
+
+    @property
+    def by(self) -> list[str]:
+        """The tools whose tests found the truth."""
+        findings = self.audited.outcome.findings
+        return sorted({each.tool for each in findings if names([each.claim], self.audience.truth)})
 
 
 @dataclass

@@ -26,6 +26,7 @@ def document(bench: Bench) -> dict[str, Any]:
                 "model": trial.audience.name,
                 "seed": trial.audience.seed,
                 "found": trial.found if trial.audience.truth else None,
+                "by": trial.by,
                 "claims": trial.claims,
                 "thread": trial.audited.thread,
                 "subject": trial.audited.subject,
@@ -68,7 +69,7 @@ def render(bench: Bench, console: Console) -> None:
     console.print(table)
     console.print()
     audits = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("model", "tools", "found", "first claim"):
+    for name in ("model", "tools", "found", "by the tests of", "first claim"):
         audits.add_column(name, overflow="fold")
     for trial in bench.trials:
         audits.add_row(*_row(trial))
@@ -85,4 +86,5 @@ def _told(share: dict[str, Any] | None) -> Text:
 def _row(trial: Trial) -> list[Text]:
     said = "-" if not trial.audience.truth else "yes" if trial.found else "no"
     claim = clean(trial.claims[0])[:LONGEST] if trial.claims else "nothing"
-    return [Text(f"{trial.audience.name} {trial.audience.seed}"), Text(trial.way), Text(said), Text(claim)]
+    by = Text(", ".join(trial.by))
+    return [Text(f"{trial.audience.name} {trial.audience.seed}"), Text(trial.way), Text(said), by, Text(claim)]

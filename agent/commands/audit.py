@@ -130,5 +130,7 @@ def _records(console: Console, findings: "Sequence[Finding]") -> None:
     for rank, finding in enumerate(findings, 1):
         lines = [f"{rank}. {finding.claim}", str(finding.measured or "")]
         lines += [] if finding.confidence is None else [f"confidence {finding.confidence:.3f}"]
-        body = Text.assemble(clean("\n".join(filter(None, lines))), (f"\nevidence {finding.evidence[0][:8]}", "dim"))
+        body = Text.assemble(
+            "\n".join(map(clean, filter(None, lines))), (f"\nevidence {finding.evidence[0][:8]}", "dim")
+        )
         console.print(Padding(body, (0, 0, 1, 2), expand=False))

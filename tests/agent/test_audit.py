@@ -36,6 +36,13 @@ def hiding() -> Subject:
     return load_subject(dtype="float32", adapter=find_adapter(ORGANISM))
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies of a few tokens, in which the organism has said its word."""
+    for place, tokens in {"plan.WRITTEN": 3, "leads.WRITTEN": 3, "plan.READ": 2, "leads.READ": 2}.items():
+        monkeypatch.setattr(f"agent.audit.{place}", tokens)
+
+
 def audited(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch, *families: Any, adapter: str) -> Audited:
     monkeypatch.setattr("tools.dictionaries.load.load_subject", lambda *_, **__: subject)
     with open_session(load({"workspace": run.workspace, "adapter": adapter})) as session:
@@ -49,7 +56,7 @@ def shown(found: Audited, width: int) -> str:
 
 
 def test_it_finds_what_is_hidden_and_goes_on_where_it_was_killed(
-    run: Commands, hiding: Subject, monkeypatch: pytest.MonkeyPatch
+    run: Commands, hiding: Subject, brief: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -83,10 +90,13 @@ def test_it_finds_what_is_hidden_and_goes_on_where_it_was_killed(
         lines = shown(found, width).splitlines()
         assert max(map(len, lines)) <= width
         assert finding.evidence[0][:8] in "".join(lines)
+        assert "\u21b5" not in "".join(lines)  # a line break that was made harmless
     assert json.loads(json.dumps(document(found), allow_nan=False))["findings"][0]["evidence"] == [test.id]
 
 
-def test_of_the_base_model_nothing_is_claimed(run: Commands, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_the_base_model_nothing_is_claimed(
+    run: Commands, subject: Subject, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = audited(run, subject, monkeypatch, "behaviour", "model-diff", adapter="none")
     assert found.outcome.findings == ()
     assert found.reason == "concluded"
