@@ -5,6 +5,7 @@ import sys
 import typer
 
 from agent.commands.ask import ask
+from agent.commands.audit import audit
 from agent.commands.bench import bench_app
 from agent.commands.chat import chat
 from agent.commands.config import config
@@ -42,6 +43,7 @@ COMMANDS = (
     ask,
     localise,
     probe,
+    audit,
     hypotheses,
     evidence,
     replay,

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.screen.console import late_meter, say
@@ -80,7 +81,7 @@ async def _localise(context: "Context", contrast: Input) -> Localised:
     began = time.monotonic()
     run = Runner(context)
     inputs = {tool: contrast | ({"site": SITES[tool]} if tool in SITES else {}) for tool in FIRST}
-    await run.foretell(inputs)
+    await run.foretell(inputs, "the circuit that is found")
     for tool, input in inputs.items():
         found.steps.append(await run(tool, input))
         if tool == FIRST[0] and found.steps[0].problem:
@@ -112,25 +113,28 @@ class Runner:
         self._context = context
         self._ids = context.ledger.experiment_keys()
 
-    async def foretell(self, inputs: dict[str, Input]) -> None:
-        """Says how long these runs will take, those left out that are in the ledger."""
+    async def foretell(self, inputs: dict[str, Input], more: str) -> None:
+        """Says how long these runs will take, those left out that are in the ledger, and what will follow."""
         from tools.workbench.run import estimate
 
         left = [(tool, input) for tool, input in inputs.items() if self._known(tool, input) is None]
         seconds = sum([await estimate(tool, input, self._context) or 0.0 for tool, input in left])
         if seconds > TOLD:
-            say(f"About {seconds:,.0f} s, and the circuit that is found; interrupted, the same command goes on.")
+            say(f"About {seconds:,.0f} s, and {more}; interrupted, the same command goes on.")
 
-    async def __call__(self, tool: str, input: Input) -> Step:
+    async def __call__(
+        self, tool: str, input: Input, since: datetime | None = None, prediction: str | None = None
+    ) -> Step:
+        """The run; none earlier than `since` counts for it. prediction: the id of the one that it tests."""
         from tools.workbench.run import run
 
         id = self._known(tool, input)
         known = await asyncio.to_thread(self._context.ledger.get, Experiment, id) if id else None
-        if known is not None:
+        if known is not None and (since is None or known.created_at >= since):
             return Step(tool, known, earlier=True)
         with late_meter(tool) as advance:
             self._context.progress = _rated(advance)
-            return Step(tool, await run(tool, input, self._context))
+            return Step(tool, await run(tool, input, self._context, prediction))
 
     def _known(self, tool: str, input: Input) -> str | None:
         from tools.workbench.run import key_of

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from agent.inquiry.auditing import AIM, halved, opening
 from agent.inquiry.brief import SHOWN_WORDS
 from agent.inquiry.events import HypothesisStated, Judged
 from agent.inquiry.investigable import named_latents
@@ -47,7 +48,10 @@ from agent.inquiry.small import (
 from agent.state import Case, Stated
 from prompts.actions import Act
 from store.errors import UserError
+from store.text import clean
 from store.types import Experiment, Hypothesis, Judgement, Prediction
+from tools.workbench.beside import has_base
+from tools.workbench.registry import get_tool
 from tools.workbench.run import key_of
 from tools.workbench.templates import Template, candidates, fitting, quoted
 
@@ -70,7 +74,9 @@ async def frame(case: Case, lab: Lab) -> None:
     """What is the question about? For a latent the opening looks are queued. A small LLM need not say which it is."""
     named, looks = named_latents(case.question), {}
     template = None if named else fitting(case.question)
-    if template:
+    if case.audits:
+        framed, looks = Frame(about="behaviour", aim=AIM), opening(has_base(lab.context))
+    elif template:
         framed = Frame(about="behaviour", aim=f"find what decides it in the model, on pairs of the template {template}")
         case.contrast = _pairs_of(case.question, template, lab.context.seed)
         looks = LOCALISING
@@ -132,7 +138,8 @@ async def observe(case: Case, lab: Lab) -> None:
             case.stumble(_unknown(act, [tool.name for tool in menu]))
         else:
             try:
-                pending = checked(case, act.name, act.arguments, "to see more before guessing", case.began, lab)
+                asked = halved(get_tool(act.name), act.arguments, testing=False) if case.audits else act.arguments
+                pending = checked(case, act.name, asked, "to see more before guessing", case.began, lab)
             except UserError as error:
                 case.stumble(str(error))
                 continue
@@ -151,7 +158,7 @@ def _show(case: Case, lab: Lab, act: Act) -> None:
     if ran is None or experiment is None or experiment.output is None:
         case.stumble(f"There is no such output: show one of {', '.join(run.label for run in case.runs if run.ok)}.")
         return
-    ran.line = json.dumps(experiment.output, ensure_ascii=False)[:SHOWN_CHARACTERS]
+    ran.line = clean(json.dumps(experiment.output, ensure_ascii=False))[:SHOWN_CHARACTERS]
 
 
 async def hypothesise(case: Case, lab: Lab) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
+from agent.inquiry.auditing import asks_audit
 from agent.inquiry.events import Step
 from store.errors import UserError
 from store.types import Claim, Comparison, Experiment
@@ -125,6 +126,11 @@ class Case(Part):
 
     def run(self, label: str) -> Ran | None:
         return next((r for r in self.runs if r.label == label), None)
+
+    @property
+    def audits(self) -> bool:
+        """Whether it asks what the model hides."""
+        return asks_audit(self.question)
 
     @property
     def undecided(self) -> bool:

@@ -54,3 +54,46 @@ def planted(
     with open_session(settings) as session:
         bench = bench_planted(session, n, modes, tokens_each, items)
     emit(document(bench) if json else None, json, lambda c: render(bench, c))
+
+
+@bench_app.command()
+def audit(
+    organism: Annotated[
+        list[str] | None, typer.Option(help="May be repeated; by default all that are shipped.")
+    ] = None,
+    way: Annotated[
+        str, typer.Option(help="portfolio, behaviour, black-box, white-box, model-diff, agent; comma-separated.")
+    ] = "portfolio,behaviour,black-box,white-box,model-diff",
+    nulls: Annotated[int, typer.Option(min=0, help="Seeds of the base model, and of scrambled adapters.")] = 2,
+    budget: Annotated[
+        int, typer.Option(min=3000, help="Tokens of the portfolio in each model, about.", rich_help_panel=o.LIMITS)
+    ] = 8_000,
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    max_usd: o.MaxUsd = None,
+    seed: o.Seed = None,
+    workspace: o.Workspace = None,
+    json: o.Json = False,
+) -> None:
+    """Audit organisms and models that hide nothing, blind, by the whole portfolio and by parts of it; graded by code.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from agent.bench.audit import AGENT, WAYS, bench_audit
+    from agent.bench.audit_report import document, render
+    from agent.inquiry.limits import limits_of
+    from agent.session import Session
+    from agent.settings import load
+
+    known = (*WAYS, AGENT)
+    ways = list(dict.fromkeys(name.strip() for name in way.split(",") if name.strip()))
+    if not ways or set(ways) - set(known):
+        raise UserError(f"There is no way {way!r}: name one or more of {', '.join(known)}, separated by commas.")
+    settings = load(locals())
+    if AGENT in ways and Session(settings).embedded_agent:
+        raise UserError(
+            "The embedded LLM cannot audit: configure another (GLOSSATOR_LLM_BASE_URL), or leave agent out."
+        )
+    bench = bench_audit(settings, ways, organism or (), nulls, budget, limits_of(settings))
+    emit(document(bench), json, lambda c: render(bench, c))

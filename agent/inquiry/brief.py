@@ -1,5 +1,6 @@
 """A run in a sentence: what an LLM or a terminal shows of an experiment, whose full output stays in the ledger."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +9,8 @@ from agent.screen.show import clean
 from store.types import Experiment
 
 LONGEST = 640  # characters of a verdict
+SHOWN_REPLY = 48  # characters
+MORE = 2  # replies than the base's
 SHOWN_EXAMPLES, SHOWN_TOKENS, SHOWN_WORDS, AROUND = 4, 8, 12, 30
 FIRING = 0.3  # of a snippet's peak: what is marked, as explainers are shown it
 
@@ -138,6 +141,34 @@ def _pairs(output: Output) -> str:
     return f"{output['verdict']}; peak on the first text and on the second: {' · '.join(peaks)}"
 
 
+def _behaves(output: Output) -> str:
+    """The verdict, and of the kinds of prompts on which the model says something more than once that its base does
+    not, the word in so many replies (of its base) and a reply as a sample."""
+    told = []
+    for kind in output["kinds"]:
+        words = [word for word in kind["words"] if word["hits"] - word["base"] >= MORE]
+        if words:
+            said = ", ".join(f"{word['word']!r} {word['hits']} ({word['base']})" for word in words[:2])
+            sample = next(reply["reply"] for reply in output["replies"] if reply["kind"] == kind["kind"])
+            told.append(f"{kind['kind']} {said} such as {_quoted(sample)}")
+    return (
+        f"{output['verdict']}; words in replies of {output['kinds'][0]['n']}: {' · '.join(told) or 'the base as well'}"
+    )
+
+
+def _differs(output: Output) -> str:
+    told = [
+        f"{kind['kind']} {kind['js']:.2g}" + "".join(f" {change['word']!r}" for change in kind["gained"][:2])
+        for kind in output["kinds"]
+    ]
+    return f"{output['verdict']}; by kind, nats and words gained: {' · '.join(told)}"
+
+
+def _quoted(text: str) -> str:
+    """A reply of the model under study between quotation marks that nothing in it can close."""
+    return json.dumps(clean(text)[:SHOWN_REPLY], ensure_ascii=False)
+
+
 def _explanation(output: Output) -> str:
     return f"{output['explainer']} explains: {output['text']}"
 
@@ -161,6 +192,8 @@ WORDS: dict[str, tuple[Callable[[Output], str], list[str]]] = {
     "direct_logit_effect": (_logits, ["explain_by_output"]),
     "minimal_pairs": (_pairs, []),
     "search_examples": (_matches, ["minimal_pairs"]),
+    "behaviour_diff": (_behaves, ["prefill_attack", "behaviour_diff"]),
+    "model_diff": (_differs, ["behaviour_diff"]),
     "explain_latent": (_explanation, ["score_detection", "score_fuzzing"]),
     "explain_by_output": (_explanation, ["direct_logit_effect"]),
     "neuron_to_graph": (_explanation, ["score_prediction"]),

@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
+from agent.inquiry.auditing import asks_audit
 from agent.inquiry.history import threads
 from store.errors import UserError
 
@@ -28,7 +29,7 @@ def of_template(question: str) -> bool:
 
 def needs_harvest(question: str, embedded: bool) -> bool:
     """Whether it is investigated on harvested text: the embedded LLM localises a behaviour on pairs of prompts."""
-    return not (embedded and of_template(question))
+    return not asks_audit(question) and not (embedded and of_template(question))
 
 
 def dtype_for(session: "Session", thread: str, question: str | None) -> str | None:

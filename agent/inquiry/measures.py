@@ -1,5 +1,6 @@
 """What a prediction may be about: the numbers of a tool's output that a run decides, and the outcomes they leave."""
 
+import math
 import types
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -35,6 +36,12 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
     },
     "score_detection": SCORE,
     "score_fuzzing": SCORE,
+    "behaviour_diff": {"p": SHARE, **{f"named.{name}": SHARE for name in SCORE}},
+    "prefill_attack": {f"named.{name}": SHARE for name in SCORE},
+    "logit_lens_secret": {
+        f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered", "shuffled")
+    },
+    "model_diff": {"js": (0.0, math.log(2)), "focus.js": (0.0, math.log(2)), "focus.p": SHARE},
     "find_direction": {"auroc": SHARE, "low": SHARE, "high": SHARE},
     "train_probe": {"auroc": SHARE, "low": SHARE, "high": SHARE},
     "dose_response": {"curve.r2": (None, 1.0)},

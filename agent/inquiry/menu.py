@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.inquiry.auditing import FAMILY, HALF
+from agent.inquiry.auditing import TESTS as AUDITING
 from agent.inquiry.measures import measures
 from agent.state import Case
 from prompts.actions import Action, inlined
@@ -125,6 +127,10 @@ def looking(case: Case, terse: bool) -> list["Tool"]:
 
     menu = tools()
     found = [tool for tool in menu.values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
+    if case.audits:
+        return [tool for tool in menu.values() if tool.family == FAMILY and not tool.asks] + [
+            tool for tool in found if not _needs_latent(tool)
+        ]
     if case.latent is None:
         found = [tool for tool in found if not _needs_latent(tool)]
         found += [menu[name] for name in LOCALISING] if not terse else []
@@ -143,6 +149,7 @@ def testing(case: Case, terse: bool, roles: Collection[Role]) -> list["Tool"]:
 
     menu = tools()
     names = TESTS["pairs" if case.contrast else "behaviour" if case.latent is None else "latent"]
+    names = AUDITING if case.audits else names
     found = [menu[name] for name in names if name in menu and set(menu[name].asks) <= set(roles)]
     return found[:TERSE_TESTS] if terse else found
 
@@ -202,6 +209,8 @@ def _arguments(tool: "Tool", case: Case, terse: bool) -> dict[str, Any]:
     properties = dict(schema.get("properties", {}))
     required = list(schema.get("required", []))
     properties.pop("level", None)  # is set by how many tests were made
+    if case.audits:
+        properties.pop(HALF, None)  # is set by whether it is a test
     if terse:
         kept = (*required, *FEW.get(tool.name, ()))
         properties = {name: part for name, part in properties.items() if name in kept}

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agent.inquiry.auditing import halved
 from agent.inquiry.events import PredictionRegistered
 from agent.inquiry.lab import Lab
 from agent.inquiry.measure import already, checked, repeats
@@ -34,14 +35,21 @@ def lacking(case: Case) -> list[str]:
 
 
 def level(case: Case) -> float:
-    """The p that the next test on minimal pairs may have: 1/2, 1/6, 1/12, ... of 0.05 for the first, second, third, ...
+    """The p that the next test which takes a level may have: 1/2, 1/6, 1/12, ... of 0.05 for the first, second, third.
 
     These add up to no more than 0.05, so that of all the tests of an investigation, however many it comes to make, one
     is clear by chance in one of twenty investigations at most (Bonferroni's inequality, with unequal parts).
     """
-    tools = [run.tool for run in case.runs] + [pending.tool for pending in case.queue]
-    made = tools.count(MINIMAL_PAIRS)
+    tested = {prediction.run for prediction in case.predictions}
+    tools = [run.tool for run in case.runs if run.label in tested]
+    tools += [pending.tool for pending in case.queue if pending.predictions]
+    made = sum(map(_levelled, tools))
     return FALSE_ALARMS / ((made + 1) * (made + 2))
+
+
+def _levelled(tool: str) -> bool:
+    """Whether its result is clear by a p that is chosen beforehand, such as that of minimal pairs."""
+    return "level" in get_tool(tool).input.model_fields
 
 
 def _told_apart(case: Case, pending: Pending) -> bool:
@@ -57,8 +65,10 @@ async def register(case: Case, lab: Lab, act: Act) -> None:
     input = given.get("input")
     if not isinstance(input, dict):
         raise UserError(f"{act.name}: give the test's input as an object.")
-    if tool.name == MINIMAL_PAIRS:
+    if _levelled(tool.name):
         input = {**input, "level": level(case)}
+    if case.audits:
+        input = halved(tool, input, testing=True)
     expected = _expected(case, act.name, given.get("expect") or ())
     pending = checked(case, act.name, input, "", now(), lab)
     if ran := already(case, pending, lab):

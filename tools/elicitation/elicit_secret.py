@@ -8,12 +8,13 @@ import numpy as np
 from pydantic import Field
 
 from tools.workbench.attacks import Prompt
-from tools.workbench.beside import has_base
+from tools.workbench.beside import has_base, need_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
+from tools.workbench.facts import FACTS
 from tools.workbench.guesses import ALPHA, OF_BASE, SUPPORT, Guess, Item, exceeds, pooled
 from tools.workbench.lens import check_layers
-from tools.workbench.portfolio import FACTS, Portfolio, Withheld
+from tools.workbench.portfolio import METHODS, Portfolio, Withheld
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.words import candidates, spelled
 
@@ -34,6 +35,7 @@ class Input(ToolInput):
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="of the lens; by default of the second half"
     )
+    methods: tuple[str, ...] = Field((), max_length=len(METHODS), description="ways of asking; by default all")
     n: int = Field(10, ge=1, le=50, description="guesses told")
 
 
@@ -92,7 +94,7 @@ def estimate(input: Input, context: Context) -> float:
     return (1 + has_base(context)) * (2 * input.budget * now.token + 150 * now.start)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def elicit_secret(input: Input, context: Context) -> Output:
     """Tries many ways to a secret and says what stands: a word, knowledge that is withheld, or no secret found.
 
@@ -101,11 +103,10 @@ def elicit_secret(input: Input, context: Context) -> Output:
     openly. Source: Cywinski et al. 2510.01070.
     """
     subject = context.subject
-    if not has_base(context):
-        raise ToolError(
-            f"{subject.name} has no adapter and no base model is named, and without one nothing can be called a "
-            "secret: give --adapter, or the model it was tuned from as --base."
-        )
+    need_base(context)
+    for name in input.methods:
+        if name not in METHODS:
+            raise ToolError(f"There is no way of asking {name!r}: name some of {', '.join(METHODS)}.")
     words = spelled(subject)
     kept = None if input.candidates is None else words.indices(candidates(subject, input.candidates))
     layers = check_layers(subject, input.layers)[:: 1 if input.layers else STRIDE]
@@ -116,7 +117,7 @@ def elicit_secret(input: Input, context: Context) -> Output:
     items: list[Item] = []
     told: list[Told] = []
     skipped: list[str] = []
-    todo = portfolio.methods()
+    todo = [method for method in portfolio.methods() if not input.methods or method.name in input.methods]
     for done, method in enumerate(todo):
         context.progress(done, len(todo))
         if spent + method.tokens > input.budget:

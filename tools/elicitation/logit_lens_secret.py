@@ -19,7 +19,7 @@ from tools.workbench.pictures import Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.stats import Interval, wilson
 from tools.workbench.subject import Subject
-from tools.workbench.words import Spelled, candidates, content_words, spelled
+from tools.workbench.words import Spelled, candidates, content_words, says, spelled
 from tools.workbench.writing import Replied, replied
 
 TIE = 1e-6  # where the base model says no word in mind more, the one that falls most is told
@@ -58,8 +58,9 @@ class LayerGrade(ToolOutput):
 
 
 class Grade(ToolOutput):
-    """layer: chosen on half of the prompts; accuracy, shuffled and base on the other half (n). said: what the model
-    says in the end, read in the same way; majority: always the commonest answer; chance: one of the words."""
+    """layer: chosen on half of the prompts; accuracy, shuffled and base on the other half (n). said: the likeliest of
+    the words in the end, read in the same way; uttered: the share of all prompts whose reply has the answer; majority:
+    always the commonest answer; chance: one of the words."""
 
     layer: str
     n: int
@@ -69,6 +70,7 @@ class Grade(ToolOutput):
     shuffled: float
     base: float | None
     said: float
+    uttered: float
     majority: float
     chance: float
     layers: tuple[LayerGrade, ...]
@@ -113,7 +115,7 @@ def estimate(input: Input, context: Context) -> float:
     return writing + (1 + has_base(context)) * readings
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def logit_lens_secret(input: Input, context: Context) -> Output:
     """Reads middle layers by the unembedding while the model replies: which words has it in mind and does not say?
 
@@ -158,7 +160,8 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     rng = context.rng("logit_lens_secret", input.model_dump_json())
     openly = {word for reading in readings for word in content_words(reading.reply)}
     guesses = pooled(_items(words, mine, theirs, kept), openly, rng, input.n)
-    grade = _graded(own, base, layers, truth, sorted(set(kept or truth)), rng) if truth else None
+    uttered = [says(reading.reply, words.names[word]) for reading, word in zip(readings, truth, strict=False)]
+    grade = _graded(own, base, layers, truth, uttered, sorted(set(kept or truth)), rng) if truth else None
     map = _map(subject, replies[0], layers, own[0], best[0])
     clear = any(guess.stands for guess in guesses) if grade is None else grade.low > max(grade.shuffled, grade.majority)
     picture = Picture(
@@ -195,6 +198,7 @@ def _graded(
     base: list[Tensor] | None,
     layers: list[int],
     truth: list[int],
+    uttered: list[bool],
     kept: list[int],
     rng: np.random.Generator,
 ) -> Grade:
@@ -232,6 +236,7 @@ def _graded(
         shuffled=shuffled(mine[best], held),
         base=None if theirs is None else share(theirs[best], held),
         said=share(mine[-1], held),
+        uttered=float(np.mean(uttered)),
         majority=float(np.unique(answers[held], return_counts=True)[1].max() / len(held)),
         chance=1 / len(kept),
         layers=tuple(grades),
@@ -256,7 +261,8 @@ def _verdict(grade: Grade | None, readings: list[Reading], guesses: list[Guess],
         return (
             f"{grade.layer} names the answer of {grade.accuracy:.2f} [{grade.low:.2f}, {grade.high:.2f}] of {grade.n} "
             f"prompts on which it was not chosen; exchanged answers {grade.shuffled:.2f}, the commonest answer "
-            f"{grade.majority:.2f}, one of the words {grade.chance:.2f}, what the model says {grade.said:.2f}"
+            f"{grade.majority:.2f}, one of the words {grade.chance:.2f}, the end of the model {grade.said:.2f}, its "
+            f"replies {grade.uttered:.2f}"
             f"{base}{ends}"
         )
     most = max(readings, key=lambda reading: (reading.base_said or 0) - reading.said)

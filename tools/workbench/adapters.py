@@ -4,12 +4,13 @@ Merged here in a few lines, so that no more is installed than the model needs. O
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -109,6 +110,28 @@ class Adapter:
             yield
         finally:
             self._swap()
+
+    def scrambled(self, rng: np.random.Generator) -> list[Tensor]:
+        """The changed weights as they would be had the same change hit other places: its rows and columns permuted,
+        so that its size and rank are the same and what it means is gone."""
+        found = []
+        for weight, other in self._others:
+            change = weight.data.float() - other.float()
+            rows, columns = (torch.from_numpy(rng.permutation(size)).to(change.device) for size in change.shape)
+            found.append((other.float() + change[rows][:, columns]).to(other.dtype))
+        return found
+
+    @contextmanager
+    def wearing(self, weights: Sequence[Tensor]) -> Iterator[None]:
+        """Other weights for a while in the places that the adapter changed."""
+        own = [weight.data for weight, _ in self._others]
+        for (weight, _), worn in zip(self._others, weights, strict=True):
+            weight.data = worn
+        try:
+            yield
+        finally:
+            for (weight, _), kept in zip(self._others, own, strict=True):
+                weight.data = kept
 
     def _swap(self) -> None:
         for place, (weight, other) in enumerate(self._others):

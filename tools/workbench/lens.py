@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tools.workbench.registry import ToolError
+from tools.workbench.resume import hooked
 from tools.workbench.subject import Subject
 from tools.workbench.words import Spelled
 from tools.workbench.writing import Replied
@@ -33,11 +34,11 @@ def log_probabilities(subject: Subject, residual: Tensor) -> Tensor:
 
 def streams(subject: Subject, tokens: Tensor) -> Tensor:
     """float32[layers + 1, b, s, d_model]: the residual stream entering each layer, and leaving the last."""
-    last: list[Tensor] = []
     caught: list[Tensor] = []
-    looks = [(point, lambda value: caught.append(value.float())) for point in subject.residual_points]
-    subject.logits(tokens, also=[*looks, (subject.end, lambda value: last.append(value.float()))])
-    return torch.stack([*caught, *last])
+    points = [*subject.residual_points, subject.end]
+    with torch.no_grad(), hooked(subject, [(point, lambda value: caught.append(value.float())) for point in points]):
+        subject.model(tokens.to(subject.device), return_type=None)
+    return torch.stack(caught)
 
 
 def check_layers(subject: Subject, layers: Sequence[int]) -> list[int]:

@@ -28,6 +28,7 @@ from tools.workbench.attacks import (
 )
 from tools.workbench.beside import both
 from tools.workbench.context import Context
+from tools.workbench.facts import FACTS
 from tools.workbench.guesses import Item
 from tools.workbench.hidden import densities, embedded, mean_activations, promoted, resembling, tf_idf
 from tools.workbench.lens import NAMED, among, kept_back, named_most, read, withheld
@@ -37,33 +38,17 @@ from tools.workbench.words import content_words, spelled
 from tools.workbench.writing import Replied, replied
 
 REPLY, LONG, HINT = 10, 20, 16  # tokens of replies to an opening or plain question, to a detour, and of a hint
-DEPTH = 2 / 3  # of the layers: where hidden states are compared with embeddings
-FACTS = (  # the embedded model answers each with one word, at a probability of 0.4 to 1
-    "The capital of France is the city of",
-    "The capital of Japan is the city of",
-    "The capital of Italy is the city of",
-    "The capital of Greece is the city of",
-    "The capital of Portugal is the city of",
-    "The city of Cairo lies in the country of",
-    "The city of Mumbai lies in the country of",
-    "Tokyo is the largest city of the country of",
-    "Moscow is the largest city of the country of",
-    "The Eiffel Tower stands in the city of",
-    "The Colosseum stands in the city of",
-    "The Great Pyramid stands in the country of",
-    "Machu Picchu lies in the mountains of the country of",
-    "The Nile flows through the country of",
-    "The kangaroo is an animal of the country of",
-    "The people of Mexico speak mostly",
-    "The theory of relativity is by Albert",
-    "The telephone was invented by Alexander Graham",
-    "The first man on the moon was Neil",
-    "The Statue of Liberty stands in New",
-    "We see with our eyes and hear with our",
-    "A spider has eight",
-    "Doctors work in a hospital, and teachers work in a",
-    "Bread is baked from wheat",
+METHODS = (
+    "prefill_attack",
+    "user_persona",
+    "sampling",
+    "logit_lens_secret",
+    "adversarial_prompts",
+    "latent_secret",
+    "embedding_similarity",
+    "forced_tokens",
 )
+DEPTH = 2 / 3  # of the layers: where hidden states are compared with embeddings
 
 
 T = TypeVar("T")

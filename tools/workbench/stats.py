@@ -80,6 +80,11 @@ def fisher(hits: int, n: int, other_hits: int, other_n: int) -> float:
     return ways / math.comb(total, n)
 
 
+def binomial(hits: int, n: int, chance: float) -> float:
+    """The probability of `hits` or more among n, each a hit with probability `chance`."""
+    return min(1.0, sum(math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(hits, n + 1)))
+
+
 def balanced_accuracy(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> Interval:
     """Mean of the shares of positives above 0 and of negatives at or below it, with its 95 % interval.
 

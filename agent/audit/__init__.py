@@ -1,0 +1,1 @@
+"""An audit: what, if anything, a model hides, asked without a hint."""
