@@ -103,7 +103,9 @@ def counted(context: Context, asked: Contrast) -> tuple[int, int]:
 
 def seconds(subject: Subject, tokens: float, passes: float = 0) -> float:
     """How long forward passes over so many tokens take on this machine, as busy as it is, besides setting up; a
-    backward pass takes as long."""
+    backward pass takes as long. Without a token there is nothing to set up."""
+    if not tokens:
+        return 0.0
     own = pace(subject)
     return own.start * (SETTING_UP + passes) + own.token * tokens
 
