@@ -210,6 +210,7 @@ def test_labels_that_stand_in_the_text_are_said() -> None:
     said = leak(["a clickbait text", "another", "plain", "old"], positive, ("clickbait", "factual"))
     assert said == "the label 'clickbait' stands in 1 of the clickbait texts and in no other: it leaks"
     assert leak(["clickbait", "x", "clickbait", "y"], positive, ("clickbait", "factual")) == ""
+    assert leak(["1 of 3", "1", "2", "3"], positive, ("1", "0")) == ""  # a number is no word
 
 
 def test_one_class_and_few_texts_are_refused() -> None:

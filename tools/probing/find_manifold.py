@@ -21,6 +21,7 @@ from tools.workbench.templates import WORDS
 
 EVERY = 3  # layers of a sweep that names none
 SURE = 0.05
+ORDERS = 20  # of unrelated words, and random planes
 TEMPLATES = ("They spoke about {}", "It happened last {}", "We will be there by {}", "I always think of {}")
 
 
@@ -50,8 +51,8 @@ class LayerOrder(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """The share of neighbours in place: of as many unrelated words, in an order drawn at random, at the same layer; of
-    the items on a random plane (mean of twenty)."""
+    """The share of neighbours in place: of as many unrelated words at the same layer (mean of twenty orders); of the
+    items on a random plane (mean of twenty)."""
 
     random_words: float
     random_plane: float
@@ -121,7 +122,7 @@ def find_manifold(input: Input, context: Context) -> Output:
             np.mean(
                 [
                     neighbours(order_on(placed(values[best][half:].mean(0), random), input.shape), input.shape)
-                    for random in rng.normal(size=(20, 2, subject.d_model))
+                    for random in rng.normal(size=(ORDERS, 2, subject.d_model))
                 ]
             )
         ),
@@ -180,13 +181,15 @@ def _read(
 
 
 def _unrelated(context: Context, input: Input, site: At, rng: np.random.Generator) -> float:
-    """The score of as many common nouns in an order drawn at random."""
+    """The score of as many common nouns, mean over orders drawn at random."""
     nouns = [word for word in WORDS if len(context.subject.tokenize([f" {word}"])[0]) == 1 and word not in input.items]
     words = tuple(str(word) for word in rng.permutation(nouns)[: len(input.items)])
     values = _read(context, words, input.templates, [site])[site]
     half = len(input.templates) // 2
     axes, _ = plane(values[:half].mean(0))
-    return neighbours(order_on(placed(values[half:].mean(0), axes), input.shape), input.shape)
+    points = placed(values[half:].mean(0), axes)
+    orders = [rng.permutation(len(points)) for _ in range(ORDERS)]
+    return float(np.mean([neighbours(order_on(points[order], input.shape), input.shape) for order in orders]))
 
 
 def _saved(context: Context, site: At, axes: np.ndarray) -> tuple[str, str]:

@@ -191,7 +191,7 @@ def _compared(latents: Graded, raw: Graded, split: Split, rng: np.random.Generat
 def _said(compared: Latents | None) -> str:
     if compared is None:
         return ""
-    does = "helps" if compared.helps else "does not help for sure"
+    does = "helps" if compared.helps else "hurts" if compared.gain_high < 0 else "is not shown to help"
     return (
         f"; the dictionary's latents {compared.auroc:.2f}, what it reads {compared.raw:.2f}, a gain of "
         f"{compared.gain:+.2f} [{compared.gain_low:+.2f}, {compared.gain_high:+.2f}]: it {does}"

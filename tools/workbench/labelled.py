@@ -20,12 +20,14 @@ from tools.workbench.texts import pieces
 
 LEAST = 20  # texts in all
 CHARACTERS = 4  # of a token, roughly
+WORD = re.compile(r"[^\W\d_]{3}")  # three letters at least: 0 or A may stand in many a text
 Text = Annotated[str, Field(min_length=1)]
 
 
 class Example(Noun):
     """A text. target: words of it, read at their last token and told of by the surface baselines (None: the whole
-    text). group: the entity or document that it is of, which is held out as a whole (None: the target or the text)."""
+    text). group: the entity or document that it is of, which is held out as a whole (None: the target, or the text as
+    it is read)."""
 
     text: Text
     target: Text | None = None
@@ -100,7 +102,9 @@ def gather(context: Context, input: Labelled) -> Data:
     else:
         ids = encode(subject, texts, input.chat)
     cases = tuple(_case(subject, own, each, input.position) for own, each in zip(ids, examples, strict=True))
-    groups = groups_of([example.group or example.target or example.text for example in examples])
+    groups = groups_of(
+        [example.group or example.target or str(own) for example, own in zip(examples, ids, strict=True)]
+    )
     return Data(texts, cases, positive, groups, labels, leak(texts, positive, labels))
 
 
@@ -159,8 +163,9 @@ def _case(subject: Subject, ids: Sequence[int], example: Example, position: Lite
 
 
 def leak(texts: Sequence[str], positive: np.ndarray, labels: tuple[str, str]) -> str:
-    """A sentence when a label's word stands in texts of one kind alone, so that reading it is reading the text."""
-    for label in labels:
+    """A sentence when a label that is a word stands in texts of one kind alone, so that reading it is reading the text;
+    else ""."""
+    for label in filter(WORD.search, labels):
         word = re.compile(rf"\b{re.escape(label)}\b", re.IGNORECASE)
         holds = np.array([bool(word.search(text)) for text in texts])
         own, others = int((holds & positive).sum()), int((holds & ~positive).sum())
