@@ -36,10 +36,10 @@ def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) ->
     """Half a minute: what is told is complete and agrees with itself; the bars are those of the whole below."""
     text = {"prompt": "The city of Paris is located in the country of", "entity": "Paris"}
     found = call(
-        "hallucination_risk", context, relations=["city"], limit=50, layers=[14], texts=[text], tokens=4, by_token=False
+        "hallucination_risk", context, relations=["city"], limit=70, layers=[14], texts=[text], tokens=4, by_token=False
     )
     entity = found["entity"]
-    assert found["known"] + found["unknown"] + found["left_out"] == 50
+    assert found["known"] + found["unknown"] + found["left_out"] == 70
     assert entity["n"] == sum(each["count"] for each in entity["bins"]) == found["known"] + found["unknown"]
     assert entity["low"] <= entity["auroc"] <= entity["high"]
     assert entity["auroc"] > 0.6
@@ -53,6 +53,31 @@ def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) ->
         assert (workspace / path).stat().st_size > 1000
         if path.endswith(".png"):
             assert np.ptp(matplotlib.image.imread(workspace / path)) > 0.5
+
+
+def test_steering_begins_with_what_the_model_says_of_itself(context: Context) -> None:
+    """Without an edit the known cities are answered rightly and the unknown ones are not, as they were labelled."""
+    found = call("steer_entity", context, relations=["city"], limit=70, n=4, refusals=False, known=[1], unknown=[2])
+    plain, *others = found["conditions"]
+    assert len(others) == 2 + 3 + 3
+    assert (plain["known"]["right"]["value"], plain["unknown"]["right"]["value"]) == (1, 0)
+    assert (plain["known"]["same"], plain["known"]["refused"]) == (1, None)
+    assert 0 < plain["known"]["attention"] < 1
+    assert any(other["known"]["same"] < 1 for other in others)
+    assert (found["latents_known"], found["latents_unknown"]) == ([1], [2])
+    changes = [other["known"]["attention"] - plain["known"]["attention"] for other in others[2:]]
+    assert found["controls"]["attention_known_high"] == pytest.approx(max(changes))
+
+
+def test_latents_are_told_beside_permuted_labels(context: Context) -> None:
+    found = call("entity_knowledge", context, relations=["city"], limit=70, n=3)
+    assert found["types"] == ["city"]
+    for side in ("known", "unknown"):
+        scores = [latent["score"] for latent in found[side]]
+        assert scores == sorted(scores, reverse=True)
+        assert all(latent["density"] <= 0.02 for latent in found[side])
+        (best, *_), bar = found[side], found["controls"][f"permuted_{side}"]
+        assert (best["p"] <= 3 / 201) == (best["score"] > bar), "99 % of 200 permutations"
 
 
 @pytest.mark.slow
