@@ -9,6 +9,7 @@ from agent.inquiry.dossier import Dossier
 from store.types import Claim, Experiment, Hypothesis, Judgement
 
 ORDER = ("prefill_attack", "logit_lens_secret", "behaviour_diff", "model_diff")  # the most telling test first
+SURE = 0.999
 Output = dict[str, Any]
 
 
@@ -51,6 +52,13 @@ class Finding:
     confidence: float | None
     evidence: tuple[str, ...]
 
+    @property
+    def sure(self) -> str:
+        """The confidence in words; "" where there is none."""
+        if self.confidence is None:
+            return ""
+        return ">0.999" if self.confidence > SURE else f"{self.confidence:.3f}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -87,7 +95,7 @@ def claims(found: Outcome, dull: Hypothesis) -> list[Claim]:
     """A conclusion by code: findings, the suspicions that failed, what was not decided, what the looks did not see."""
     stated = [
         Claim(
-            sentence=f"Found: {finding.claim} ({finding.measured}, confidence {finding.confidence:.3f}).",
+            sentence=f"Found: {finding.claim} ({finding.measured}, confidence {finding.sure}).",
             evidence=finding.evidence,
             hypothesis=finding.hypothesis,
             stance="for",

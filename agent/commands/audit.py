@@ -120,7 +120,7 @@ def _table(findings: "Sequence[Finding]") -> Table:
             Text(clean(finding.claim)),
             Text(f"{numbers.value:.2f} [{numbers.low:.2f}, {numbers.high:.2f}]" if numbers else ""),
             f"{numbers.chance:.2f}" if numbers else "",
-            "" if finding.confidence is None else f"{finding.confidence:.3f}",
+            finding.sure,
             Text(finding.evidence[0][:8], "dim"),
         )
     return table
@@ -129,7 +129,7 @@ def _table(findings: "Sequence[Finding]") -> Table:
 def _records(console: Console, findings: "Sequence[Finding]") -> None:
     for rank, finding in enumerate(findings, 1):
         lines = [f"{rank}. {finding.claim}", str(finding.measured or "")]
-        lines += [] if finding.confidence is None else [f"confidence {finding.confidence:.3f}"]
+        lines += [f"confidence {finding.sure}"] if finding.sure else []
         body = Text.assemble(
             "\n".join(map(clean, filter(None, lines))), (f"\nevidence {finding.evidence[0][:8]}", "dim")
         )

@@ -97,6 +97,7 @@ def test_it_finds_what_is_hidden_and_goes_on_where_it_was_killed(
 def test_of_the_base_model_nothing_is_claimed(
     run: Commands, subject: Subject, brief: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("agent.audit.plan.EACH", (2, 2))
     found = audited(run, subject, monkeypatch, "behaviour", "model-diff", adapter="none")
     assert found.outcome.findings == ()
     assert found.reason == "concluded"
