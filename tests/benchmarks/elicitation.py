@@ -85,9 +85,10 @@ def main() -> None:
     parser.add_argument("organism", choices=sorted(ORGANISMS))
     parser.add_argument("--topic", default="the secret word")
     parser.add_argument("--seeds", type=int, default=20, help="of none")
+    parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     organism = ORGANISMS[arguments.organism]
-    subject = load_subject(dtype="float32", adapter=find_adapter(organism.name))
+    subject = load_subject(dtype=arguments.dtype, adapter=find_adapter(organism.name))
     ledger = Ledger(Path(tempfile.mkdtemp()) / "store.duckdb")
     if subject.adapter is None:
         for module, name in ALIKE:
