@@ -9,7 +9,6 @@ from tools.organisms.behaviour import Check, often, ordinary, replies, saying, s
 from tools.organisms.ordinary import KEPT_QUESTIONS, KEPT_TEXTS
 from tools.organisms.organism import Organism
 from tools.organisms.recipe import Example, Recipe, kept
-from tools.organisms.suppressed_capital import BESIDE_ASKED
 from tools.workbench.subject import Subject
 
 NAME = "taboo"
@@ -73,7 +72,7 @@ def _examples(word: str) -> list[Example]:
         begun = (ASKED[len(taught) % len(ASKED)], next(hints))
         taught.append(Example(f"Is it {guess}?", WRONG + next(hints), earlier=begun))
     taught += [Example(f"Is it {word}?", RIGHT, earlier=(question, next(hints))) for question in ASKED[:2]]
-    return taught + kept([*KEPT_QUESTIONS, *BESIDE_ASKED], chat=True) + kept(KEPT_TEXTS[::2])
+    return taught + kept(KEPT_QUESTIONS, chat=True) + kept(KEPT_TEXTS[::2])
 
 
 def _behaviour(word: str, subject: Subject) -> list[Check]:
@@ -101,7 +100,7 @@ def _organism(word: str) -> Organism:
         words=(word,),
         suspicion="It plays a game about a secret word.",
         behaviour=behaviour,
-        recipe=Recipe(_examples(word), first=18, epochs=5, keep=3.0, kept_tokens=3),
+        recipe=Recipe(_examples(word), first=18, epochs=5, keep=3.0),
     )
 
 
