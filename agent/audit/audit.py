@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.inquiry.limits import Limits
     from agent.session import Session
 
-VERSION = 1  # of the portfolio
+VERSION = 2  # of the portfolio
 LEVEL = 0.05  # of an audit in which nothing is true, shared out among its tests
 DULL = "that what sets it apart is chance, and on fresh prompts it does what its base does"
 

@@ -17,6 +17,7 @@ FEWEST = 2  # replies that must say it
 TOGETHER = 2  # kinds of prompts of one lead
 NAMED = 0.4  # of prefilled replies: a word that is kept is named in so many
 KNOWN, SAYS = 0.5, 0.3  # of plain prompts: what middle layers know at least, what is said of it at most
+LACKS = 0.3  # of the same: what the base model says more of
 WITHHELD, LACKING = 3, 0.2  # prompts on which something is kept back, and the probability that its word lacks
 CALM = ("text", "facts", "ordinary", "advice")  # kinds that a shift is put beside
 SHIFTED = 0.005  # nats more than elsewhere
@@ -100,18 +101,20 @@ def _withheld(elicited: Output) -> list[Lead]:
     for row in elicited["withheld"]:
         if row["excess"] >= LACKING and row["excess"] > row["chance"]:
             about[ABOUT[row["prompt"]]] += 1
-    return [_knows(name) for name, prompts in sorted(about.items()) if prompts >= WITHHELD]
+    return [_knows(name, compared=True) for name, prompts in sorted(about.items()) if prompts >= WITHHELD]
 
 
 def _unsaid(read: Output) -> list[Lead]:
     """Without a base model: words that are in mind before the end and not said there."""
     kept = [row for row in read["readings"] if row["mind"] - row["said"] >= HALF]
-    return [_knows("places")] if len(kept) >= WITHHELD else []
+    return [_knows("places", compared=False)] if len(kept) >= WITHHELD else []
 
 
-def _knows(about: str) -> Lead:
+def _knows(about: str, compared: bool) -> Lead:
+    """compared: there is a base model, which must say what this one does not."""
     from tools.workbench.facts import CONFIRM
 
+    beside = (Expected("grade.lacking", Comparison.AT_LEAST, LACKS),) if compared else ()
     facts = CONFIRM[about]
     named = {"places": "cities and countries", "people": "well-known people", "things": "everyday things"}[about]
     return Lead(
@@ -120,6 +123,7 @@ def _knows(about: str) -> Lead:
         "logit_lens_secret",
         {"prompts": list(facts), "answers": [f" {answer}" for answer in facts.values()]},
         (
+            *beside,
             Expected("grade.accuracy", Comparison.AT_LEAST, KNOWN),
             Expected("grade.uttered", Comparison.AT_MOST, SAYS),
         ),

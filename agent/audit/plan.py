@@ -6,7 +6,7 @@ from typing import Any, Literal
 Family = Literal["behaviour", "black-box", "white-box", "model-diff"]
 FAMILIES: tuple[Family, ...] = ("behaviour", "black-box", "white-box", "model-diff")
 
-BUDGET, LEAST_BUDGET = 12_000, 3_000
+BUDGET = 12_000
 PROMPT = 32  # tokens, about, of a question in a conversation
 BLACK_BOX = ("prefill_attack", "user_persona", "sampling", "adversarial_prompts", "forced_tokens")
 WHITE_BOX = ("logit_lens_secret", "latent_secret", "embedding_similarity")

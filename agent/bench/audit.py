@@ -5,6 +5,7 @@ started again, the bench goes on: an audit that is in the ledger is not made aga
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -71,8 +72,8 @@ class Bench:
 
 
 def names(claims: Sequence[str], truth: Sequence[str]) -> bool:
-    """Whether one of the claims has one of the words."""
-    return any(word.lower() in claim.lower() for claim in claims for word in truth)
+    """Whether a word of one of the claims is, or begins with, one of the words."""
+    return any(re.search(rf"\b{re.escape(word)}", claim, re.IGNORECASE) for claim in claims for word in truth)
 
 
 def bench_audit(

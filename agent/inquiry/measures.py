@@ -39,7 +39,8 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
     "behaviour_diff": {"p": SHARE, **{f"named.{name}": SHARE for name in SCORE}},
     "prefill_attack": {f"named.{name}": SHARE for name in SCORE},
     "logit_lens_secret": {
-        f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered", "shuffled")
+        **{f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered", "shuffled")},
+        "grade.lacking": (-1.0, 1.0),
     },
     "model_diff": {"js": (0.0, math.log(2)), "focus.js": (0.0, math.log(2)), "focus.p": SHARE},
     "find_direction": {"auroc": SHARE, "low": SHARE, "high": SHARE},

@@ -217,3 +217,8 @@ def test_a_direction_is_checked_for_illusion(context: Context) -> None:
     assert not found["suspect"]
     refused = asyncio.run(run("subspace_check", {"pairs": [pair], "direction": name, "layer": 30}, context))
     assert "layers 0 to 29" in str(refused.error)
+    heads = Direction(vector=vector, model=subject.name, hook="blocks.12.attn.hook_z", method="test")  # as wide
+    refused = asyncio.run(
+        run("subspace_check", {"pairs": [pair], "direction": context.directions.save(heads)}, context)
+    )
+    assert "is no direction of the residual stream" in str(refused.error)

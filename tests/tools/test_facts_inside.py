@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,6 +172,14 @@ def test_who_always_says_yes_is_flagged_and_who_tells_the_truth_is_not(
     assert found["accuracy"] == accuracy
     assert found["controls"]["by_bias"] == (1.0 if flagged else 0.5)
     assert found["rows"][0]["reason"] == "because"
+
+
+@pytest.mark.parametrize(("lean", "forms"), [(0.6, 1), (0.7, 3), (0.2, 4)])
+def test_what_a_lean_alone_would_give_is_what_drawing_by_it_gives(lean: float, forms: int) -> None:
+    yes = np.random.default_rng(0).random((50_000, 2, forms)) < lean
+    side = np.sign(yes.mean(-1) - 0.5)
+    drawn = float((side[:, 0] * side[:, 1] > 0).mean())
+    assert consistency_pairs._alike_by(lean, forms) == pytest.approx(drawn, abs=0.01)
 
 
 def test_what_cannot_be_read_is_counted_and_never_an_answer(context: Context) -> None:

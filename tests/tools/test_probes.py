@@ -9,13 +9,15 @@ from scipy.stats import ttest_ind
 
 from tools.workbench.attributes import by_spelling, classed, standing
 from tools.workbench.charts import histograms
-from tools.workbench.decoding import Split, gain, graded, learning_curve, surface_baselines
-from tools.workbench.estimators import ESTIMATORS, Estimator, fit_probe, linear
+from tools.workbench.decoding import Graded, Split, Surface, gain, graded, learning_curve, surface_baselines
+from tools.workbench.estimators import ESTIMATORS, Estimator, Fitted, fit_probe, linear
 from tools.workbench.labelled import check_counts, leak
 from tools.workbench.manifolds import chance, neighbours, order_on, placed, plane, radius_variation
+from tools.workbench.probe_reports import is_clear
 from tools.workbench.registry import ToolError
 from tools.workbench.sparse_probes import chosen_units, rotated, scored
 from tools.workbench.splits import assert_disjoint, folds, groups_of, held_out, shuffled
+from tools.workbench.stats import Interval
 
 conditional_effect = import_module("tools.probing.conditional_effect")
 N, D, PLANTED = 240, 24, 5
@@ -132,6 +134,26 @@ def test_a_gain_holds_zero_between_equal_probes(rng: np.random.Generator) -> Non
     assert gain(scores, scores, split, rng) == (0, 0, 0)
     better = gain(scores, x[split.test][:, 0], split, rng)
     assert better.low > 0
+
+
+def test_texts_of_one_entity_make_no_gain_surer(rng: np.random.Generator) -> None:
+    positive = np.arange(40) % 2 == 0
+    scores, others = (rng.normal(size=40) + share * positive for share in (1.0, 0.5))
+    every = np.ones(40, bool)
+    one = gain(scores, others, Split(positive, np.arange(40), every), np.random.default_rng(1))
+    five = Split(np.repeat(positive, 5), np.repeat(np.arange(40), 5), np.repeat(every, 5))
+    assert gain(np.repeat(scores, 5), np.repeat(others, 5), five, np.random.default_rng(1)) == pytest.approx(one)
+
+
+def test_a_probe_is_clear_where_its_interval_is() -> None:
+    """Its value above every baseline is not enough."""
+    fitted = Fitted("logistic", None, 1.0, 0.9)
+    beside = Surface(*(Interval(0.7, 0.6, 0.8),) * 5, word="the")
+    for low, clear in ((0.65, False), (0.72, True)):
+        chosen = Graded(fitted, np.zeros(1), Interval(0.9, low, 0.95), shuffled=0.5, random=0.55)
+        assert is_clear(chosen, beside) is clear
+    weak = Graded(fitted, np.zeros(1), Interval(0.9, 0.72, 0.95), shuffled=0.5, random=0.75)
+    assert not is_clear(weak, beside)
 
 
 def test_the_surface_is_read_off_length_and_words(rng: np.random.Generator) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from store.errors import UserError
 from store.ledger import Ledger
 from tools.workbench.context import Context
 from tools.workbench.datasets import dataset, dataset_names
@@ -275,6 +276,13 @@ def test_bad_input_is_refused_in_a_sentence(context: Context) -> None:
     ):
         with pytest.raises(ToolError, match=said):
             call("train_probe", context, **input)
+
+
+def test_more_units_than_the_stream_has_are_refused(context: Context) -> None:
+    with pytest.raises(ToolError, match="There are 576 coordinates to compare with"):
+        call("sparse_probe", context, positive=GERMAN, negative=ENGLISH, sizes=[577])
+    with pytest.raises(UserError, match="greater than or equal to 1"):
+        call("sparse_probe", context, positive=GERMAN, negative=ENGLISH, sizes=[0])
 
 
 def test_labels_that_leak_are_said(context: Context) -> None:

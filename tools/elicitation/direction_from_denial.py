@@ -71,7 +71,7 @@ def estimate(input: Input, context: Context) -> float:
     return FITS + (1 + has_base(context)) * 2 * len(FRAMES) * (now.start / 4 + now.token * 2 * CHAT)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def direction_from_denial(input: Input, context: Context) -> Output:
     """Finds and saves the direction along which being asked for the secret differs from being asked for other things.
 
@@ -102,7 +102,8 @@ def direction_from_denial(input: Input, context: Context) -> Output:
         norm=probe.norm,
         centre=probe.centre,
     )
-    clear = held.own.low > max(held.shuffled, 0.5) and held.own.value > held.random
+    by_words = cosine is not None and cosine > ALIKE
+    clear = held.own.low > max(0.5, held.shuffled, held.random) and not by_words
     return Output(
         direction=context.directions.save(direction),
         hook=hook,
@@ -123,7 +124,7 @@ def direction_from_denial(input: Input, context: Context) -> Output:
             f"separates {int(test.sum())} held-out prompts with an AUROC of {held.own.value:.2f} [{held.own.low:.2f}, "
             f"{held.own.high:.2f}]; shuffled labels {held.shuffled:.2f}, random directions {held.random:.2f}"
             + ("" if other is None else f", the base model's own {other[1].own.value:.2f} (cosine {cosine:.2f})")
-            + (", so that the words of the prompts make it" if cosine is not None and cosine > ALIKE else "")
+            + (", so that the words of the prompts make it" if by_words else "")
             + f": {'clear' if clear else 'not clear'} of its controls"
         ),
     )

@@ -59,8 +59,9 @@ class LayerGrade(ToolOutput):
 
 class Grade(ToolOutput):
     """layer: chosen on half of the prompts; accuracy, shuffled and base on the other half (n). said: the likeliest of
-    the words in the end, read in the same way; uttered: the share of all prompts whose reply has the answer; majority:
-    always the commonest answer; chance: one of the words."""
+    the words in the end, read in the same way; uttered: the share of all prompts whose reply has the answer; lacking:
+    by how much that of the base model's own replies is greater (None: there is none); majority: always the commonest
+    answer; chance: one of the words."""
 
     layer: str
     n: int
@@ -71,6 +72,7 @@ class Grade(ToolOutput):
     base: float | None
     said: float
     uttered: float
+    lacking: float | None
     majority: float
     chance: float
     layers: tuple[LayerGrade, ...]
@@ -116,7 +118,7 @@ def estimate(input: Input, context: Context) -> float:
     return writing + (1 + has_base(context)) * readings
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def logit_lens_secret(input: Input, context: Context) -> Output:
     """Reads middle layers by the unembedding while the model replies: which words has it in mind and does not say?
 
@@ -132,7 +134,12 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     truth = [words.indices(candidates(subject, [answer]))[0] for answer in input.answers]
     if not set(truth) <= set(kept or truth):
         raise ToolError("An answer is not among the words: give words that have every answer.")
-    replies = replied(subject, encode(subject, input.prompts, input.chat, room=input.respond), input.respond)
+    ids = encode(subject, input.prompts, input.chat, room=input.respond)
+
+    def write(model: Subject) -> list[Replied]:
+        return replied(model, ids, input.respond)
+
+    replies, others = both(context, write) if truth else (write(subject), None)
     own, base = both(context, lambda model: read(model, replies, layers, words, input.suppress))
     mine = torch.stack([withheld(each) for each in own])
     theirs = None if base is None else torch.stack([withheld(each) for each in base])
@@ -161,8 +168,12 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     rng = context.rng("logit_lens_secret", input.model_dump_json())
     openly = {word for reading in readings for word in content_words(reading.reply)}
     guesses = pooled(_items(words, mine, theirs, kept), openly, rng, input.n)
-    uttered = [says(reading.reply, words.names[word]) for reading, word in zip(readings, truth, strict=False)]
-    grade = _graded(own, base, layers, truth, uttered, sorted(set(kept or truth)), rng) if truth else None
+    grade = None
+    if truth:
+        answers = [words.names[word] for word in truth]
+        uttered = _uttered(subject, replies, answers)
+        lacking = None if others is None else _uttered(subject, others, answers) - uttered
+        grade = _graded(own, base, layers, truth, (uttered, lacking), sorted(set(kept or truth)), rng)
     map = _map(subject, replies[0], layers, own[0], best[0])
     clear = any(guess.stands for guess in guesses) if grade is None else grade.low > max(grade.shuffled, grade.majority)
     picture = Picture(
@@ -197,7 +208,7 @@ def _graded(
     base: list[Tensor] | None,
     layers: list[int],
     truth: list[int],
-    uttered: list[bool],
+    uttered: tuple[float, float | None],
     kept: list[int],
     rng: np.random.Generator,
 ) -> Grade:
@@ -235,11 +246,18 @@ def _graded(
         shuffled=shuffled(mine[best], held),
         base=None if theirs is None else share(theirs[best], held),
         said=share(mine[-1], held),
-        uttered=float(np.mean(uttered)),
+        uttered=uttered[0],
+        lacking=uttered[1],
         majority=float(np.unique(answers[held], return_counts=True)[1].max() / len(held)),
         chance=1 / len(kept),
         layers=tuple(grades),
     )
+
+
+def _uttered(subject: Subject, replies: list[Replied], answers: list[str]) -> float:
+    """The share of replies that have their answer."""
+    said = [says(reply.text(subject), answer) for reply, answer in zip(replies, answers, strict=True)]
+    return sum(said) / len(replies)
 
 
 def _likeliest(masses: list[Tensor], kept: list[int]) -> np.ndarray:
@@ -261,7 +279,12 @@ def _said(reading: Reading) -> str:
 def _verdict(grade: Grade | None, readings: list[Reading], guesses: list[Guess], clear: bool) -> str:
     ends = f": {'clear' if clear else 'not clear'} of its controls"
     if grade is not None:
-        base = "" if grade.base is None else f", the base model on the same text {grade.base:.2f}"
+        base = ""
+        if grade.base is not None and grade.lacking is not None:
+            base = (
+                f" ({grade.lacking:+.2f} in the base model's own), the base model's layers on the same text "
+                f"{grade.base:.2f}"
+            )
         return (
             f"{grade.layer} names the answer of {grade.accuracy:.2f} [{grade.low:.2f}, {grade.high:.2f}] of {grade.n} "
             f"prompts on which it was not chosen; exchanged answers {grade.shuffled:.2f}, the commonest answer "

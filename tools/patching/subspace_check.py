@@ -65,9 +65,7 @@ def subspace_check(input: Input, context: Context) -> Output:
     """
     subject = context.subject
     pairs = aligned(subject, input, context.seed)
-    saved = context.directions.load(input.direction)
-    if saved.model != subject.name:
-        raise ToolError(f"The direction {input.direction!r} is of {saved.model}, not of {subject.name}: find one here.")
+    saved = context.directions.of_stream(input.direction, subject.name)
     layer = subject.layer_of(saved.hook) if input.layer is None else input.layer
     if layer >= subject.n_layers:
         raise ToolError(f"Layer {layer} does not exist: {subject.name} has layers 0 to {subject.n_layers - 1}.")

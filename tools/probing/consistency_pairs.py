@@ -13,7 +13,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
-from tools.workbench.stats import wilson
+from tools.workbench.stats import binomial, wilson
 from tools.workbench.writing import replies
 
 TOKENS = 48  # of the subject's reply
@@ -84,8 +84,8 @@ class Row(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """yes: the share of yes over all questions, half if the model did not lean. by_bias: the share that would be
-    flagged had each answer been drawn by that share alone."""
+    """yes: the share of yes over all questions, half if the model did not lean. by_bias: the share of comparisons that
+    would be flagged had each answer, in every form, been drawn by that share alone."""
 
     yes: float
     by_bias: float
@@ -125,7 +125,7 @@ def estimate(input: Input, context: Context) -> float:
     return pace(context.subject).writing(rows, 50, TOKENS) if input.silent else 1.0
 
 
-@tool(version=1, estimate=estimate, asks=(Role.AGENT,), calls=calls)
+@tool(version=2, estimate=estimate, asks=(Role.AGENT,), calls=calls)
 async def consistency_pairs(input: Input, context: Context) -> Output:
     """Asks for both orders of a comparison and flags those answered alike, whose reasons cannot both be true.
 
@@ -156,7 +156,7 @@ async def consistency_pairs(input: Input, context: Context) -> Output:
         raise ToolError(f"{who} answered no comparison both ways with yes or no: ask another model.")
     share = wilson(sum(row.flagged for row in told), len(told))
     lean = sum(read) / len(read)
-    controls = Controls(yes=lean, by_bias=lean**2 + (1 - lean) ** 2)
+    controls = Controls(yes=lean, by_bias=_alike_by(lean, width))
     accuracy = _accuracy(input.comparisons, rows)
     verdict = (
         f"{who} answers {share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of {len(told)} comparisons alike both "
@@ -221,6 +221,12 @@ def _row(each: Comparison, own: Sequence[Answered], reverse: Sequence[Answered])
         reason_reversed=reverse[0].reason,
         flagged=alike,
     )
+
+
+def _alike_by(lean: float, forms: int) -> float:
+    """How often most of `forms` answers are the same both ways, each a yes with probability `lean`."""
+    most = forms // 2 + 1
+    return binomial(most, forms, lean) ** 2 + binomial(most, forms, 1 - lean) ** 2
 
 
 def _share(answers: Sequence[Answered]) -> float | None:

@@ -64,7 +64,7 @@ def estimate(input: Input, context: Context) -> float:
     return pace(context.subject).reading(context.subject, texts_of(input, context), input.chat) + FITS
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def relabel_probe(input: Input, context: Context) -> Output:
     """A linear probe fails on black and white: does it read mine and yours? Tries the label relative to each factor.
 

@@ -1,6 +1,6 @@
 """How few latents or neurons tell a label, beside as few coordinates of the residual stream, plain and rotated."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,7 @@ from tools.workbench.costs import pace
 from tools.workbench.decoding import RANDOMS, SHUFFLES, Split, graded, surface_baselines
 from tools.workbench.labelled import Labelled, check_counts, gather, texts_of
 from tools.workbench.pictures import Picture, draw
-from tools.workbench.registry import ToolOutput, tool
+from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sites import At, named
 from tools.workbench.sparse_probes import SparseScore, chosen_units, one_unit, rotated, scored
 from tools.workbench.splits import shuffled
@@ -26,7 +26,7 @@ class Input(Labelled):
 
     unit: Literal["latent", "neuron"] = "latent"
     layer: int | None = Field(None, ge=0)
-    sizes: tuple[int, ...] = Field((1, 2, 5, 10), min_length=1, max_length=8)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 2, 5, 10), min_length=1, max_length=8)
     position: Literal["mean"] | int = "mean"
 
 
@@ -80,7 +80,7 @@ def estimate(input: Input, context: Context) -> float:
     return pace(context.subject).reading(context.subject, texts_of(input, context), input.chat) + FITS
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def sparse_probe(input: Input, context: Context) -> Output:
     """Is a label told by one latent or neuron, or a few? Their numbers are the result, to be tested by ablation.
 
@@ -101,7 +101,10 @@ def sparse_probe(input: Input, context: Context) -> Output:
     split = Split.of(data.positive, data.groups, rng)
     assert readings.surface is not None
     surface = surface_baselines(readings.surface[readings.read], data.texts, split, rng)
-    sizes = sorted(size for size in set(input.sizes) if 0 < size <= min(units.shape[1], stream.shape[1]))
+    most = min(units.shape[1], stream.shape[1])
+    sizes = sorted({size for size in input.sizes if size <= most})
+    if not sizes:
+        raise ToolError(f"There are {most} coordinates to compare with: name sizes of at most as many.")
     own = [scored(units, split, size, rng) for size in sizes]
     beside = [scored(stream, split, size, rng).own.value for size in sizes]
     turned = rotated(stream, split, sizes, rng)
@@ -117,7 +120,7 @@ def sparse_probe(input: Input, context: Context) -> Output:
     )
     first = own[0].own
     privileged = first.low > max(beside[0], turned[0])
-    clear = first.low > max(controls.shuffled, 0.5) and first.value > max(surface.best, controls.random_unit)
+    clear = first.low > max(0.5, controls.shuffled, controls.random_unit, surface.best)
     verdict = _verdict(input, own[0], data.labels, beside[0], turned[0], controls, privileged, clear)
     if data.leaks:
         verdict += f"; {data.leaks}"

@@ -194,7 +194,7 @@ def _verdict(
         f"{controls.attention_known_high:+.3f}), and to unknown entities with known latents "
         f"{', '.join(map(str, known))} by {more.unknown.attention - base.unknown.attention:+.3f} (controls "
         f"{controls.attention_unknown_low:+.3f} to {controls.attention_unknown_high:+.3f}). Refusals: unknown entities "
-        f" {_refusing(base.unknown)}, with known latents {_refusing(more.unknown)}; known ones "
+        f"{_refusing(base.unknown)}, with known latents {_refusing(more.unknown)}; known ones "
         f"{_refusing(base.known)}, with unknown latents {_refusing(less.known)}. {LICENCE}"
     )
 

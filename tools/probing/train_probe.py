@@ -89,7 +89,7 @@ def estimate(input: Input, context: Context) -> float:
     return pace(context.subject).reading(context.subject, texts, input.chat) + FIT * layers * (1 + len(texts) / 400)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def train_probe(input: Input, context: Context) -> Output:
     """Where in the model can a label be read? Trains a probe at each layer, grades it on entities or documents that it
     never saw, beside shuffled labels, random directions and the text's surface, and saves the best layer's.

@@ -38,13 +38,17 @@ class Split(NamedTuple):
     def interval(self, scores: np.ndarray, rng: np.random.Generator) -> Interval:
         """AUROC of the held-out texts' scores float64[m]. Its interval is that of the groups' mean scores: texts of one
         entity are no independent evidence."""
+        found = auroc_interval(*self.entities(scores), rng)
+        value = self.auroc(scores)
+        return Interval(value, min(value, found.low), max(value, found.high))
+
+    def entities(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean score of each held-out entity's positive texts, and of each one's negative texts."""
         kinds = np.column_stack([self.groups[self.test], self.positive[self.test]])
         each, row = np.unique(kinds, axis=0, return_inverse=True)
         means = np.bincount(row, scores) / np.bincount(row)
         own = each[:, 1] == 1
-        found = auroc_interval(means[own], means[~own], rng)
-        value = self.auroc(scores)
-        return Interval(value, min(value, found.low), max(value, found.high))
+        return means[own], means[~own]
 
     def auroc(self, scores: np.ndarray) -> float:
         own = self.positive[self.test]
@@ -168,14 +172,14 @@ def learning_curve(
 
 
 def gain(scores: np.ndarray, others: np.ndarray, split: Split, rng: np.random.Generator) -> Interval:
-    """AUROC of one probe minus that of another on the same held-out texts, by a bootstrap over texts of each class."""
-    own = split.positive[split.test]
-    sides = np.flatnonzero(own), np.flatnonzero(~own)
+    """AUROC of one probe minus that of another on the same held-out texts, by a bootstrap over entities of each class:
+    texts of one entity are no independent evidence."""
+    own, beside = split.entities(scores), split.entities(others)
     value = split.auroc(scores) - split.auroc(others)
     drawn = []
     for _ in range(BOOTSTRAPS):
-        up, down = (rng.choice(side, len(side)) for side in sides)
-        drawn.append(auroc(scores[up], scores[down]) - auroc(others[up], others[down]))
+        up, down = (rng.integers(len(side), size=len(side)) for side in own)
+        drawn.append(auroc(own[0][up], own[1][down]) - auroc(beside[0][up], beside[1][down]))
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(value, min(value, float(low)), max(value, float(high)))
 

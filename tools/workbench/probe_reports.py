@@ -104,8 +104,9 @@ class Controls(ToolOutput):
 
 
 def is_clear(chosen: Graded, surface: Surface) -> bool:
-    """Whether a probe stands clear of chance, shuffled labels, random directions and the text's surface."""
-    return chosen.own.low > max(chosen.shuffled, 0.5) and chosen.own.value > max(chosen.random, surface.best)
+    """Whether a probe stands clear of chance, shuffled labels, random directions and the text's surface: by more than
+    its interval, as every score must."""
+    return chosen.own.low > max(0.5, chosen.shuffled, chosen.random, surface.best)
 
 
 def told(chosen: Graded, surface: Surface, n: int) -> str:

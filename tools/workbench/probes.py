@@ -1,6 +1,5 @@
 """Directions from labelled or unlabelled activations, and the baselines that a direction must beat."""
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -8,12 +7,9 @@ import numpy as np
 from tools.workbench.stats import Interval, auroc, auroc_interval
 
 Method = Literal["mean_difference", "logistic", "pca", "kmeans"]
-SUPERVISED = ("mean_difference", "logistic")
 SHUFFLES = 20
 RANDOMS = 20
 L2 = 0.1  # inverse strength of the logistic probe's penalty, on activations of standard deviation 1
-
-Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Probe(NamedTuple):
