@@ -39,7 +39,7 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[str, Any] = {}
 
     def call(subject: Any, *rest: Any) -> Any:
-        if function.__name__ == "replies" and rest[2] > 0:
+        if function.__name__ == "replies" and len(rest) > 2 and rest[2] > 0:
             return function(subject, *rest)
         key = repr(rest)
         if key not in known:
