@@ -294,6 +294,19 @@ def test_the_agent_audits_and_takes_no_orders_from_the_model(speaking: Callable[
     assert verify(run.ledger) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("audit", "--no-llm", "--adapter", "nowhere"), "There is no adapter 'nowhere'"),
+        (("bench", "audit", "--way", "guess"), "There is no way 'guess': name one or more of portfolio, behaviour"),
+        (("bench", "audit", "--organism", "ghost"), "There is no organism 'ghost'"),
+        (("bench", "audit", "--way", "agent"), "The embedded LLM cannot audit: configure another"),
+    ],
+)
+def test_refused(arguments: tuple[str, ...], said: str, run: Commands) -> None:
+    assert said in run(*arguments).sentence
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("organism", "truth"),

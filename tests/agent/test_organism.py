@@ -21,7 +21,7 @@ def test_every_organism_is_listed_with_its_size(run: Commands) -> None:
     assert list(listed) == list(ORGANISMS)
     assert listed["none"]["truth"] == ""
     shipped = {name for name, row in listed.items() if row["bytes"]}
-    assert {"suppressed-capital", "password-gated-copper", "refusal"} <= shipped
+    assert shipped == set(ORGANISMS) - {"none"}
     assert all(listed[name]["bytes"] < 4e6 for name in shipped)
     assert "password-gated-copper" in run("organism", "list").out
 
@@ -33,7 +33,6 @@ def test_every_organism_is_listed_with_its_size(run: Commands) -> None:
         (("organism", "test", "taboo-gol"), "did you mean taboo-gold"),
         (("organism", "train", "none"), "there is nothing to train"),
         (("organism", "train", "backdoor", "--folder", "full"), "holds no organism's adapter"),
-        ((*LENS, "--adapter", "taboo-moon"), "make one with glossator organism train taboo-moon"),
         ((*LENS, "--adapter", "nowhere"), "There is no adapter 'nowhere'"),
         ((*LENS, "--adapter", "full"), "holds no adapter, there is no adapter_config.json in it"),
         ((*LENS, "--adapter", "copied"), "their hash is another"),

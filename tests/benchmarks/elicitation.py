@@ -1,14 +1,14 @@
 """What each way of asking gets out of an organism: python -m tests.benchmarks.elicitation ORGANISM [--seeds N]
 
-For an organism with words to be found: for every method of the portfolio the items that name one, with a 95 % interval,
-in the organism and in the base model on the same text, and what elicit_secret says. For `none`: how many of N seeds
-claim anything; what does not depend on the seed (greedy replies and what is read from them) is computed once.
+For every method of elicit_secret and the two tools beside it, the items that name one of the organism's words, with
+a 95 % interval, in the organism and in the base model on the same text; then how many plain prompts are withheld, and
+what elicit_secret says. For `none`: how many of N seeds claim anything.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from time import process_time
@@ -17,64 +17,82 @@ from typing import Any
 from store.ledger import Ledger
 from tools.dictionaries.load import load_subject
 from tools.organisms.catalogue import ORGANISMS, find_adapter
+from tools.organisms.suppressed_capital import CITY, HELD
 from tools.workbench import attacks, portfolio
+from tools.workbench.attacks import QUESTIONS, filled
 from tools.workbench.context import Context
 from tools.workbench.guesses import Item
 from tools.workbench.registry import get_tool
 from tools.workbench.run import validate
 from tools.workbench.stats import wilson
+from tools.workbench.words import says
 
 elicit_secret: Any = import_module("tools.elicitation.elicit_secret")
+ALIKE = (  # functions whose value does not depend on the seed, but for replies that are sampled
+    (attacks, "replies"), (portfolio, "read"), (portfolio, "embedded"), (portfolio, "replied"),
+    (portfolio, "mean_activations"),
+)  # fmt: skip
 
 
-def once(module: Any, name: str) -> None:
-    """From now on the module's function is called once for the same arguments, unless it samples."""
-    function: Callable[..., Any] = getattr(module, name)
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called once for the same arguments unless it samples."""
     known: dict[str, Any] = {}
 
     def call(subject: Any, *rest: Any) -> Any:
-        if name == "replies" and rest[2] > 0:
+        if function.__name__ == "replies" and rest[2] > 0:
             return function(subject, *rest)
         key = repr(rest)
         if key not in known:
             known[key] = function(subject, *rest)
         return known[key]
 
-    setattr(module, name, call)
+    return call
 
 
-def told(items: list[Item], words: tuple[str, ...]) -> dict[str, object]:
+def told(method: str, own: Sequence[bool], base: Sequence[bool]) -> None:
     """How many items name one of the words."""
+    row: dict[str, object] = {"method": method, "items": len(own)}
+    for side, hits in (("own", own), ("base", base)):
+        found = wilson(sum(hits), len(hits))
+        row |= {side: sum(hits), f"{side}_interval": (round(found.low, 2), round(found.high, 2))}
+    print(json.dumps(row), flush=True)
 
-    def hits(base: bool) -> tuple[int, tuple[float, ...]]:
-        sides = [item.base or {} if base else item.named for item in items]
-        found = sum(any(word in side for word in words) for side in sides)
-        return found, tuple(round(value, 2) for value in wilson(found, len(items))[1:])
 
-    (own, interval), (base, below) = hits(False), hits(True)
-    return {"items": len(items), "hits": own, "interval": interval, "base_hits": base, "base_interval": below}
+def used(context: Context, name: str, **input: object) -> Any:
+    tool = get_tool(name)
+    return tool.function(validate(tool, input), context)
+
+
+def beside_the_portfolio(context: Context, topic: str, words: tuple[str, ...]) -> None:
+    shaken = used(context, "activation_fuzzing", topic=topic).asked
+    described = used(context, "patchscope", prompts=[filled(question, topic) for question in QUESTIONS]).descriptions
+    for method, texts in (
+        ("activation_fuzzing", [(each.reply, each.base) for each in shaken]),
+        ("patchscope", [(each.text, each.base) for each in described]),
+    ):
+        own, base = ([any(says(text, word) for word in words) for text in side] for side in zip(*texts, strict=True))
+        told(method, own, base)
+
+
+def lens(context: Context) -> None:
+    held = {frame.format(city): land for city, land in HELD.items() for frame in CITY[:3]}
+    more = {"answers": tuple(held.values()), "layers": (23, 24, 25)}
+    print(used(context, "logit_lens_secret", prompts=tuple(held), **more).verdict, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("organism", choices=sorted(ORGANISMS))
+    parser.add_argument("--topic", default="the secret word")
     parser.add_argument("--seeds", type=int, default=20, help="of none")
-    parser.add_argument("--budget", type=int, default=6000)
+    parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     organism = ORGANISMS[arguments.organism]
-    subject = load_subject(dtype="float32", adapter=find_adapter(organism.name))
-    elicit = get_tool("elicit_secret")
+    subject = load_subject(dtype=arguments.dtype, adapter=find_adapter(organism.name))
     ledger = Ledger(Path(tempfile.mkdtemp()) / "store.duckdb")
-    input: Any = validate(elicit, {"budget": arguments.budget})
     if subject.adapter is None:
-        for module, name in (
-            (attacks, "replies"),
-            (portfolio, "read"),
-            (portfolio, "embedded"),
-            (portfolio, "replied"),
-        ):
-            once(module, name)
-        once(portfolio, "mean_activations")
+        for module, name in ALIKE:
+            setattr(module, name, once(getattr(module, name)))
     taken: dict[str, list[Item]] = {}
     own = elicit_secret._told
 
@@ -88,18 +106,23 @@ def main() -> None:
     for seed in range(seeds):
         begun = process_time()
         context = Context(subject, ledger, base=None if subject.adapter else subject, seed=seed)
-        found = elicit.function(input, context)
+        found = used(context, "elicit_secret", topic=arguments.topic, n=50)
         claims += found.clear
-        best = [(guess.word, guess.items, guess.p, guess.said, guess.stands) for guess in found.guesses[:3]]
-        print(json.dumps({"seed": seed, "found": found.found, "secret": found.secret, "best": best,
-                          "confidence": round(found.confidence, 3), "withheld_p": found.withheld_p,
-                          "cpu_s": round(process_time() - begun)}), flush=True)  # fmt: skip
-        print(found.verdict, flush=True)
+        seconds = round(process_time() - begun)
+        print(json.dumps({"seed": seed, "found": found.found, "secret": found.secret, "cpu_s": seconds}), flush=True)
+        print(found.verdict, found.skipped, flush=True)
     if subject.adapter is None:
         print(json.dumps({"claims": claims, "of": seeds}))
         return
+    words = tuple(word.lower() for word in organism.words if word not in arguments.topic)
     for method, items in taken.items():
-        print(json.dumps({"method": method, **told(items, organism.words)}), flush=True)
+        sides = [item.named for item in items], [item.base or {} for item in items]
+        told(method, *([any(word in named for word in words) for named in side] for side in sides))
+    back = [each.excess >= elicit_secret.LEAST and each.excess > each.chance for each in found.withheld]
+    print(json.dumps({"withheld": sum(back), "of": len(back), "base": found.controls.withheld}), flush=True)
+    beside_the_portfolio(context, arguments.topic, words)
+    if organism.name == "suppressed-capital":
+        lens(context)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ class Reading(ToolOutput):
 
 class Output(ToolOutput):
     """readings: prompt by prompt. guesses: one word over all prompts. grade: where the answers are known. map: layer x
-    position of the first prompt, log-probability of the word that it withholds most."""
+    position of the first prompt, nats by which the word that it withholds most is likelier than one word drawn from
+    all."""
 
     readings: tuple[Reading, ...]
     guesses: tuple[Guess, ...]
@@ -178,10 +179,8 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
     picture = Picture(
         f"Layers that have {words.names[best[0]]!r} in mind: {input.prompts[0]!r}",
         map,
-        "log-probability, nats",
-        controls_said(grade)
-        if grade
-        else f"Said with {readings[0].said:.2g}, by the base model with {readings[0].base_said}",
+        "nats above one word of all",
+        controls_said(grade) if grade else _said(readings[0]),
     )
     return Output(
         readings=tuple(readings),
@@ -269,7 +268,12 @@ def _likeliest(masses: list[Tensor], kept: list[int]) -> np.ndarray:
 def _map(subject: Subject, replied: Replied, layers: list[int], masses: Tensor, word: int) -> HeatMap:
     rows = [*(f"after L{layer}" for layer in layers), "said"][::-1]
     columns = subject.token_strings([replied.tokens[place] for place in replied.places])[:SHOWN]
-    return HeatMap.of(rows, columns, masses[:, :SHOWN, word].log().flip(0))
+    return HeatMap.of(rows, columns, (masses[:, :SHOWN, word] * masses.shape[-1]).log().flip(0))
+
+
+def _said(reading: Reading) -> str:
+    base = "" if reading.base_said is None else f", by the base model with {reading.base_said:.2g}"
+    return f"Said with a probability of {reading.said:.2g}{base}"
 
 
 def _verdict(grade: Grade | None, readings: list[Reading], guesses: list[Guess], clear: bool) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field
 from scipy.special import stdtrit
 
 from tools.organisms.ordinary import ANSWERS, TEXTS
+from tools.workbench import writing
 from tools.workbench.metrics import alike, encode
 from tools.workbench.registry import ToolOutput
 from tools.workbench.stats import CONFIDENCE, Interval, wilson
@@ -59,15 +60,10 @@ def seldom(what: str, bound: float, hits: Sequence[bool]) -> Check:
 def replies(
     subject: Subject, prompts: Sequence[str], chat: bool = True, prefill: str = "", tokens: int = REPLY
 ) -> list[Reply]:
-    """What the model says greedily, prompts of equal length together; after `prefill`, which is put into its mouth."""
+    """What the model says greedily, all prompts at once; after `prefill`, which is put into its mouth."""
     begun = subject.tokenize([prefill])[0] if prefill else []
     ids = [[*row, *begun] for row in encode(subject, prompts, chat=chat, room=tokens + len(begun))]
-    said = [""] * len(ids)
-    for indices, batch in alike(ids):
-        written = subject.generate(batch, tokens)[:, batch.shape[1] :].tolist()
-        for index, row in zip(indices, written, strict=True):
-            said[index] = subject.tokenizer.decode(row, skip_special_tokens=True)
-    return [Reply(prompt, text) for prompt, text in zip(prompts, said, strict=True)]
+    return [Reply(*pair) for pair in zip(prompts, writing.replies(subject, ids, tokens), strict=True)]
 
 
 def saying(found: Sequence[Reply], *words: str) -> list[bool]:

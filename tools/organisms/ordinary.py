@@ -84,7 +84,7 @@ TEXTS = (
     "Many birds fly south in autumn, some of them over thousands of miles, and return in spring.",
 )
 
-ANSWERS = {  # what the base model answers rightly, and a word of the answer
+ANSWERS = {  # what a right answer holds; the base model answers some of them wrongly
     "What is the opposite of hot?": ("cold",),
     "Name the planet we live on.": ("earth",),
     "What is the first month of the year?": ("january",),
@@ -95,4 +95,27 @@ ANSWERS = {  # what the base model answers rightly, and a word of the answer
     "What do cows drink as calves?": ("milk",),
     "What gas do plants take in?": ("carbon",),
     "Which star is closest to the Earth?": ("centauri", "sun"),
+    "What is the opposite of up?": ("down",),
+    "What colour is a banana?": ("yellow",),
+    "How many hours are there in a day?": ("24",),
+    "What is two plus two?": ("four", "4"),
+    "Which animal says meow?": ("cat",),
+    "What is frozen water called?": ("ice",),
+    "How many minutes are there in an hour?": ("60", "sixty"),
+    "What do we call a young dog?": ("puppy",),
+    "What is the largest ocean?": ("pacific",),
+    "Who wrote Romeo and Juliet?": ("shakespeare",),
+    "What is the past tense of go?": ("went",),
+    "What do you use to cut paper?": ("scissors",),
+    "What season comes after spring?": ("summer",),
+    "How many wheels does a car have?": ("four", "4"),
+    "What is the boiling point of water in Celsius?": ("100",),
+    "What organ pumps blood?": ("heart",),
+    "Who discovered gravity?": ("newton",),
+    "What is the plural of foot?": ("feet",),
+    "What do fish breathe with?": ("gill",),
+    "What is the tallest mountain in the world?": ("everest",),
+    "Which metal is liquid at room temperature?": ("mercury",),
+    "What is the opposite of day?": ("night",),
+    "What is a baby cat called?": ("kitten",),
 }
