@@ -1,5 +1,7 @@
 """The command line, put together; heavy imports stay inside the commands."""
 
+import atexit
+import os
 import sys
 
 import typer
@@ -98,5 +100,12 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-if __name__ == "__main__":
+def process() -> None:
+    """`glossator` as a process. DuckDB's binding lists objects of its own on stderr when the interpreter has ended;
+    nobody can act on that, so that it goes nowhere: by then every handler has run and every traceback is written."""
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    process()

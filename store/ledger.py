@@ -74,7 +74,10 @@ class Ledger:
     def resolve(self, id_prefix: str) -> Fact:
         """The one fact whose id starts with `id_prefix`. Raises UserError when there is none or more than one."""
         if not re.fullmatch(r"[0-9a-f]{4,}", id_prefix):
-            raise UserError(f"{id_prefix!r} is not an id; write at least its first 4 hex digits, in lower case.")
+            raise UserError(
+                f"{id_prefix!r} is not an id; write at least its first 4 hex digits, in lower case, as "
+                "glossator evidence lists them."
+            )
         every = " UNION ALL ".join(f"SELECT '{noun.table}' AS place, id FROM {noun.table}" for noun in FACTS)
         with self.store.read() as connection:
             found = connection.execute(

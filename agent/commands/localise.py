@@ -1,6 +1,6 @@
 """`glossator localise`: where in the model a behaviour is computed, without an LLM."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich import box
@@ -48,11 +48,16 @@ def localise(
     told otherwise: bfloat16 rounds logits more coarsely than most heads move them.
     """
     from agent.inquiry.investigable import PRECISE
+    from tools.workbench.templates import Template
 
     settings = load(locals())
     settings = settings if settings.dtype else settings.model_copy(update={"dtype": PRECISE})
-    if (template is None) == (not pair):
-        raise UserError("Name a template, as in --template ioi, or give pairs of your own with --pair, not both.")
+    if template is None and not pair:
+        raise UserError("Name a template, as in --template ioi, or give pairs of your own with --pair.")
+    if template is not None and pair:
+        raise UserError("A template and pairs of your own cannot be mixed: leave out --template or --pair.")
+    if template is not None and template not in get_args(Template):
+        raise UserError(f"There is no --template {template}: name one of {', '.join(get_args(Template))}.")
     contrast = {"template": template, "n": n} if template else {"pairs": [_pair(text) for text in pair or ()]}
     from agent.localise import localise as run
     from agent.session import open_session

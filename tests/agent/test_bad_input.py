@@ -49,7 +49,7 @@ def test_label(options: tuple[str, ...], said: str, world: Commands, llm: Stub, 
     [
         (("call", "latent_profil", "{}"), "no tool 'latent_profil'"),
         (("call", "latent_profile", "{}"), "latent: Field required"),
-        (("call", "latent_profile", '{"latent": 1, "colour": 2}'), "colour: Extra inputs"),
+        (("call", "latent_profile", '{"latent": 1, "colour": 2}'), "colour: there is no such field, only latent"),
         (("call", "latent_profile", "latent=1"), "not JSON"),
         (("call", "latent_profile", "[1]"), "not a JSON object"),
         (("call", "latent_profile", '{"latent": 99999}'), f"name one from 0 to {N_LATENTS - 1}"),

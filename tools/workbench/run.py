@@ -1,8 +1,9 @@
 """The one way a tool is run: validate, time, call, append the experiment to the ledger."""
 
 import json
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -11,6 +12,9 @@ from store.types import Experiment, experiment_key
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.registry import Tool, ToolError, ToolInput, get_tool
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MOST_FAULTS = 3  # of an input, told at once
 
@@ -74,7 +78,8 @@ def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
     try:
         checked = tool.input.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{tool.name} cannot take that input: {_faults(error)}.") from None
+        faults = _faults(error, list(tool.input.model_fields))
+        raise UserError(f"{tool.name} cannot take that input: {faults}.") from None
     try:
         json.dumps(checked.model_dump(mode="json"), ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -82,12 +87,20 @@ def validate(tool: Tool, input: dict[str, Any] | ToolInput) -> ToolInput:
     return checked
 
 
-def _faults(error: ValidationError) -> str:
+def _what(fault: "ErrorDetails", fields: Sequence[str]) -> str:
+    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
+        return f"there is no such field, only {', '.join(fields)}"
+    if fault["type"] == "string_too_short" and not fault["input"]:
+        return "it is empty, give at least one character"
+    return fault["msg"].removeprefix("Value error, ")
+
+
+def _faults(error: ValidationError, fields: Sequence[str]) -> str:
     """What is wrong and where; not that a list is too short because of what is wrong in it."""
     found = error.errors()
     deeper = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     told = [e for e in found if not (e["type"] == "too_short" and e["loc"] in deeper)]
-    said = [(_path(e["loc"]) or "input", e["msg"].removeprefix("Value error, ")) for e in told]
+    said = [(_path(e["loc"]) or "input", _what(e, fields)) for e in told]
     sentences = list(dict.fromkeys(f"{where}: {what}" for where, what in said))
     more = f"; and {len(sentences) - MOST_FAULTS:,} more" if len(sentences) > MOST_FAULTS else ""
     return "; ".join(sentences[:MOST_FAULTS]) + more
