@@ -39,7 +39,7 @@ def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) ->
         "hallucination_risk", context, relations=["city"], limit=70, layers=[14], texts=[text], tokens=4, by_token=False
     )
     entity = found["entity"]
-    assert found["known"] + found["unknown"] + found["left_out"] == 70
+    assert found["known"] + found["unknown"] + found["left_out"] + entity["sinks"] == 70
     assert entity["n"] == sum(each["count"] for each in entity["bins"]) == found["known"] + found["unknown"]
     assert entity["low"] <= entity["auroc"] <= entity["high"]
     assert entity["auroc"] > 0.6
