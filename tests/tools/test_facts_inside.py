@@ -123,6 +123,37 @@ def test_a_model_that_knows_one_way_alone_is_found_out(
     assert found["reversal"] is not both
 
 
+def test_prompts_about_one_pair_are_no_more_pairs(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four wordings of the same question say what one says, and as surely; knowing some of them counts in part."""
+
+    def replies(subject: Subject, prompts: Sequence[Sequence[int]], n: int) -> list[str]:
+        texts = [subject.tokenizer.decode(list(ids[1:])) for ids in prompts]
+        return [
+            next((p["b"][0] for p in PAIRS[:6] if text.startswith(f"{p['a'][0]} is the") and knows(text)), "Nobody")
+            for text in texts
+        ]
+
+    def knows(text: str) -> bool:
+        return all(word not in text for word in unknown)
+
+    unknown: list[str] = []
+    monkeypatch.setattr(bidirectional_check, "replies", replies)
+    ways = [f"{{entity}} is the {word}" for word in ("one", "real", "true", "old")]
+    one, four = (
+        call("bidirectional_check", context, pairs=PAIRS, forward=forward, reverse=["The {entity} is"])
+        for forward in (ways[:1], ways)
+    )
+    assert (one["forward"]["n"], one["reverse"]["n"], one["forward"]["accuracy"]) == (12, 6, 0.5)
+    for way in ("forward", "reverse"):
+        assert all(four[way][key] == one[way][key] for key in ("n", "accuracy", "low", "high"))
+    assert four["p"] == one["p"]
+    unknown.append("real")
+    part = call(
+        "bidirectional_check", context, pairs=PAIRS, forward=ways, reverse=["The {entity} is"], known_only=False
+    )
+    assert (part["forward"]["n"], part["forward"]["accuracy"]) == (12, 0.375)
+
+
 def test_pairs_are_needed(context: Context) -> None:
     assert "There is one pair" in refusal("bidirectional_check", context, pairs=PAIRS[:1], **WAYS)
 
