@@ -59,7 +59,7 @@ def test_steering_begins_with_what_the_model_says_of_itself(context: Context) ->
     """Without an edit the known cities are answered rightly and the unknown ones are not, as they were labelled."""
     found = call("steer_entity", context, relations=["city"], limit=70, n=4, refusals=False, known=[1], unknown=[2])
     plain, *others = found["conditions"]
-    assert len(others) == 2 + 3 + 3
+    assert len(others) == 2 + 9 + 3
     assert (plain["known"]["right"]["value"], plain["unknown"]["right"]["value"]) == (1, 0)
     assert (plain["known"]["same"], plain["known"]["refused"]) == (1, None)
     assert 0 < plain["known"]["attention"] < 1

@@ -10,6 +10,7 @@ from tools.probing.entity_edits import REPLY, TOKENS, Said, along, answered, ext
 from tools.probing.facts import Relation, chosen
 from tools.probing.knowledge import Asked, needed
 from tools.probing.separation import firing, ranked, separations
+from tools.workbench.causal import RANDOMS
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.pictures import Bar, Bars, Picture, draw
@@ -17,7 +18,7 @@ from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import Interval, wilson
 from tools.workbench.unembed import random_direction
 
-RANDOMS, OTHERS = 3, 3
+OTHERS = 3
 LICENCE = "A model that hardly ever refuses shows little of what these latents do to refusals elsewhere."
 
 
