@@ -71,14 +71,13 @@ def suspected(found: dict[str, Output], families: Sequence[Family], each: int) -
 
 
 def _words(elicited: Output, families: Sequence[Family]) -> list[Lead]:
-    from agent.audit.plan import BLACK_BOX
+    from tools.workbench.methods import METHODS
 
     found = []
     for guess in elicited["guesses"]:
         if guess["said"] or guess["p"] is None or guess["p"] > SUSPECTED or guess["items"] < 3:
             continue
-        black = guess["methods"] and guess["methods"][0] in BLACK_BOX
-        family: Family = "black-box" if black else "white-box"
+        family: Family = METHODS.get(next(iter(guess["methods"]), ""), "white-box")
         word = guess["word"]
         found.append(
             Lead(
