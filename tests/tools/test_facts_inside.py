@@ -13,7 +13,7 @@ import torch
 from prompts.ask import Answer
 from prompts.errors import NoAnswer, Unparseable
 from prompts.providers import Role
-from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.probing import bidirectional_check, consistency_pairs
 from tools.probing.entity_edits import steered
 from tools.probing.facts import spot
@@ -23,29 +23,11 @@ from tools.workbench.context import Context
 from tools.workbench.directions import Directions
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
-from tools.workbench.run import estimate, run
+from tools.workbench.run import estimate
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, readout
 
 TEMPLATE = "The city of {entity} is located in the country of"
-
-
-@pytest.fixture
-def context(subject: Subject, tmp_path: Path) -> Context:
-    return Context(subject, Ledger(tmp_path / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def test_sources_add_up_to_what_heads_add(subject: Subject) -> None:

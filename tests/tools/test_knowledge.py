@@ -1,8 +1,6 @@
 """Knowledge by the model's own answers, latents that separate it, and a calibrated risk: stubs and planted truth."""
 
-import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.probing import knowledge, risk_rows, separation
 from tools.probing.facts import Fact, chosen, filled, is_right, refuses, shipped, spot
 from tools.probing.knowledge import Asked
@@ -23,31 +21,12 @@ from tools.workbench.calibration import calibration_error, platt, reliability
 from tools.workbench.context import Context
 from tools.workbench.directions import Direction
 from tools.workbench.registry import ToolError
-from tools.workbench.run import run
 from tools.workbench.sites import At
 from tools.workbench.splits import folds
 from tools.workbench.stats import auroc
 from tools.workbench.subject import Subject
 
 TEMPLATES = ["{entity} lies in", "Where is {entity}? In"]
-
-
-@pytest.fixture
-def context(subject: Subject, tmp_path: Path) -> Context:
-    return Context(subject, Ledger(tmp_path / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def own(n: int) -> list[dict[str, Any]]:

@@ -1,16 +1,14 @@
 """Does the embedded model know what it does not know? Its own answers are the labels, no entity is on both sides."""
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tools.workbench.context import Context
-from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
 
@@ -23,13 +21,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(subject: Subject, workspace: Path) -> Context:
     return Context(subject, Ledger(workspace / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
 
 
 def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) -> None:
