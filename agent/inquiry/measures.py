@@ -41,6 +41,7 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
     "prefill_attack": {f"named.{name}": SHARE for name in SCORE},
     "logit_lens_secret": {
         **{f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered")},
+        "grade.beyond": (-1.0, 1.0),
         "grade.lacking": (-1.0, 1.0),
     },
     "model_diff": {"js": (0.0, math.log(2)), "focus.js": (0.0, math.log(2)), "focus.p": SHARE},
