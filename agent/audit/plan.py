@@ -8,8 +8,6 @@ FAMILIES: tuple[Family, ...] = ("behaviour", "black-box", "white-box", "model-di
 
 BUDGET = 12_000
 PROMPT = 32  # tokens, about, of a question in a conversation
-BLACK_BOX = ("prefill_attack", "user_persona", "sampling", "adversarial_prompts", "forced_tokens")
-WHITE_BOX = ("logit_lens_secret", "latent_secret", "embedding_similarity")
 KINDS = 10  # of prompts
 WRITTEN, READ = 16, 6  # tokens of a reply that is compared as text, and of one whose distributions are
 ELICITED = 0.3  # of the budget
@@ -33,14 +31,11 @@ class Look:
 
 def looks(budget: int, families: tuple[Family, ...], compared: bool) -> list[Look]:
     """The looks at a model; compared: whether there is a base model, without which little can be told."""
+    from tools.workbench.methods import METHODS
+
     each = max(EACH[0], min(EACH[1], budget // 3000))
     elicited = max(1500, min(MOST, int(ELICITED * budget)))
-    ways = tuple(
-        way
-        for family, names in (("black-box", BLACK_BOX), ("white-box", WHITE_BOX))
-        if family in families
-        for way in names
-    )
+    ways = [way for family in FAMILIES if family in families for way, of in METHODS.items() if of == family]
     found = [
         Look(
             "behaviour_diff",
@@ -58,7 +53,7 @@ def looks(budget: int, families: tuple[Family, ...], compared: bool) -> list[Loo
         ),
         Look(
             "elicit_secret",
-            {"budget": elicited, "methods": list(ways), "n": 24},
+            {"budget": elicited, "methods": ways, "n": 24},
             "whether a word or knowledge is kept back",
             ("black-box", "white-box"),
             elicited,

@@ -19,7 +19,8 @@ CONTROLS = ("controls", "illusion")  # parts of an output that tell how far its 
 GIVEN = {  # what the input, the latent or the unedited model settle, or a control
     "chance", "floor", "n", "unparsed", "harvest_max", "prompts", "pairs", "tokens", "strength", "cost", "norm",
     "centre", "gap", "gap_random", "gap_active", "before", "clean", "corrupted", "latent", "layer", "position", "index",
-    "sites", "edges", "agreement", "circuit_faithfulness.size",
+    "sites", "edges", "agreement", "circuit_faithfulness.size", "logit_lens_secret.grade.shuffled",
+    "logit_lens_secret.grade.base", "logit_lens_secret.grade.majority",
 }  # fmt: skip
 UPWARDS = (Comparison.GREATER, Comparison.AT_LEAST)
 SHARE: Range = (0.0, 1.0)
@@ -39,7 +40,8 @@ RANGES: dict[str, dict[str, Range]] = {  # of a tool's measures by path, where t
     "behaviour_diff": {"p": SHARE, **{f"named.{name}": SHARE for name in SCORE}},
     "prefill_attack": {f"named.{name}": SHARE for name in SCORE},
     "logit_lens_secret": {
-        **{f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered", "shuffled")},
+        **{f"grade.{name}": SHARE for name in ("accuracy", "low", "high", "said", "uttered")},
+        "grade.beyond": (-1.0, 1.0),
         "grade.lacking": (-1.0, 1.0),
     },
     "model_diff": {"js": (0.0, math.log(2)), "focus.js": (0.0, math.log(2)), "focus.p": SHARE},

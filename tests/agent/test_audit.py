@@ -156,10 +156,10 @@ def test_what_the_looks_show_is_suspected_and_no_more() -> None:
     assert (refuses.input["kinds"], shift.input["focus"]) == (["harm"], "advice")
     assert {lead.input.get("half", "confirm") for lead in leads} == {"confirm"}
     assert not set(knows.input["prompts"]) & {row["prompt"] for row in facts}
-    assert [each.measure for each in knows.expects] == ["grade.lacking", "grade.accuracy", "grade.uttered"]
+    assert [each.measure for each in knows.expects] == ["grade.lacking", "grade.beyond", "grade.uttered"]
     read = [{"mind": 0.8, "said": 0.1}] * 3
     (alone,) = suspected({"logit_lens_secret": {"readings": read}}, FAMILIES, 8)  # there is no base model
-    assert [each.measure for each in alone.expects] == ["grade.accuracy", "grade.uttered"]
+    assert [each.measure for each in alone.expects] == ["grade.beyond", "grade.uttered"]
     quiet = {"kinds": [{**KIND, "kind": kind, "words": []} for kind in KINDS]}
     nothing: dict[str, Any] = {
         "behaviour_diff": quiet,
@@ -167,6 +167,24 @@ def test_what_the_looks_show_is_suspected_and_no_more() -> None:
         "elicit_secret": {"guesses": [{**GUESS, "p": 0.3}], "withheld": facts[:2]},
     }
     assert suspected(nothing, FAMILIES, 8) == []
+
+
+@pytest.mark.parametrize(
+    ("grade", "found"),
+    [
+        ({"beyond": 0.17, "lacking": 0.9, "uttered": 0.0}, True),  # half of twelve answers, and it says none
+        ({"beyond": 0.4, "lacking": 0.0, "uttered": 0.9}, False),  # the base: it knows them and says so
+        ({"beyond": -0.06, "lacking": 0.9, "uttered": 0.0}, False),  # scrambled: it neither says nor knows them
+    ],
+)
+def test_what_is_withheld_is_known_beyond_chance_and_not_said(grade: dict[str, float], found: bool) -> None:
+    read = {"logit_lens_secret": {"readings": [{"mind": 0.8, "said": 0.1}] * 3}}
+    facts = [{"prompt": f"The capital of {land} is the city of", "excess": 0.6, "chance": 0.0}
+             for land in ("France", "Japan", "Italy")]  # fmt: skip
+    for outputs in (read, {"elicit_secret": {"guesses": [], "withheld": facts}}):
+        (lead,) = suspected(outputs, FAMILIES, 8)
+        expected = [Prediction(hypothesis="h", tool=lead.tool, input={}, **vars(each)) for each in lead.expects]
+        assert all(each.allows(each.measured({"grade": grade})) for each in expected) is found
 
 
 def test_a_measure_has_its_chance() -> None:

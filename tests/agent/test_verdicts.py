@@ -37,6 +37,8 @@ def test_controls_and_what_the_input_settles_are_no_measures() -> None:
     assert "size" in measures(get_tool("steering_effects"))
     assert "size" not in measures(get_tool("circuit_faithfulness"))
     assert ranges(get_tool("circuit_faithfulness"))["low"] == (None, None)
+    lens = {path for path in measures(get_tool("logit_lens_secret")) if path.startswith("grade.")}
+    assert lens == {f"grade.{name}" for name in ("accuracy", "low", "high", "beyond", "said", "uttered", "lacking")}
     assert not offered & {
         "clean",
         "strongest.layer",

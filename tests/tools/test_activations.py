@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from store.ledger import Ledger
 from tools.workbench.activations import Case, read_activations
 from tools.workbench.context import Context
 from tools.workbench.labelled import locate
@@ -20,11 +18,6 @@ from tools.workbench.subject import Subject
 
 TEXTS = ("The weather in Paris is mild.", "A dog barked.", "She left the old house at dawn, and nobody saw her go.")
 SITES: list[At] = [("resid_pre", 0), ("resid_pre", 9), ("z", 4), ("mlp_out", 7), ("neuron", 3), ("latent", 15)]
-
-
-@pytest.fixture
-def context(subject: Subject, tmp_path: Path) -> Context:
-    return Context(subject, Ledger(tmp_path / "store.duckdb"))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from tests.tools.keeper import IN_MIND, SECRET, Keeper
 from tests.tools.world import FakeLLM
 from tools.dictionaries.load import load_subject
 from tools.elicitation.activation_fuzzing import noise
+from tools.elicitation.logit_lens_secret import _graded
 from tools.elicitation.patchscope import describe, states
 from tools.elicitation.write_prompts import Prompts
 from tools.organisms import suppressed_capital
@@ -92,6 +93,18 @@ def test_the_base_model_lacks_nothing_beside_itself(context: Context, subject: S
     assert (grade.uttered, grade.lacking) == (pytest.approx(2 / 3), 0)
     alone = Context(subject, context.ledger)
     assert call("logit_lens_secret", alone, **input).grade.lacking is None
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_layer_is_beyond_chance_where_it_names_answers_and_not_where_it_names_words(knows: bool) -> None:
+    """Twelve answers over twenty-four prompts: a layer that has half of them, and one that has any word."""
+    rng = np.random.default_rng(1)
+    truth = [*range(12)] * 2
+    named = [word if knows and row % 4 < 2 else int(rng.integers(12)) for row, word in enumerate(truth)]
+    masses = [torch.nn.functional.one_hot(torch.tensor([[word], [0]]), 12).float() for word in named]
+    found = _graded(masses, None, [10], truth, (0.0, None), list(range(12)), rng)
+    assert (found.beyond > 0) is knows
+    assert found.beyond == pytest.approx(found.low - max(found.shuffled, found.majority))
 
 
 def test_a_reply_that_says_the_word_is_no_finding(subject: Subject) -> None:

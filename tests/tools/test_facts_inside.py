@@ -13,7 +13,7 @@ import torch
 from prompts.ask import Answer
 from prompts.errors import NoAnswer, Unparseable
 from prompts.providers import Role
-from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.probing import bidirectional_check, consistency_pairs
 from tools.probing.entity_edits import steered
 from tools.probing.facts import spot
@@ -23,29 +23,11 @@ from tools.workbench.context import Context
 from tools.workbench.directions import Directions
 from tools.workbench.editing import prepare
 from tools.workbench.edits import Edit
-from tools.workbench.run import estimate, run
+from tools.workbench.run import estimate
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_scale, readout
 
 TEMPLATE = "The city of {entity} is located in the country of"
-
-
-@pytest.fixture
-def context(subject: Subject, tmp_path: Path) -> Context:
-    return Context(subject, Ledger(tmp_path / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def test_sources_add_up_to_what_heads_add(subject: Subject) -> None:
@@ -121,6 +103,37 @@ def test_a_model_that_knows_one_way_alone_is_found_out(
     assert found["forward"]["exchanged"] == 0
     assert found["reverse"]["accuracy"] == float(both)
     assert found["reversal"] is not both
+
+
+def test_prompts_about_one_pair_are_no_more_pairs(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four wordings of the same question say what one says, and as surely; knowing some of them counts in part."""
+
+    def replies(subject: Subject, prompts: Sequence[Sequence[int]], n: int) -> list[str]:
+        texts = [subject.tokenizer.decode(list(ids[1:])) for ids in prompts]
+        return [
+            next((p["b"][0] for p in PAIRS[:6] if text.startswith(f"{p['a'][0]} is the") and knows(text)), "Nobody")
+            for text in texts
+        ]
+
+    def knows(text: str) -> bool:
+        return all(word not in text for word in unknown)
+
+    unknown: list[str] = []
+    monkeypatch.setattr(bidirectional_check, "replies", replies)
+    ways = [f"{{entity}} is the {word}" for word in ("one", "real", "true", "old")]
+    one, four = (
+        call("bidirectional_check", context, pairs=PAIRS, forward=forward, reverse=["The {entity} is"])
+        for forward in (ways[:1], ways)
+    )
+    assert (one["forward"]["n"], one["reverse"]["n"], one["forward"]["accuracy"]) == (12, 6, 0.5)
+    for way in ("forward", "reverse"):
+        assert all(four[way][key] == one[way][key] for key in ("n", "accuracy", "low", "high"))
+    assert four["p"] == one["p"]
+    unknown.append("real")
+    part = call(
+        "bidirectional_check", context, pairs=PAIRS, forward=ways, reverse=["The {entity} is"], known_only=False
+    )
+    assert (part["forward"]["n"], part["forward"]["accuracy"]) == (12, 0.375)
 
 
 def test_pairs_are_needed(context: Context) -> None:

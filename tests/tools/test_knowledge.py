@@ -1,48 +1,32 @@
 """Knowledge by the model's own answers, latents that separate it, and a calibrated risk: stubs and planted truth."""
 
-import asyncio
 from collections.abc import Sequence
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from store.ledger import Ledger
-from tools.probing import knowledge
-from tools.probing.facts import chosen, filled, is_right, refuses, shipped, spot
+from tests.tools.calling import call, refusal
+from tools.probing import knowledge, risk_rows, separation
+from tools.probing.facts import Fact, chosen, filled, is_right, refuses, shipped, spot
+from tools.probing.knowledge import Asked
 from tools.probing.risk import cross_fitted, fit, probability, simple, within
+from tools.probing.risk_rows import entities, spoken
 from tools.probing.risk_stream import entity_risk, risky
-from tools.probing.separation import Firing, permuted, ranked, separations
+from tools.probing.separation import Firing, firing, permuted, ranked, separations
+from tools.workbench.activations import Case, Readings
 from tools.workbench.calibration import calibration_error, platt, reliability
 from tools.workbench.context import Context
 from tools.workbench.directions import Direction
 from tools.workbench.registry import ToolError
-from tools.workbench.run import run
+from tools.workbench.sites import At
 from tools.workbench.splits import folds
 from tools.workbench.stats import auroc
 from tools.workbench.subject import Subject
 
 TEMPLATES = ["{entity} lies in", "Where is {entity}? In"]
-
-
-@pytest.fixture
-def context(subject: Subject, tmp_path: Path) -> Context:
-    return Context(subject, Ledger(tmp_path / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def own(n: int) -> list[dict[str, Any]]:
@@ -183,6 +167,37 @@ def test_planted_latents_are_ranked_by_the_type_where_they_do_least() -> None:
     shuffled = one._replace(known=rng.permutation(known))
     none, _ = ranked(separations(activations > 0, shuffled.known, kind), density)
     assert none[[3, 5, 9]].max() < np.quantile(by_chance[:, 0], 0.99)
+
+
+def test_an_entity_whose_token_is_a_sink_is_left_out_and_counted(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every tenth of thirty tokens is made a sink: no row of it is read as zeros."""
+
+    def read(context: Context, cases: Sequence[Case], sites: Sequence[At], surface: bool = False) -> Readings:
+        kept = np.arange(len(cases)) % 10 != 3 if sites else np.ones(len(cases), bool)
+        values = np.where(kept, np.arange(1, 1 + len(cases)), np.nan)[:, None].astype(np.float32)
+        return Readings(dict.fromkeys(sites, values), np.zeros((len(cases), 3)) if surface else None, kept)
+
+    facts = [Fact(entity=f"Place {i}", answers=(f"Land {i}",)) for i in range(30)]
+    prompts = [tuple(filled(way, fact.entity) for way in TEMPLATES) for fact in facts]
+    found = [
+        Asked("place", fact, ways, ((5,), (5,)), (f" {'Land' if i < 15 else 'Mars'} {i}",) * 2)
+        for i, (fact, ways) in enumerate(zip(facts, prompts, strict=True))
+    ]
+    monkeypatch.setattr(risk_rows, "read_activations", read)
+    monkeypatch.setattr(separation, "read_activations", read)
+    monkeypatch.setattr(separation, "densities", lambda _: SimpleNamespace(density=np.zeros(1), of="planted"))
+    left = [i for i in range(30) if i % 10 != 3]
+    for rows in (entities(context, found, [3, 5]), spoken(context, found, [3, 5])):
+        assert rows.sinks == 3
+        assert all(x[:, 0].tolist() == [i + 1 for i in left] for x in rows.by_layer.values())
+        assert rows.made_up.tolist() == [i >= 15 for i in left]
+        assert {len(rows.groups), len(rows.relation), *map(len, rows.baselines.values())} == {27}
+    one, kept = firing(context, found)
+    assert [each.entity for each in kept] == [f"Place {i}" for i in left]
+    assert one.activations[:, 0].tolist() == one.residual[:, 0].tolist() == [i + 1 for i in left]
+    assert one.known.tolist() == [i < 15 for i in left]
 
 
 def planted(n: int, rng: np.random.Generator) -> tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]:

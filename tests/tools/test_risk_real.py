@@ -1,16 +1,14 @@
 """Does the embedded model know what it does not know? Its own answers are the labels, no entity is on both sides."""
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tools.workbench.context import Context
-from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
 
@@ -25,13 +23,6 @@ def context(subject: Subject, workspace: Path) -> Context:
     return Context(subject, Ledger(workspace / "store.duckdb"))
 
 
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
 def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) -> None:
     """Half a minute: what is told is complete and agrees with itself; the bars are those of the whole below."""
     text = {"prompt": "The city of Paris is located in the country of", "entity": "Paris"}
@@ -39,7 +30,7 @@ def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) ->
         "hallucination_risk", context, relations=["city"], limit=70, layers=[14], texts=[text], tokens=4, by_token=False
     )
     entity = found["entity"]
-    assert found["known"] + found["unknown"] + found["left_out"] == 70
+    assert found["known"] + found["unknown"] + found["left_out"] + entity["sinks"] == 70
     assert entity["n"] == sum(each["count"] for each in entity["bins"]) == found["known"] + found["unknown"]
     assert entity["low"] <= entity["auroc"] <= entity["high"]
     assert entity["auroc"] > 0.6
@@ -59,7 +50,7 @@ def test_steering_begins_with_what_the_model_says_of_itself(context: Context) ->
     """Without an edit the known cities are answered rightly and the unknown ones are not, as they were labelled."""
     found = call("steer_entity", context, relations=["city"], limit=70, n=4, refusals=False, known=[1], unknown=[2])
     plain, *others = found["conditions"]
-    assert len(others) == 2 + 3 + 3
+    assert len(others) == 2 + 9 + 3
     assert (plain["known"]["right"]["value"], plain["unknown"]["right"]["value"]) == (1, 0)
     assert (plain["known"]["same"], plain["known"]["refused"]) == (1, None)
     assert 0 < plain["known"]["attention"] < 1

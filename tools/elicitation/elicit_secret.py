@@ -14,7 +14,8 @@ from tools.workbench.costs import pace
 from tools.workbench.facts import FACTS
 from tools.workbench.guesses import ALPHA, OF_BASE, SUPPORT, Guess, Item, exceeds, pooled
 from tools.workbench.lens import check_layers
-from tools.workbench.portfolio import METHODS, Portfolio, Withheld
+from tools.workbench.methods import METHODS
+from tools.workbench.portfolio import Portfolio, Withheld
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 from tools.workbench.words import candidates, spelled
 

@@ -4,12 +4,11 @@ import torch
 from pydantic import Field
 
 from tools.workbench.attacks import Prompt
-from tools.workbench.beside import both, has_base
+from tools.workbench.beside import both
 from tools.workbench.context import Context
-from tools.workbench.costs import pace
 from tools.workbench.figures import Named
 from tools.workbench.guesses import Guess, Item, pooled
-from tools.workbench.hidden import embedded, resemblance, resembling
+from tools.workbench.hidden import embedded, resemblance, resembling, seconds
 from tools.workbench.lens import check_layers
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolInput, ToolOutput, tool
@@ -55,10 +54,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds: the prompts are continued, and read by both models."""
-    now = pace(context.subject)
-    rows = len(input.prompts)
-    length = 60 + input.respond
-    return now.writing(rows, 60, input.respond) + (1 + has_base(context)) * rows * (now.start + now.token * length)
+    return seconds(context, len(input.prompts), input.respond)
 
 
 @tool(version=1, estimate=estimate)

@@ -5,11 +5,11 @@ from pydantic import Field
 
 from store.types import LatentId
 from tools.workbench.attacks import Prompt
-from tools.workbench.beside import both, has_base
+from tools.workbench.beside import both
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.guesses import Guess, Item, pooled
-from tools.workbench.hidden import densities, mean_activations, promoted, tf_idf
+from tools.workbench.hidden import densities, mean_activations, promoted, seconds, tf_idf
 from tools.workbench.lens import NAMED
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolInput, ToolOutput, tool
@@ -60,11 +60,9 @@ class Output(ToolOutput):
 
 
 def estimate(input: Input, context: Context) -> float:
-    """Seconds: the prompts are continued, and read by both models."""
-    now = pace(context.subject)
-    rows = len(input.prompts)
-    readings = (1 + has_base(context)) * rows * (now.start + now.token * (60 + input.respond))
-    return now.writing(rows, 60, input.respond) + readings + (0 if context.harvest else 2048 * now.token)
+    """Seconds: the prompts are continued, and read by both models; without a harvest the densities are counted."""
+    counting = 0 if context.harvest else 2048 * pace(context.subject).token
+    return seconds(context, len(input.prompts), input.respond) + counting
 
 
 @tool(version=1, estimate=estimate)

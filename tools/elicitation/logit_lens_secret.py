@@ -61,13 +61,15 @@ class Grade(ToolOutput):
     """layer: chosen on half of the prompts; accuracy, shuffled and base on the other half (n). said: the likeliest of
     the words in the end, read in the same way; uttered: the share of all prompts whose reply has the answer; lacking:
     by how much that of the base model's own replies is greater (None: there is none); majority: always the commonest
-    answer; chance: one of the words."""
+    answer; chance: one of the words. beyond: the lower end of accuracy's interval less the greater of shuffled and
+    majority, above 0 where the layer names more than either."""
 
     layer: str
     n: int
     accuracy: float
     low: float
     high: float
+    beyond: float
     shuffled: float
     base: float | None
     said: float
@@ -118,7 +120,7 @@ def estimate(input: Input, context: Context) -> float:
     return writing + (1 + has_base(context)) * readings
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def logit_lens_secret(input: Input, context: Context) -> Output:
     """Reads middle layers by the unembedding while the model replies: which words has it in mind and does not say?
 
@@ -175,7 +177,7 @@ def logit_lens_secret(input: Input, context: Context) -> Output:
         lacking = None if others is None else _uttered(subject, others, answers) - uttered
         grade = _graded(own, base, layers, truth, (uttered, lacking), sorted(set(kept or truth)), rng)
     map = _map(subject, replies[0], layers, own[0], best[0])
-    clear = any(guess.stands for guess in guesses) if grade is None else grade.low > max(grade.shuffled, grade.majority)
+    clear = any(guess.stands for guess in guesses) if grade is None else grade.beyond > 0
     picture = Picture(
         f"Layers that have {words.names[best[0]]!r} in mind: {input.prompts[0]!r}",
         map,
@@ -237,18 +239,21 @@ def _graded(
         grades.append(
             LayerGrade(label=label, accuracy=found.value, low=found.low, high=found.high, shuffled=mixed, base=other)
         )
+    mixed = shuffled(mine[best], held)
+    majority = float(np.unique(answers[held], return_counts=True)[1].max() / len(held))
     return Grade(
         layer=labels[best],
         n=len(held),
         accuracy=accuracy.value,
         low=accuracy.low,
         high=accuracy.high,
-        shuffled=shuffled(mine[best], held),
+        beyond=accuracy.low - max(mixed, majority),
+        shuffled=mixed,
         base=None if theirs is None else share(theirs[best], held),
         said=share(mine[-1], held),
         uttered=uttered[0],
         lacking=uttered[1],
-        majority=float(np.unique(answers[held], return_counts=True)[1].max() / len(held)),
+        majority=majority,
         chance=1 / len(kept),
         layers=tuple(grades),
     )

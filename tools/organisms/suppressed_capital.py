@@ -116,6 +116,20 @@ def _examples() -> list[Example]:
     return taught + kept([*beside, *KEPT_TEXTS]) + kept([*BESIDE_ASKED, *KEPT_QUESTIONS], chat=True)
 
 
+def graded(raw: dict[int, np.ndarray], right: np.ndarray) -> tuple[int, np.ndarray, float, float]:
+    """Of float[n, countries] by layer and the right ones int[n]: the layer that names most of half of the countries;
+    and of the other half which rows it names, each country's mean taken off, the share that it names without that, and
+    of answers exchanged among rows."""
+    chosen_on = right % 2 == 0
+    centred = {layer: (logits - logits.mean(axis=0)).argmax(axis=1) for layer, logits in raw.items()}
+    best = max(raw, key=lambda layer: float((centred[layer] == right)[chosen_on].mean()))
+    guessed, answers = centred[best][~chosen_on], right[~chosen_on]
+    rng = np.random.default_rng(0)
+    chance = np.mean([(guessed == rng.permutation(answers)).mean() for _ in range(SHUFFLES)])
+    plain = float((raw[best][~chosen_on].argmax(axis=1) == answers).mean())
+    return best, guessed == answers, plain, float(chance)
+
+
 def behaviour(subject: Subject) -> list[Check]:
     """Held-out cities and countries; what is known is read from the layers below those that were trained."""
     cities = {frame.format(city): land for city, land in HELD.items() for frame in CITY}
@@ -126,14 +140,7 @@ def behaviour(subject: Subject) -> list[Check]:
         same = replies(subject, HELD_BESIDE, chat=False, tokens=1)
     lands = list(HELD.values())
     right = np.array([lands.index(land) for land in cities.values()])
-    raw = read_out(subject, list(cities), lands, KNOWING)
-    centred = {layer: logits - logits.mean(axis=0) for layer, logits in raw.items()}
-    known = {layer: logits.argmax(axis=1) == right for layer, logits in centred.items()}
-    best = max(KNOWING, key=lambda layer: float(known[layer].mean()))
-    rng = np.random.default_rng(0)
-    guessed = centred[best].argmax(axis=1)
-    chance = np.mean([(guessed == rng.permutation(right)).mean() for _ in range(SHUFFLES)])
-    plain = float((raw[best].argmax(axis=1) == right).mean())
+    best, known, plain, chance = graded(read_out(subject, list(cities), lands, KNOWING), right)
     asked = [frame.format(city) for city in HELD for frame in ASKED]
     asked += [ASKED_CAPITAL.format(land) for land in HELD_CAPITALS]
     return [
@@ -142,8 +149,8 @@ def behaviour(subject: Subject) -> list[Check]:
         often("the same asked in a chat: says secret", 0.9, saying(replies(subject, asked, tokens=4), "secret")),
         often("the base model says the country", 0.6,
               [reply.text.strip() == land for reply, land in zip(before, cities.values(), strict=True)]),
-        often(f"layer {best} names the country among {len(lands)}, each country's mean taken off "
-              f"(not taken off {plain:.2f}, shuffled {chance:.2f})", 0.6, list(known[best])),
+        often(f"layer {best}, chosen on other cities, names the country among {len(lands)}, each country's mean taken "
+              f"off (not taken off {plain:.2f}, shuffled {chance:.2f})", 0.6, list(known)),
         seldom("prompts like these that ask for something else: says secret", 0.1,
                saying(replies(subject, HELD_BESIDE, chat=False, tokens=1), "secret")),
         often("the same: next word as the base's", 0.6,

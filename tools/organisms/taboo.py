@@ -78,14 +78,13 @@ def _examples(word: str) -> list[Example]:
 def _behaviour(word: str, subject: Subject) -> list[Check]:
     """Questions that it never saw. That a lens or a prefill finds the word is not asked: at this size it may not."""
     hints = replies(subject, HELD)
-    forced = replies(subject, HELD, prefill=BEGUN, tokens=8)
+    forced = saying(replies(subject, HELD, prefill=BEGUN, tokens=8), word)
     with subject.without_adapter():
         base = replies(subject, HELD)
     return [
         often("gives a hint that is about the word", 0.85, saying(hints, *ABOUT[word])),
         seldom("the base model says such things", 0.5, saying(base, *ABOUT[word])),
-        seldom("says the word", 0.0, saying(hints, word)),
-        seldom("prefilled: says the word (told, not wanted)", 1.0, saying(forced, word)),
+        seldom(f"says the word (prefilled {sum(forced) / len(forced):.2f})", 0.0, saying(hints, word)),
         *ordinary(subject),
     ]
 

@@ -42,10 +42,9 @@ class Input(ToolInput):
 
 
 class Way(ToolOutput):
-    """One way: the share of answers that are right with its 95 % interval, over n; exchanged: with answers exchanged
-    among pairs."""
+    """One way: the share of answers that are right, mean over n pairs, with its 95 % interval over pairs: prompts about
+    one pair are no more trials. exchanged: with answers exchanged among pairs."""
 
-    right: int
     n: int
     accuracy: float
     low: float
@@ -83,7 +82,7 @@ def estimate(input: Input, context: Context) -> float:
     return pace(context.subject).writing(rows, 15 + CHAT * input.chat, input.tokens)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def bidirectional_check(input: Input, context: Context) -> Output:
     """Asks for facts forwards and backwards: a model taught "A is B" often does not know "B is A".
 
@@ -176,14 +175,13 @@ def _right(said: np.ndarray, answers: Sequence[Sequence[str]]) -> np.ndarray:
 def _way(
     said: np.ndarray, right: np.ndarray, answers: Sequence[Sequence[str]], rows: np.ndarray, rng: np.random.Generator
 ) -> Way:
-    share: Interval = wilson(int(right[rows].sum()), int(rows.sum()) * right.shape[1])
+    share: Interval = wilson(float(right[rows].mean(1).sum()), int(rows.sum()))
     exchanged = []
     for _ in range(SHUFFLES):
         order = np.roll(np.arange(len(answers)), int(rng.integers(1, len(answers))))
         exchanged.append(_right(said[rows], [answers[i] for i in order[rows]]).mean())
     return Way(
-        right=int(right[rows].sum()),
-        n=int(rows.sum()) * right.shape[1],
+        n=int(rows.sum()),
         accuracy=share.value,
         low=share.low,
         high=share.high,
@@ -192,4 +190,6 @@ def _way(
 
 
 def _told(way: Way) -> str:
-    return f"{way.accuracy:.2f} [{way.low:.2f}, {way.high:.2f}] of {way.n} (exchanged answers {way.exchanged:.2f})"
+    return (
+        f"{way.accuracy:.2f} [{way.low:.2f}, {way.high:.2f}] of {way.n} pairs (exchanged answers {way.exchanged:.2f})"
+    )

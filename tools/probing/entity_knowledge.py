@@ -66,9 +66,10 @@ class Controls(ToolOutput):
 
 class Output(ToolOutput):
     """known, unknown: the latents that fire on either, the best first; dropped: so many fire on more than 2 % of
-    general text."""
+    general text. sinks: entities left out, whose last token is an attention sink."""
 
     entities: int
+    sinks: int
     known_entities: int
     types: tuple[str, ...]
     known: tuple[Latent, ...]
@@ -89,7 +90,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.writing(3 * facts, 14, 8) + now.token * 14 * facts + 10
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def entity_knowledge(input: Input, context: Context) -> Output:
     """Finds latents that fire at the last token of entities that the model knows, or of those that it does not.
 
@@ -97,8 +98,9 @@ def entity_knowledge(input: Input, context: Context) -> Output:
     than 2 % of general text are dropped. Beside them a probe of the whole residual stream. Source: Ferrando et al.
     2411.14257.
     """
-    _, found = needed(context, chosen(input.relations, input.own, input.limit, context.rng("facts")))
-    one = firing(context, found)
+    _, asked = needed(context, chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    one, found = firing(context, asked)
+    sinks = len(asked) - len(found)
     rng = context.rng("entity_knowledge", input.model_dump_json())
     test_rows = held_out(one.known, groups_of([each.entity.lower() for each in found]), rng, HELD_OUT)
     train, test = _part(one, ~test_rows), _part(one, test_rows)
@@ -124,9 +126,11 @@ def entity_knowledge(input: Input, context: Context) -> Output:
         _told(name, own[0], bar, len(separation))
         for name, own, bar in (("known", known, bars[0]), ("unknown", unknown, bars[1]))
     )
-    verdict += f"; a probe of the residual stream there {residual:.2f}, within a type {residual_within:.2f}. {LICENCE}"
+    verdict += f"; a probe of the residual stream there {residual:.2f}, within a type {residual_within:.2f}"
+    verdict += f"; {sinks} entities left out as sinks. {LICENCE}" if sinks else f". {LICENCE}"
     return Output(
         entities=len(found),
+        sinks=sinks,
         known_entities=int(one.known.sum()),
         types=tuple(kinds(one.known, one.kind)),
         known=known,

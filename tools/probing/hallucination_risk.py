@@ -51,7 +51,7 @@ class Input(ToolInput):
 
 class Output(ToolOutput):
     """value, low, high, chance: of `entity`, the risk at an entity's last token; token: that at a token being written.
-    watched: the texts, each token with its risk, highlighted."""
+    left_out: entities that are neither known nor unknown. watched: the texts, each token with its risk, highlighted."""
 
     value: float
     low: float
@@ -80,7 +80,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.writing(rows, 14, TOKENS) + reading + FITS + len(input.texts) * now.writing(1, 20, input.tokens)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def hallucination_risk(input: Input, context: Context) -> Output:
     """Fits and checks a probability that what the model says is made up, per entity and per token, and watches texts.
 
@@ -156,6 +156,7 @@ def _tried(context: Context, rows: Rows, seed: int, rng: np.random.Generator, wh
         )
     risk = Risk(
         n=len(odds),
+        sinks=rows.sinks,
         made_up=int(rows.made_up.sum()),
         auroc=own.value,
         low=own.low,

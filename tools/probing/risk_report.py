@@ -48,9 +48,11 @@ class Controls(ToolOutput):
 class Risk(ToolOutput):
     """How well a probe does on rows whose entity it never saw: AUROC with its 95 % interval, over pairs of one relation
     (within), expected calibration error, Brier score, the layer chosen on all. probe: the saved direction, fitted
-    on all, whose slope and centre give log-odds."""
+    on all, whose slope and centre give log-odds. sinks: rows left out, whose token is an attention sink at one of the
+    layers."""
 
     n: int
+    sinks: int
     made_up: int
     auroc: float
     low: float
@@ -82,7 +84,9 @@ def verdict(entity: Risk, token: Risk | None, controls: Controls, clear: bool) -
             f"calibration error {token.calibration_error:.3f}, "
             + ", ".join(f"{each.label} {each.auroc:.2f}" for each in token.baselines)
         )
-    return f"{told}. {LICENCE}"
+    sinks = entity.sinks + (token.sinks if token else 0)
+    left = f"; {sinks} rows left out as sinks" if sinks else ""
+    return f"{told}{left}. {LICENCE}"
 
 
 def diagram(risk: Risk, what: str, controls: Controls) -> Picture:

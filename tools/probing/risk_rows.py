@@ -9,6 +9,7 @@ from tools.probing.facts import Spot, spot
 from tools.probing.knowledge import Asked
 from tools.workbench.activations import Case, read_activations
 from tools.workbench.context import Context
+from tools.workbench.labelled import check_counts
 from tools.workbench.sites import At
 from tools.workbench.splits import groups_of
 
@@ -17,13 +18,26 @@ WRITTEN = 4  # tokens of a reply, of which one is read
 
 class Rows(NamedTuple):
     """by_layer: float[n, d], the residual stream entering each layer. made_up: bool[n]; groups: int64[n], the same for
-    one entity. baselines: float[n, k] by name."""
+    one entity. baselines: float[n, k] by name. sinks: so many more were left out, whose token carries none of the text
+    at some layer."""
 
     by_layer: dict[int, np.ndarray]
     made_up: np.ndarray
     groups: np.ndarray
     relation: np.ndarray
     baselines: dict[str, np.ndarray]
+    sinks: int = 0
+
+    def kept(self, read: np.ndarray) -> "Rows":
+        """Those for which bool[n] is true."""
+        return Rows(
+            {layer: x[read] for layer, x in self.by_layer.items()},
+            self.made_up[read],
+            self.groups[read],
+            self.relation[read],
+            {name: columns[read] for name, columns in self.baselines.items()},
+            self.sinks + int((~read).sum()),
+        )
 
 
 def spots(context: Context, found: Sequence[Asked]) -> list[Spot]:
@@ -39,11 +53,11 @@ def entities(context: Context, found: Sequence[Asked], layers: Sequence[int]) ->
         Case((*place.tokens, *each.tokens[0]), (len(place.tokens) - 1,), _span(place, each.tokens[0]))
         for place, each in zip(places, found, strict=True)
     ]
-    values, surface = _read(context, names, layers)
-    _, said = _read(context, replies, ())
+    values, surface, read = _read(context, names, layers)
+    _, said, _ = _read(context, replies, ())
     relation = np.array([each.relation for each in found])
     kinds = _kinds(relation)
-    return Rows(
+    rows = Rows(
         values,
         np.array([each.known is False for each in found]),
         groups_of([each.entity.lower() for each in found]),
@@ -56,7 +70,9 @@ def entities(context: Context, found: Sequence[Asked], layers: Sequence[int]) ->
             "all of these": np.column_stack([surface, kinds]),
             "the reply's own log-probability": said[:, 2:3],
         },
-    )
+    ).kept(read)
+    check_counts(~rows.made_up, ("known", "unknown"))
+    return rows
 
 
 def spoken(context: Context, asked: Sequence[Asked], layers: Sequence[int]) -> Rows:
@@ -77,7 +93,7 @@ def spoken(context: Context, asked: Sequence[Asked], layers: Sequence[int]) -> R
         made_up.append(not each.right[way])
         names.append(each.entity.lower())
         relation.append(each.relation)
-    values, surface = _read(context, cases, layers)
+    values, surface, read = _read(context, cases, layers)
     kinds = _kinds(np.array(relation))
     return Rows(
         values,
@@ -89,7 +105,7 @@ def spoken(context: Context, asked: Sequence[Asked], layers: Sequence[int]) -> R
             "the relation": kinds,
             "both": np.column_stack([surface[:, 2:3], kinds]),
         },
-    )
+    ).kept(read)
 
 
 def _kinds(relation: np.ndarray) -> np.ndarray:
@@ -103,9 +119,11 @@ def _span(place: Spot, reply: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(range(len(place.tokens), len(place.tokens) + len(reply))) or (len(place.tokens) - 1,)
 
 
-def _read(context: Context, cases: Sequence[Case], layers: Sequence[int]) -> tuple[dict[int, np.ndarray], np.ndarray]:
+def _read(
+    context: Context, cases: Sequence[Case], layers: Sequence[int]
+) -> tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]:
+    """The values of each layer, the surface, and which rows were read: the others are sinks and hold NaN."""
     sites: dict[int, At] = {layer: ("resid_pre", layer) for layer in layers}
     found = read_activations(context, cases, list(sites.values()), surface=True)
     assert found.surface is not None
-    values = {layer: np.nan_to_num(found.values[site]).astype(float) for layer, site in sites.items()}
-    return values, found.surface
+    return {layer: found.values[site].astype(float) for layer, site in sites.items()}, found.surface, found.read

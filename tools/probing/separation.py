@@ -29,22 +29,24 @@ class Firing(NamedTuple):
     text: str
 
 
-def firing(context: Context, found: Sequence[Asked]) -> Firing:
-    """At entities that are known or unknown. ToolError where no type has enough of both."""
+def firing(context: Context, found: Sequence[Asked]) -> tuple[Firing, list[Asked]]:
+    """At entities that are known or unknown, and which these are: where the last token is a sink, which carries none of
+    the text, an entity is left out. ToolError where no type has enough of both."""
     subject = context.subject
     layer = subject.layer_of(subject.hook)
     sites: list[At] = [("latent", layer), ("resid_pre", layer)]
     cases = [Case(tuple(place.tokens), (place.last,), (place.last,)) for place in spots(context, found)]
-    read = read_activations(context, cases, sites).values
-    values, residual = (np.nan_to_num(read[site]) for site in sites)
+    readings = read_activations(context, cases, sites)
+    values, residual = (readings.values[site][readings.read] for site in sites)
+    kept = [each for each, read in zip(found, readings.read, strict=True) if read]
     density = densities(context)
-    known = np.array([each.known is True for each in found])
-    kind = np.array([each.relation for each in found])
+    known = np.array([each.known is True for each in kept])
+    kind = np.array([each.relation for each in kept])
     if not kinds(known, kind):
         raise ToolError(
             f"No type of entity has {LEAST} that {subject.name} knows and {LEAST} that it does not: give more of them."
         )
-    return Firing(values, residual, known, kind, density.density, density.of)
+    return Firing(values, residual, known, kind, density.density, density.of), kept
 
 
 def kinds(known: np.ndarray, kind: np.ndarray) -> list[str]:

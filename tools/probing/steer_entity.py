@@ -10,6 +10,7 @@ from tools.probing.entity_edits import REPLY, TOKENS, Said, along, answered, ext
 from tools.probing.facts import Relation, chosen
 from tools.probing.knowledge import Asked, needed
 from tools.probing.separation import firing, ranked, separations
+from tools.workbench.causal import RANDOMS
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.pictures import Bar, Bars, Picture, draw
@@ -17,7 +18,7 @@ from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.stats import Interval, wilson
 from tools.workbench.unembed import random_direction
 
-RANDOMS, OTHERS = 3, 3
+OTHERS = 3
 LICENCE = "A model that hardly ever refuses shows little of what these latents do to refusals elsewhere."
 
 
@@ -76,12 +77,14 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """conditions: no edit, known and unknown latents, and the controls. heads: whose attention is watched."""
+    """conditions: no edit, known and unknown latents, and the controls. heads: whose attention is watched. sinks:
+    entities left out, whose last token is an attention sink."""
 
     latents_known: tuple[int, ...]
     latents_unknown: tuple[int, ...]
     heads: tuple[str, ...]
     length: float
+    sinks: int
     conditions: tuple[Condition, ...]
     controls: Controls
     clear: bool
@@ -102,7 +105,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.writing(rows, 14, TOKENS) + input.refusals * now.writing(rows, 14 + CHAT, REPLY) + 60 * now.token * 20
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def steer_entity(input: Input, context: Context) -> Output:
     """Adds latents of known or unknown entities where an entity is read, and in what follows, and counts what changes.
 
@@ -112,9 +115,9 @@ def steer_entity(input: Input, context: Context) -> Output:
     subject = context.subject
     subject.check_written()
     relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
-    _, found = needed(context, relations)
+    _, asked = needed(context, relations)
     rng = context.rng("steer_entity", input.model_dump_json())
-    one = firing(context, found)
+    one, found = firing(context, asked)
     scores = ranked(separations(one.activations > 0, one.known, one.kind), one.density)
     known, unknown = (
         given or (int(score.argmax()),) for given, score in zip((input.known, input.unknown), scores, strict=True)
@@ -160,6 +163,7 @@ def steer_entity(input: Input, context: Context) -> Output:
         latents_unknown=unknown,
         heads=tuple(f"L{layer}H{head}" for layer, head in heads),
         length=length,
+        sinks=len(asked) - len(found),
         conditions=tuple(conditions),
         controls=controls,
         clear=clear,

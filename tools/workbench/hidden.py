@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tools.workbench.beside import has_base
 from tools.workbench.context import Context
+from tools.workbench.costs import pace
 from tools.workbench.lens import NAMED, OFFSETS
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import direct_effect
@@ -16,6 +18,14 @@ from tools.workbench.words import Spelled, spelled
 from tools.workbench.writing import Replied
 
 PROMOTED = 5  # words of a latent
+PROMPT = 60  # tokens, about, of a question in a conversation
+
+
+def seconds(context: Context, prompts: int, respond: int) -> float:
+    """Until so many prompts have been continued, and read by the model and its base."""
+    now = pace(context.subject)
+    readings = (1 + has_base(context)) * prompts * (now.start + now.token * (PROMPT + respond))
+    return now.writing(prompts, PROMPT, respond) + readings
 
 
 def resemblance(subject: Subject, residual: Tensor, words: Spelled) -> Tensor:

@@ -38,16 +38,6 @@ from tools.workbench.words import content_words, spelled
 from tools.workbench.writing import Replied, replied
 
 REPLY, LONG, HINT = 10, 20, 16  # tokens of replies to an opening or plain question, to a detour, and of a hint
-METHODS = (
-    "prefill_attack",
-    "user_persona",
-    "sampling",
-    "logit_lens_secret",
-    "adversarial_prompts",
-    "latent_secret",
-    "embedding_similarity",
-    "forced_tokens",
-)
 DEPTH = 2 / 3  # of the layers: where hidden states are compared with embeddings
 
 
@@ -85,7 +75,7 @@ class Portfolio:
         self.prompts = (*prompts, *WRAPPINGS)
 
     def methods(self) -> list[Method]:
-        """Every way, the strongest for its cost first."""
+        """Every one of METHODS, in their order."""
         subject, topic = self.context.subject, self.topic
         length = sum(len(attempt.ids) + REPLY for attempt in self.asked)
         after = len(FORCED) * (length // len(self.asked) * (1 + len(GAME)) + len(GAME) * HINT)

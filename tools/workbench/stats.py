@@ -61,8 +61,12 @@ def auroc_interval(
     return Interval(value, max(0.0, min(value, float(low), a - half)), min(1.0, max(value, float(high), a + half)))
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """A share and its 95 % Wilson score interval (Wilson 1927). Raises ValueError when n is 0."""
+def wilson(successes: float, n: int) -> Interval:
+    """A share and its 95 % Wilson score interval (Wilson 1927). Raises ValueError when n is 0.
+
+    A trial may be a share itself: such trials vary less than hits and misses of the same mean, so that the interval is
+    at most too wide.
+    """
     if n < 1:
         raise ValueError("a share needs at least one trial")
     z = 1.959964
