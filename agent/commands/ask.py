@@ -17,6 +17,7 @@ from store.errors import UserError
 if TYPE_CHECKING:
     from agent.inquiry.events import Concluded, Spent
     from agent.inquiry.limits import Limits
+    from agent.localise import Localised
     from agent.session import Session
     from store.types import Claim
 
@@ -71,15 +72,40 @@ def ask(
     with open_session(settings) as session:
         session.settings = settings.model_copy(update={"dtype": dtype_for(session, name, question)})
         ended, spent = asyncio.run(_ask(session, question, name, limits))
+        tables = None if json else _measured(session, ended.thread)
     document = {
         "thread": ended.thread,
         "reason": ended.reason,
         "claims": [claim.model_dump(mode="json") for claim in ended.claims],
         "spent": spent.model_dump(mode="json") if spent else None,
     }
-    emit(document, json, lambda console: print_claims(console, ended.claims, ended.reason))
+
+    def render(console: Console) -> None:
+        from agent.commands.localise import render as print_tables
+        from agent.inquiry.conclude import SEEN
+
+        if tables:
+            print_tables(console, tables)
+        told = [claim for claim in ended.claims if not (tables and claim.sentence.startswith(SEEN))]
+        print_claims(console, told, ended.reason)
+
+    emit(document, json, render)
     if ended.reason != "concluded":
         raise typer.Exit(LIMITED)
+
+
+def _measured(session: "Session", thread: str) -> "Localised | None":
+    """What a behaviour was localised by where no hypothesis was stated, for its tables; None for any other question."""
+    from agent.inquiry.dossier import dossiers
+    from agent.localise import FIRST, Localised, Step
+
+    evidence = dossiers(session.ledger, thread)[-1].evidence
+    runs = [run for run in evidence.experiments.values() if run.error is None]
+    pairs = next((run for run in runs if run.tool == FIRST[0]), None)
+    if evidence.hypotheses or pairs is None:
+        return None
+    behaviour = str(pairs.input.get("template") or "the given pairs")
+    return Localised(behaviour, [Step(run.tool, run, earlier=True) for run in runs])
 
 
 def print_claims(console: Console, claims: "list[Claim]", reason: str) -> None:

@@ -12,6 +12,8 @@ from store.support import Evidence
 from store.types import Claim, Conclusion
 
 TRIES = 3
+SEEN = "Seen: "
+MEASURED = "No hypothesis was tested: this is what was measured, and the answer is to be read off it."
 UNTESTED = "untested"  # the reason of an end without the test that a conclusion needs
 
 
@@ -43,7 +45,9 @@ async def conclude(case: Case, lab: Lab) -> None:
         stated = [_proven(claim, evidence) for claim in case.draft if not _overruled(claim, evidence)]
     lacking = _lacking(case, evidence)
     stated += [_verdict(h.id, h.claim, h.dull, evidence) for h in case.hypotheses] + lacking
-    if not stated and not (case.contrast and any(run.ok for run in case.runs)):
+    if case.contrast and not case.hypotheses and (looks := tuple(run.id for run in case.runs if run.ok)):
+        stated.append(Claim(sentence=MEASURED, evidence=looks, author="code"))
+    if not stated:
         stated = [_unknown()]
     if not any(claim.stance == "for" for claim in stated):
         stated += _seen(case)
@@ -184,7 +188,7 @@ def _seen(case: Case) -> list[Claim]:
     stands."""
     looks = [run for run in case.runs if run.ok and not any(p.run == run.label for p in case.predictions)]
     return [
-        Claim(sentence=f"Seen: {run.line}", evidence=(run.id,), author="code")
+        Claim(sentence=f"{SEEN}{run.line}", evidence=(run.id,), author="code")
         for run in (looks if case.contrast else looks[:1])
     ]
 

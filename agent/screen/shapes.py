@@ -18,7 +18,7 @@ from typing import Any
 
 SHOWN, BARS = 6, 12  # of a list
 SIDES = (("+", "text", "with"), ("-", "other", "without"))  # of a minimal pair: its sign, its text, its name
-MEASURES = ("exact", "value", "total", "change")  # before any other number: rows of the ledger have no order of fields
+MEASURES = ("effect", "exact", "value", "total", "change")  # before any other: the ledger keeps no order
 BASELINES = ("shuffled", "random_direction")  # of a probe, on the same texts
 NAMES = ("site", "edge", "sender", "part", "index", "token", "label", "name", "latent")
 Output = Mapping[str, Any]

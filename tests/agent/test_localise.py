@@ -132,9 +132,15 @@ def test_a_small_llm_is_not_asked_about_it(real: Commands, llm: Stub, monkeypatc
     answered = real("ask", QUESTION, "--corpus", "text.jsonl", "--tokens", 1500, "--json")
     assert answered.code == 0, answered.err
     (pairs,) = real.ledger.find(Experiment)
-    (claim,) = answered.json["claims"]
-    assert (claim["evidence"], claim["author"]) == ([pairs.id], "code")
+    none, claim = answered.json["claims"]
+    assert none["sentence"].startswith("No hypothesis was tested")
+    assert [each["evidence"] for each in (none, claim)] == [[pairs.id]] * 2
+    assert claim["author"] == "code"
     assert "the behaviour is there to be localised" in claim["sentence"]
+    told = real("ask", QUESTION, "--corpus", "text.jsonl", "--tokens", 1500).out
+    assert told.startswith("pairs\n  clean ")  # as localise tells it
+    assert "Seen:" not in told
+    assert "No hypothesis was tested" in told
     assert llm.stats()["requests"] == 0
 
 

@@ -156,10 +156,10 @@ def test_a_count_is_no_bar_among_controls() -> None:
 @pytest.mark.parametrize(
     ("row", "name", "measure"),
     [
-        (Verified, "site", "exact"),
+        (Verified, "site", "effect"),
         (LatentAttribution, "latent", "exact"),
         (EdgeEffect, "edge", "exact"),
-        (PathEffect, "sender", "change"),
+        (PathEffect, "sender", "effect"),
         (PartRepair, "part", "total"),
         (Kind, "label", "value"),
     ],

@@ -162,12 +162,18 @@ def test_the_tool_verifies_what_it_estimates(context: Context) -> None:
     assert found["controls"]["own_values"] == pytest.approx(0, abs=1e-4)
     assert max(found["controls"]["randoms"], key=abs) == found["controls"]["random_direction"]
     assert len(set(found["controls"]["randoms"])) == 9
-    drawn = [row["exact"] for row in found["top"] if row["drawn"]]
+    assert all(abs(value) < found["top"][0]["effect"] < 1.5 for value in found["controls"]["randoms"])  # of the gap
+    drawn = [row["effect"] for row in found["top"] if row["drawn"]]
     assert np.abs(drawn).mean() == pytest.approx(found["controls"]["random_sites"])
     assert found["missed_at_most"] > 0
     assert len([row for row in found["top"] if row["drawn"]]) == 12
     assert len(found["map"]["rows"]) == 4
-    assert "rank correlation" in found["verdict"]
+    told = found["verdict"]
+    assert "rank correlation" in told
+    assert f"random directions at most {found['controls']['random_direction']:+z.2f}" in told
+    best = found["top"][0]
+    assert f"(estimate {best['estimate'] / best['exact'] * best['effect']:+z.2f})" in told
+    assert len(told) <= 640  # whole where it is shown
     assert (found["forward"], found["backward"]) == (2, 9)
 
 

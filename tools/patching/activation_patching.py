@@ -9,7 +9,7 @@ from tools.workbench.causal import RANDOMS, said
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, Measured, Pairs, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, WARNING, Mode, Patch, Patcher, Replacement
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, SHOWS, WARNING, Mode, Patch, Patcher, Replacement
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.repair import Repair, SelfRepair, attached, of_patch, repair_said
@@ -161,7 +161,7 @@ def activation_patching(input: Input, context: Context) -> Output:
         + f"; patched with its own values {controls.own_values:+z.2f}, in {RANDOMS} random directions at most "
         f"{controls.random_direction:+z.2f}"
         + (f"; {len(others)} other sites {controls.random_sites:.2f} on average" if len(others) else "")
-        + f": {said(clear, len(own))}. {LICENCE[input.mode]}"
+        + f": {said(clear, len(own))}. {SHOWS[input.mode]}"
         + ("" if repair is None else f" {repair_said(repair, f'What {best.site} loses')}")
         + "".join(f" {warning}" for warning in warnings)
     )

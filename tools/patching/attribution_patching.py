@@ -11,7 +11,7 @@ from tools.workbench.causal import RANDOMS, said, told
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.pairs import Dropped, batch, measure
-from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, Mode, Patch, Patcher, Progress
+from tools.workbench.patching import LICENCE, PROBABILITY, SCALE, SHOWS, Mode, Patch, Patcher, Progress
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.shares import share, share_stands_clear
@@ -58,9 +58,10 @@ class Verified(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """Exact changes of the metric: the strongest site patched with what it holds (0), and changed as much in random
-    directions (randoms; random_direction: the one that does most); random_sites: mean size over the random sample.
-    permuted: mean size of the rank correlation when estimates are dealt out to other sites."""
+    """Exact effects, shares of the gap (changes where that is undefined): the strongest site patched with what it holds
+    (0), and changed as much in random directions (randoms; random_direction: the one that does most); random_sites:
+    mean size over the random sample. permuted: mean size of the rank correlation when estimates are dealt out to other
+    sites."""
 
     own_values: float
     random_direction: float
@@ -124,7 +125,7 @@ def estimate(input: Input, context: Context) -> float:
     return seconds(subject, passes * whole + (verified + SUBSETS) * changed, (passes + verified) / 2)
 
 
-@tool(version=3, estimate=estimate)
+@tool(version=4, estimate=estimate)
 def attribution_patching(input: Input, context: Context) -> Output:
     """Localises a behaviour fast: estimates every site's patch from gradients, then verifies the strongest exactly.
 
@@ -167,10 +168,10 @@ def attribution_patching(input: Input, context: Context) -> Output:
     gap = 1.0 if undefined else float((theirs - own).mean())
     tokens = labels(subject, pairs.kept[0])
     controls = Controls(
-        own_values=float(checks.still.mean()),
-        random_direction=float(checks.random.mean()),
-        randoms=tuple(checks.randoms.mean(1).tolist()),
-        random_sites=float(np.abs(means[others]).mean()) if len(others) else None,
+        own_values=float(checks.still.mean()) / gap,
+        random_direction=float(checks.random.mean()) / gap,
+        randoms=tuple((checks.randoms.mean(1) / gap).tolist()),
+        random_sites=float(np.abs(means[others] / gap).mean()) if len(others) else None,
         permuted=by_chance(values[chosen], means, rng),
     )
     correlation = rank_correlation(values[chosen], means)
@@ -188,19 +189,21 @@ def attribution_patching(input: Input, context: Context) -> Output:
     verdict = (
         f"{input.mode} of {PLACES[kind].words} at {len(sites)} sites on {len(own)} pairs, {metric.words} "
         f"{clean.mean():.3g} clean and {corrupted.mean():.3g} corrupted, {len(chosen)} verified exactly: strongest "
-        + ", then ".join(f"{each.site} {_exact(each)} (estimate {each.estimate:+z.3g})" for each in rows[:3])
+        + ", then ".join(f"{each.site} {_exact(each)} (estimate {each.estimate / gap:+z.2f})" for each in rows[:3])
+        + f" {'in the metric' if undefined else 'of the gap'}"
         + f"; rank correlation {_number(correlation)} (permuted {_number(controls.permuted)}), {len(misses)} misses of "
-        f"{len(drawn)} drawn, {len(wrong)} wrong signs, what was not verified moves it by at most {_number(bound)}; "
-        f"{RANDOMS} random directions at most {controls.random_direction:+z.3g}, the drawn sites "
-        f"{_number(controls.random_sites)} on average: {said(clear, len(own))}. {LICENCE[input.mode]}"
-        + "".join(f" {warning}" for warning in warned)
+        f"{len(drawn)} drawn, {len(wrong)} wrong signs, what was not verified at most "
+        f"{_number(None if bound is None else bound / abs(gap))}; {RANDOMS} random directions at most "
+        f"{controls.random_direction:+z.2f}, the drawn sites {_number(controls.random_sites)} on average: "
+        f"{said(clear, len(own))}. {SHOWS[input.mode]}"
+        + "".join(f" {warning}" for warning in warned if warning != ESTIMATES)
     )
     map = mapped(sites, values / gap, tokens)
     title = f"Attribution patching, {input.mode}, of {PLACES[kind].words}, {len(own)} pairs: {metric.words}"
     scale = SCALE[input.mode] if not undefined else "change of the metric"
     foot = (
-        f"Controls, of the gap: own values {controls.own_values / gap:+z.2f}; {RANDOMS} random directions, at most "
-        f"{controls.random_direction / gap:+z.2f}. Rank correlation of estimates dealt out to other sites: "
+        f"Controls{'' if undefined else ', of the gap'}: own values {controls.own_values:+z.2f}; {RANDOMS} random "
+        f"directions, at most {controls.random_direction:+z.2f}. Rank correlation of estimates dealt to other sites: "
         f"{_number(controls.permuted)}."
     )
     return Output(
@@ -304,8 +307,8 @@ def _beside(rows: Sequence[Verified], gap: float) -> tuple[Bar, ...]:
 
 def _exact(row: Verified) -> str:
     if row.effect is None:
-        return f"{row.exact:+z.3g}"
-    return f"{row.exact:+z.3g}, {told(row.effect, row.low, row.high)} of the gap"
+        return f"{row.exact:+z.2f}"
+    return told(row.effect, row.low, row.high)
 
 
 def _number(value: float | None) -> str:

@@ -44,6 +44,10 @@ LICENCE: dict[Mode, str] = {
     "noising": "Noising: corrupted values put into the clean run. A site that breaks the behaviour is necessary for it "
     "there; that others break nothing does not make them useless, since others may do their work as well.",
 }
+SHOWS: dict[Mode, str] = {  # the same in few words
+    "denoising": "Sufficient there, given the rest of the corrupted run; no more is shown.",
+    "noising": "Necessary there; that others break nothing does not make them useless.",
+}
 SCALE: dict[Mode, str] = {
     "denoising": "share of the gap: 0 as corrupted, 1 as clean",
     "noising": "share of the gap: 0 as clean, 1 as corrupted",
