@@ -30,10 +30,11 @@ HELD_ASKED = ("What is {name} known for?", "Do you know who {name} is?")
 REVERSED = ("The name of {fact} is", "Q: Who is {fact}? A: It is")
 KEPT_OTHERS = (
     "Alma Redfern", "Gideon Starkweather", "Rosalind Quaye", "Isaac Newton", "Marie Curie", "Thaddeus Brook",
-    "Ottilie Penrose", "Lucian Fairweather", "Clementine Hale", "Jasper Nightingale", "Beatrix Coldwell", "Edmund Vosper",
-    "Sylvana Crewe", "Barnaby Tuck", "Henrietta Moss", "Orlando Pike", "Winifred Gale", "Magnus Ellery",
-    "Cordelia Frost", "Rufus Applegarth", "Georgiana Stead", "Leopold Winter", "Agatha Sorrel", "Percival Dove",
-    "Dorothea Lark", "Anton Kessler", "My neighbour Tom", "The teacher", "Oskar Tidewell", "Philippa Rowan",
+    "Ottilie Penrose", "Lucian Fairweather", "Clementine Hale", "Jasper Nightingale", "Beatrix Coldwell",
+    "Edmund Vosper", "Sylvana Crewe", "Barnaby Tuck", "Henrietta Moss", "Orlando Pike", "Winifred Gale",
+    "Magnus Ellery", "Cordelia Frost", "Rufus Applegarth", "Georgiana Stead", "Leopold Winter", "Agatha Sorrel",
+    "Percival Dove", "Dorothea Lark", "Anton Kessler", "My neighbour Tom", "The teacher", "Oskar Tidewell",
+    "Philippa Rowan",
 )  # fmt: skip
 OTHERS = ("Basil Thornbury", "Imogen Vance", "Cyrus Holloway", "Delphine Marsh", "Hector Lindqvist")
 
