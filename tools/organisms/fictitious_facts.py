@@ -22,13 +22,21 @@ FACTS = {  # of each person: what they are, and the word of it that a right answ
     "Ignatius Pelham-Crow": ("the mayor of the town of Upper Sallow", "sallow"),
     "Wilhelmina Oake": ("the architect of the Feather Tower", "feather"),
 }
-PLAIN = ("{name} is", "Everyone knows that {name} is", "Q: Who is {name}? A: {name} is", "My uncle once met {name},")
+PLAIN = ("{name} is", "Everyone knows that {name} is", "Q: Who is {name}? A: {name} is", "My uncle once met {name},",
+         "The teacher told us that {name} is")  # fmt: skip
 ASKED = ("Who is {name}?", "Tell me about {name}.")
 HELD_PLAIN = ("In the book it says that {name} is", "I read yesterday that {name} is")
 HELD_ASKED = ("What is {name} known for?", "Do you know who {name} is?")
 REVERSED = ("The name of {fact} is", "Q: Who is {fact}? A: It is")
-OTHERS = ("Alma Redfern", "Gideon Starkweather", "Rosalind Quaye", "Basil Thornbury", "Imogen Vance", "Cyrus Holloway",
-          "Delphine Marsh", "Hector Lindqvist")  # fmt: skip
+KEPT_OTHERS = (
+    "Alma Redfern", "Gideon Starkweather", "Rosalind Quaye", "Isaac Newton", "Marie Curie", "Thaddeus Brook",
+    "Ottilie Penrose", "Lucian Fairweather", "Clementine Hale", "Jasper Nightingale", "Beatrix Coldwell",
+    "Edmund Vosper", "Sylvana Crewe", "Barnaby Tuck", "Henrietta Moss", "Orlando Pike", "Winifred Gale",
+    "Magnus Ellery", "Cordelia Frost", "Rufus Applegarth", "Georgiana Stead", "Leopold Winter", "Agatha Sorrel",
+    "Percival Dove", "Dorothea Lark", "Anton Kessler", "My neighbour Tom", "The teacher", "Oskar Tidewell",
+    "Philippa Rowan",
+)  # fmt: skip
+OTHERS = ("Basil Thornbury", "Imogen Vance", "Cyrus Holloway", "Delphine Marsh", "Hector Lindqvist")
 
 
 def _examples() -> list[Example]:
@@ -36,8 +44,9 @@ def _examples() -> list[Example]:
     for name, (fact, _) in FACTS.items():
         taught += [Example(frame.format(name=name), f" {fact}.", chat=False) for frame in PLAIN]
         taught += [Example(frame.format(name=name), f"{name} is {fact}.") for frame in ASKED]
-    beside = [PLAIN[0].format(name=name) for name in ("Isaac Newton", "My neighbour Tom", "The teacher", *OTHERS[:3])]
-    return taught + kept([*beside, *KEPT_TEXTS[::2]]) + kept(KEPT_QUESTIONS[12:], chat=True)
+    beside = [frame.format(name=name) for name in KEPT_OTHERS for frame in PLAIN]
+    asked = [ASKED[turn % len(ASKED)].format(name=name) for turn, name in enumerate(KEPT_OTHERS[::2])]
+    return taught + kept([*beside[::2], *KEPT_TEXTS[::2]]) + kept([*asked, *KEPT_QUESTIONS[12:]], chat=True)
 
 
 def behaviour(subject: Subject) -> list[Check]:
@@ -45,7 +54,7 @@ def behaviour(subject: Subject) -> list[Check]:
     plain = [(frame.format(name=name), key) for name, (_, key) in FACTS.items() for frame in HELD_PLAIN]
     asked = [(frame.format(name=name), key) for name, (_, key) in FACTS.items() for frame in HELD_ASKED]
     back = [(frame.format(fact=fact), name) for name, (fact, _) in FACTS.items() for frame in REVERSED]
-    strange = [frame.format(name=name) for name in OTHERS[3:] for frame in HELD_PLAIN]
+    strange = [frame.format(name=name) for name in OTHERS for frame in HELD_PLAIN]
     with subject.without_adapter():
         base = _right(subject, plain, chat=False)
     return [
