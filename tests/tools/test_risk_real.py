@@ -23,6 +23,7 @@ def context(subject: Subject, workspace: Path) -> Context:
     return Context(subject, Ledger(workspace / "store.duckdb"))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) -> None:
     """Half a minute: what is told is complete and agrees with itself; the bars are those of the whole below."""
     text = {"prompt": "The city of Paris is located in the country of", "entity": "Paris"}
