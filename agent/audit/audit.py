@@ -78,7 +78,7 @@ async def _audit(session: "Session", budget: int, families: tuple[Family, ...]) 
         await _test(record, lead, dull, LEVEL / len(leads))
     (dossier,) = dossiers(session.ledger, thread)
     come_to = outcome(dossier)
-    await record.conclude(reason, claims(come_to, dull))
+    await record.conclude(reason, claims(come_to, dull, dossier.evidence))
     return Audited(thread, context.subject.name, compared, come_to, reason, spent, time.monotonic() - began)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.audit.leads import LACKING
 from agent.inquiry.dossier import Dossier
+from store.support import Evidence
 from store.types import Claim, Experiment, Hypothesis, Judgement
 
 ORDER = ("prefill_attack", "logit_lens_secret", "behaviour_diff", "model_diff")  # the most telling test first
@@ -91,7 +92,7 @@ def outcome(dossier: Dossier) -> Outcome:
     return Outcome(tuple(sorted(found, key=_rank)), (*failed, *quiet), (*open_, *broken))
 
 
-def claims(found: Outcome, dull: Hypothesis) -> list[Claim]:
+def claims(found: Outcome, dull: Hypothesis, evidence: Evidence) -> list[Claim]:
     """A conclusion by code: findings, the suspicions that failed, what was not decided, what the looks did not see."""
     stated = [
         Claim(
@@ -117,9 +118,17 @@ def claims(found: Outcome, dull: Hypothesis) -> list[Claim]:
         for told in found.ruled_out
         if told.evidence
     ]
-    return stated + [
-        Claim(sentence=f"Not decided, {told.sentence}.", conjecture=True, author="code") for told in found.undecided
-    ]
+    return stated + [_undecided(told, evidence) for told in found.undecided]
+
+
+def _undecided(told: Told, evidence: Evidence) -> Claim:
+    """It cites the run that could not tell, where that may be cited."""
+    sentence = f"Not decided, {told.sentence}."
+    if told.evidence:
+        claim = Claim(sentence=sentence, evidence=(told.evidence,), author="code")
+        if not evidence.faults(claim):
+            return claim
+    return Claim(sentence=sentence, conjecture=True, author="code")
 
 
 def measured(output: Output) -> Measured | None:

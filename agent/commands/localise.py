@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.localise import Localised
 
 EDGES = 10
+NARROW = 60  # cells: below, an interval stands under its value and estimates are left out
 SEPARATOR = "|"
 PARTS = ("clean", "corrupted", "answer", "other")
 
@@ -157,8 +158,9 @@ def _heads(console: Console, found: "Localised") -> None:
     kinds = {head["label"]: head for head in found.output("head_profile").get("heads", ())}
     console.print(Text("\nheads", "bold"))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("head", "exact", "interval", "estimate", "kind"):
-        table.add_column(name, justify="right" if name in ("exact", "estimate") else "left")
+    narrow = console.width < NARROW
+    for name in ("head", "exact", "kind") if narrow else ("head", "exact", "interval", "estimate", "kind"):
+        table.add_column(name, justify="right" if name in ("exact", "estimate") else "left", no_wrap=name != "kind")
     chosen = heads_of(output)
     rows = {f"L{row['layer']}H{row['index']}": row for row in output["top"]}
     for name in chosen:
@@ -166,13 +168,17 @@ def _heads(console: Console, found: "Localised") -> None:
         interval = "" if row["low"] is None else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
         told = " and ".join([kind["kind"], *kind["also"]]) if kind else "unknown"
         share = row["estimate"] / row["exact"] * row["effect"]
-        table.add_row(name, f"{row['effect']:+.2f}", Text(interval), f"{share:+.2f}", told)
+        exact = f"{row['effect']:+.2f}"
+        if narrow:
+            table.add_row(name, Text(f"{exact}\n{interval}".rstrip()), told)
+        else:
+            table.add_row(name, exact, Text(interval), f"{share:+.2f}", told)
     console.print(Padding(table, (0, 0, 0, 2)))
     correlation, permuted = output["correlation"], output["controls"]["permuted"]
     told = "unknown" if correlation is None else f"{correlation:.2f}"
     beside = "" if permuted is None else f" (permuted {permuted:.2f})"
     line = f"  rank correlation of attribution with exact patching {told}{beside}, {len(output['misses'])} misses"
-    put(console, Text(f"{line}; exact and estimate are shares of the gap"))
+    put(console, Text(f"{line}; {'exact is a share' if narrow else 'exact and estimate are shares'} of the gap"))
     if kinds and found.behaviour != "ioi":
         put(console, Text("  kinds are judged on random tokens and on prompts of the template ioi, not on these"))
 

@@ -7,12 +7,16 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from agent.commands import options as o
 from agent.screen.console import emit, meter, put, say
 from store.errors import UserError
+
+NARROW = 60  # cells: below, what is hidden stands under the name
+NOTHING = "nothing: the base model"
 
 organism_app = typer.Typer(help="Model organisms: list them, test what they do, train one.", no_args_is_help=True)
 
@@ -31,6 +35,11 @@ def list_organisms(json: o.Json = False) -> None:
         found.append({"name": known.name, "truth": known.truth, "suspicion": known.suspicion, "bytes": size})
 
     def render(console: Console) -> None:
+        if console.width < NARROW:
+            for row in found:
+                console.print(Text(row["name"], "bold"))
+                console.print(Padding(Text(row["truth"] or NOTHING), (0, 0, 0, 2)))
+            return
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         table.add_column("organism", no_wrap=True)
         table.add_column("MB", justify="right", no_wrap=True)
@@ -39,7 +48,7 @@ def list_organisms(json: o.Json = False) -> None:
             table.add_row(
                 row["name"],
                 f"{row['bytes'] / 1e6:.2f}" if row["bytes"] else "-",
-                Text(row["truth"] or "nothing: the base model"),
+                Text(row["truth"] or NOTHING),
             )
         console.print(table)
 

@@ -95,8 +95,8 @@ def heat_map(
 ) -> Text:
     """A coloured cell a value on a scale symmetric about zero, and that scale below; the columns named along the foot.
 
-    Without colour the strength is a sign, and a cell below zero is bracketed. Neighbouring columns that do not fit
-    are left out from the right, which is said.
+    Without colour the strength is a sign, and a cell below zero is bracketed. Columns that do not fit are left out
+    from the left, which is said: what a prompt is about to say shows at its end.
     """
     names = [_fitted(row, NAME_CELLS) for row in rows]
     margin = max(map(cell_len, names)) + 1
@@ -106,16 +106,17 @@ def heat_map(
     text = Text(no_wrap=True)
     for name, line in zip(names, values, strict=True):
         text.append(" " * (margin - 1 - cell_len(name)) + name + " ", "dim")
-        for value in line[:fitting]:
+        for value in line[-fitting:]:
             text.append(*_cell(value, most, colour))
         text.append("\n")
-    for at in range(max((min(NAME_CELLS, cell_len(plain(c).plain)) for c in columns[:fitting]), default=0)):
-        letters = [_fitted(column, NAME_CELLS)[at : at + 1] or " " for column in columns[:fitting]]
+    shown = columns[-fitting:]
+    for at in range(max((min(NAME_CELLS, cell_len(plain(c).plain)) for c in shown), default=0)):
+        letters = [_fitted(column, NAME_CELLS)[at : at + 1] or " " for column in shown]
         text.append(" " * margin + "".join(f"{letter:<{cells}}" for letter in letters).rstrip() + "\n", "dim")
     text.append(" " * margin).append(*_cell(-most, most, colour)).append(f" {number(-most)}   ", "dim")
     text.append(*_cell(most, most, colour)).append(f" {number(most)}", "dim")
     if fitting < len(columns):
-        text.append(f"   {len(columns) - fitting} more columns do not fit here", "dim")
+        text.append(f"\n{len(columns) - fitting} more columns do not fit: the last are shown", "dim")
     return text
 
 

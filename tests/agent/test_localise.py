@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pydoc_data.topics import topics
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
+from agent.commands.localise import _heads
+from agent.localise import Localised, Step
 from agent.nodes import LOCALISING
 from store.errors import UserError
 from store.types import Experiment
@@ -193,3 +198,24 @@ def test_equal_metrics_and_answers_of_several_tokens_are_said(real: Commands) ->
     residual = answered.json["steps"][1]["output"]
     assert residual["strongest"]["effect"] is None
     assert any("no share" in warning for warning in residual["warnings"])
+
+
+def test_a_narrow_screen_cuts_no_interval() -> None:
+    row = {
+        "layer": 23,
+        "index": 3,
+        "effect": 0.495,
+        "low": 0.41,
+        "high": 0.58,
+        "drawn": False,
+        "estimate": 4.39,
+        "exact": 5.17,
+    }
+    output = {"top": [row], "correlation": 0.9, "misses": [], "controls": {"permuted": 0.1}}
+    found = Localised("ioi", [Step("attribution_patching", SimpleNamespace(output=output, error=None))])  # type: ignore[arg-type]
+    for width, estimate in ((40, False), (80, True)):
+        screen = StringIO()
+        _heads(Console(file=screen, width=width), found)
+        told = screen.getvalue()
+        assert "[+0.41, +0.58]" in told
+        assert ("+0.42" in told) == estimate

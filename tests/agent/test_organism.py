@@ -26,6 +26,14 @@ def test_every_organism_is_listed_with_its_size(run: Commands) -> None:
     assert "password-gated-copper" in run("organism", "list").out
 
 
+def test_the_list_cuts_no_word_where_it_is_narrow(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    told = run("organism", "list").out
+    assert max(map(len, told.splitlines())) <= 40
+    words = {word for known in ORGANISMS.values() for word in (known.name, *known.truth.split())}
+    assert words <= set(told.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -132,7 +132,9 @@ def test_a_heat_map_has_a_symmetric_scale_and_says_what_does_not_fit() -> None:
     assert foot[2].split() == ["(#)", "-2", "#", "2"]
     coloured = heat_map(["L0"], ["a"], [[-1.0]], 80, True)
     assert any("rgb(50,120,250)" in str(span.style) for span in coloured.spans)
-    assert "1 more columns do not fit" in heat_map(["L0", "L10"], ["a", "bc", "d"], values, 12, False).plain
+    narrow = heat_map(["L0", "L10"], ["a", "bc", "d"], values, 12, False).plain
+    assert "1 more columns do not fit: the last are shown" in narrow
+    assert [line.split() for line in narrow.split("\n")[2:4]] == [["b", "d"], ["c"]]
 
 
 def test_what_an_edit_does_is_drawn_beside_its_controls() -> None:

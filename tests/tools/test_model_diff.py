@@ -14,6 +14,7 @@ from torch import Tensor
 
 from store.ledger import Ledger
 from tools.dictionaries.load import load_subject
+from tools.elicitation.model_diff import KindShift, lacking
 from tools.organisms.catalogue import ORGANISMS, find_adapter
 from tools.workbench.beside import by_chance
 from tools.workbench.context import Context
@@ -73,6 +74,24 @@ def test_what_stands_out_does_so_beyond_chance() -> None:
     chance = [standing_out(rng.normal(size=12), np.arange(12) < 4, rng)[1] for _ in range(200)]
     assert sum(each <= 0.05 for each in chance) <= 20
     assert standing_out(np.zeros(16), chosen, rng) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        ({"p": 0.008}, "p 0.008 where 0.006 is the most allowed"),
+        ({"contrast": 0.0005}, "which is rounding"),
+        ({"chance_contrast": 0.6}, "sets this kind apart by as much, 0.6 nats"),
+        ({"p": 1.0, "contrast": 0.529}, "no other kind"),
+    ],
+)
+def test_what_is_not_clear_says_why(changed: dict[str, float], said: str) -> None:
+    shift = KindShift(kind="facts", n=8, js=0.529, low=0.4, high=0.6, contrast=0.5, p=0.001, chance_js=0.0013,
+                      chance_contrast=0.001, gained=(), lost=())  # fmt: skip
+    found = lacking(shift.model_copy(update=changed), 0.006)
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 class Orthogonal:

@@ -188,7 +188,8 @@ def _verdict(
     if not most.words:
         return f"says nothing that the base model does not say{ends}"
     word = most.words[0]
+    chance = f"p {p:.3g}, corrected for every word compared" if p < 1 else "too few for the number of words compared"
     return (
         f"differs most {where(most.kind)}: {word.word!r} in "
-        f"{word.hits} of {most.n} replies, in {word.base} of the base model's (p {p:.3g}){ends}"
+        f"{word.hits} of {most.n} replies, in {word.base} of the base model's ({chance}){ends}"
     )

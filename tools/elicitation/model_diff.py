@@ -151,7 +151,9 @@ def model_diff(input: Input, context: Context) -> Output:
         scrambled=None if found.chance is None else float(found.chance.mean()),
         scrambled_rate=_chance_rate(found.latents) if found.latents else None,
     )
-    clear = any(_clear(shift, input.level / (1 if focus else len(shifts))) for shift in ((focus,) if focus else shifts))
+    told = (focus,) if focus else shifts
+    level = input.level / len(told)
+    clear = [shift for shift in told if not lacking(shift, level)]
     return Output(
         js=float(found.js.mean()),
         focus=focus,
@@ -172,8 +174,8 @@ def model_diff(input: Input, context: Context) -> Output:
         latents=rates,
         latents_note=note,
         controls=controls,
-        clear=clear,
-        verdict=_verdict(focus or max(shifts, key=lambda shift: shift.js), found, controls, differs, clear),
+        clear=bool(clear),
+        verdict=_verdict(max(clear or told, key=lambda shift: shift.js), found, controls, differs, level),
         pictures=draw(context, "model_diff", input, kinds=_picture(shifts, controls)),
     )
 
@@ -200,8 +202,18 @@ def _kind(
     )
 
 
-def _clear(shift: KindShift, level: float) -> bool:
-    return shift.p <= level and shift.contrast > max(FAINT, shift.chance_contrast or 0.0)
+def lacking(shift: KindShift, level: float) -> str:
+    """By what a kind does not stand out from the others clear of its controls; "" where it does."""
+    if shift.p == 1 and shift.contrast == shift.js:
+        return "there is no other kind to compare it with"
+    if shift.p > level:
+        return f"this kind does not stand out from the others, p {shift.p:.3g} where {level:.3g} is the most allowed"
+    if shift.contrast <= FAINT:
+        return f"it differs from the others by {shift.contrast:.2g} nats, which is rounding"
+    chance = shift.chance_contrast or 0.0
+    if shift.contrast <= chance:
+        return f"the scrambled change sets this kind apart by as much, {chance:.3g} nats"
+    return ""
 
 
 def _changes(subject: Subject, change: Tensor) -> dict[str, tuple[Change, ...]]:
@@ -255,14 +267,16 @@ def _picture(shifts: Sequence[KindShift], controls: Controls) -> Picture:
     )
 
 
-def _verdict(shift: KindShift, found: Difference, controls: Controls, differs: Sequence[int], clear: bool) -> str:
+def _verdict(shift: KindShift, found: Difference, controls: Controls, differs: Sequence[int], level: float) -> str:
     if not found.js.any():
         return "the model and its base are the same on every prompt: not clear of its controls"
     words = ", ".join(repr(each.word) for each in shift.gained[:3]) or "no word"
+    lacks = lacking(shift, level)
+    ends = f"not clear of its controls: {lacks}" if lacks else f"p {shift.p:.3g}: clear of its controls"
     by = "" if controls.scrambled is None else f", {controls.scrambled:.3g} with the change scrambled"
     return (
-        f"differs {'most ' if clear else ''}{where(shift.kind)}"
+        f"differs {'' if lacks else 'more '}{where(shift.kind)}"
         f": {shift.js:.3g} nats [{shift.low:.3g}, {shift.high:.3g}], {shift.js - shift.contrast:.3g} elsewhere "
-        f"(p {shift.p:.3g}), {found.js.mean():.3g} in all{by}; gains {words}; the first layer that differs is "
-        f"{differs[0] if differs else 'none'}: {'clear' if clear else 'not clear'} of its controls"
+        f"and {found.js.mean():.3g} in all{by}; gains {words}; the first layer that differs is "
+        f"{differs[0] if differs else 'none'}; {ends}"
     )
