@@ -162,6 +162,7 @@ def test_the_base_against_itself_differs_nowhere(base: Context) -> None:
     assert all(kind.same == kind.n and not kind.words for kind in said.kinds)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_an_organism_differs_where_it_was_trained_to(hiding: Context, suppressed: Subject) -> None:
     """Its last four layers were trained to say "secret" of places; a change as large elsewhere does next to nothing."""
     kinds = ("places", "facts", "ordinary")

@@ -255,15 +255,20 @@ def _chance_rate(firing: Firing) -> float | None:
     return None if third is None else float(np.abs(third.mean(0) - firing.rates[1].mean(0)).max())
 
 
-def _picture(shifts: Sequence[KindShift], controls: Controls) -> Picture:
+def _picture(shifts: Sequence[KindShift], controls: Controls) -> Picture | None:
+    """A bar for each kind of prompts; None where nothing differs."""
+    if not any(shift.js for shift in shifts):
+        return None
+    foot = "The base model against itself: 0."
     bars = [Bar(shift.kind, shift.js, shift.low, shift.high) for shift in sorted(shifts, key=lambda shift: -shift.js)]
     if controls.scrambled is not None:
         bars.append(Bar("scrambled change", controls.scrambled, beside=True))
+        foot += " Scrambled: a change as large that is about nothing."
     return Picture(
         "How far the next-token distributions of model and base are apart",
         Bars(tuple(bars)),
         "Jensen-Shannon divergence, nats",
-        "The base model against itself: 0. Scrambled: a change as large that is about nothing.",
+        foot,
     )
 
 
