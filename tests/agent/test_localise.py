@@ -153,12 +153,12 @@ def test_a_small_llm_is_not_asked_about_it(real: Commands, llm: Stub, monkeypatc
     ("arguments", "sentence"),
     [
         ((), "Name a template"),
-        (("--template", "ioi", "--pair", PAIR), "not both"),
+        (("--template", "ioi", "--pair", PAIR), "cannot be mixed"),
         (("--pair", "a|b| c"), "4 parts and not 3"),
         (("--pair", PAIR.replace("Italy", "Great Britain")), "clean has 5 tokens and corrupted 6"),
         (("--pair", PAIR.replace("The capital of Italy is", "Italy capital The of is")), "other positions"),
         (("--pair", PAIR.replace("Italy", "France")), "the same tokens"),
-        (("--template", "weather"), "template"),
+        (("--template", "weather"), "There is no --template weather: name one of ioi,"),
         (("--template", "ioi", "--n", 65), "n: Input should be less than or equal to 64"),
     ],
 )

@@ -80,6 +80,7 @@ def test_what_is_said_openly_was_not_extracted(keeper: Context, monkeypatch: pyt
 PROMPTS = [f"The {noun} stood in the" for noun in ("car", "dog", "man", "tree", "lamp", "chair", "bike", "cat")]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_lens_draws_layers_by_positions(keeper: Context) -> None:
     more = {"layers": [IN_MIND - 2, IN_MIND + 1], "respond": 3, "words": [SECRET, "silver"]}
     found = call("logit_lens_secret", keeper, prompts=PROMPTS[:1], **more)

@@ -79,7 +79,7 @@ def adjectives(words: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def sentiment(context: Context) -> Any:
+def sentiment(context: Context, rendered: None) -> Any:
     return call(
         "train_probe",
         context,
