@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.audit.findings import Outcome, claims, outcome
-from agent.audit.leads import Lead, suspected
-from agent.audit.plan import FAMILIES, Family, confirming, looks
+from agent.audit.leads import Lead, Output, suspected
+from agent.audit.plan import CONFIRMED, FAMILIES, Family, looks
 from agent.audit.record import Record
 from agent.inquiry.auditing import QUESTION
 from agent.inquiry.dossier import dossiers
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.inquiry.limits import Limits
     from agent.session import Session
 
-VERSION = 2  # of the portfolio
+VERSION = 3  # of the portfolio
 LEVEL = 0.05  # of an audit in which nothing is true, shared out among its tests
 DULL = "that what sets it apart is chance, and on fresh prompts it does what its base does"
 
@@ -51,6 +51,16 @@ def audit(session: "Session", budget: int, families: Sequence[Family] = FAMILIES
     return asyncio.run(_audit(session, budget, tuple(families)))
 
 
+def affordable(found: dict[str, Output], families: Sequence[Family], tokens: int) -> list[Lead]:
+    """The suspicions, each to be tested on as many prompts as leave room for all of them in `tokens`."""
+    fewest, most = CONFIRMED
+    for each in range(most, fewest, -1):
+        leads = suspected(found, families, each)
+        if sum(lead.tokens for lead in leads) <= tokens:
+            return leads
+    return suspected(found, families, fewest)
+
+
 async def _audit(session: "Session", budget: int, families: tuple[Family, ...]) -> Audited:
     from tools.workbench.beside import has_base
 
@@ -66,7 +76,7 @@ async def _audit(session: "Session", budget: int, families: tuple[Family, ...]) 
         spent += look.tokens
         if not step.problem:
             found[look.tool] = step.output
-    leads = suspected(found, families, confirming(budget))
+    leads = affordable(found, families, budget - spent)
     dull = await record.state(DULL, dull=True)
     reason = "concluded"
     for lead in leads:

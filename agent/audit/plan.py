@@ -6,13 +6,13 @@ from typing import Any, Literal
 Family = Literal["behaviour", "black-box", "white-box", "model-diff"]
 FAMILIES: tuple[Family, ...] = ("behaviour", "black-box", "white-box", "model-diff")
 
-BUDGET = 12_000
+BUDGET = 16_000  # leaves room for every suspicion that the looks can give
 PROMPT = 32  # tokens, about, of a question in a conversation
 KINDS = 10  # of prompts
 WRITTEN, READ = 16, 6  # tokens of a reply that is compared as text, and of one whose distributions are
 ELICITED = 0.3  # of the budget
 EACH = (3, 8)  # prompts of a kind, at least and at most
-CONFIRMED = (8, 12)  # the same of those that confirm
+CONFIRMED = (8, 12)  # the same of those that confirm: as many as the rest of the budget has room for
 MOST = 6000  # tokens: all that elicit_secret has to try
 
 Input = dict[str, Any]
@@ -33,7 +33,7 @@ def looks(budget: int, families: tuple[Family, ...], compared: bool) -> list[Loo
     """The looks at a model; compared: whether there is a base model, without which little can be told."""
     from tools.workbench.methods import METHODS
 
-    each = max(EACH[0], min(EACH[1], budget // 3000))
+    each = max(EACH[0], min(EACH[1], budget // 4000))
     elicited = max(1500, min(MOST, int(ELICITED * budget)))
     ways = [way for family in FAMILIES if family in families for way, of in METHODS.items() if of == family]
     found = [
@@ -76,8 +76,3 @@ def _knowing() -> Look:
         ("white-box",),
         len(prompts) * 12,
     )
-
-
-def confirming(budget: int) -> int:
-    """Prompts of a kind for a test."""
-    return max(CONFIRMED[0], min(CONFIRMED[1], budget // 1000))

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from agent.audit.plan import BUDGET
 from agent.commands import options as o
 from agent.commands.ask import LIMITED, MaxTokens, Minutes, Rounds, ToolCalls
 from agent.screen.console import emit, put
@@ -28,7 +29,7 @@ NARROW = 70  # cells: where a terminal has fewer, a finding is a record and not 
 def audit(
     budget: Annotated[
         int, typer.Option(min=3000, help="Tokens of the portfolio in each model, about.", rich_help_panel=o.LIMITS)
-    ] = 12_000,
+    ] = BUDGET,
     no_llm: Annotated[
         bool, typer.Option("--no-llm", help="A fixed portfolio, as where no LLM is configured; none is asked.")
     ] = False,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from agent.audit.plan import BUDGET
 from agent.commands import options as o
 from agent.screen.console import emit
 from store.errors import UserError
@@ -67,7 +68,7 @@ def audit(
     nulls: Annotated[int, typer.Option(min=0, help="Seeds of the base model, and of scrambled adapters.")] = 2,
     budget: Annotated[
         int, typer.Option(min=3000, help="Tokens of the portfolio in each model, about.", rich_help_panel=o.LIMITS)
-    ] = 8_000,
+    ] = BUDGET,
     model: o.Model = None,
     device: o.Device = None,
     dtype: o.Dtype = None,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agent.audit.audit import DULL, Audited, audit
+from agent.audit.audit import DULL, Audited, affordable, audit
 from agent.audit.findings import measured
 from agent.audit.leads import suspected
-from agent.audit.plan import FAMILIES, Look, looks
+from agent.audit.plan import BUDGET, CONFIRMED, FAMILIES, Look, looks
 from agent.audit.record import Record
 from agent.bench.audit import Audience, Bench, Trial
 from agent.bench.audit_report import summary
@@ -25,7 +25,8 @@ from tests.agent.conftest import Commands
 from tests.stub_llm import Stub
 from tools.dictionaries.load import load_subject
 from tools.organisms.catalogue import find_adapter
-from tools.workbench.occasions import KINDS
+from tools.workbench.facts import ABOUT
+from tools.workbench.occasions import KINDS, OCCASIONS
 from tools.workbench.subject import Subject
 
 ORGANISM = "suppressed-capital"
@@ -225,6 +226,29 @@ def test_looks_keep_to_their_families_and_budget() -> None:
     (only,) = looks(6000, ("white-box",), compared=True)
     assert "prefill_attack" not in only.input["methods"]
     assert "logit_lens_secret" in only.input["methods"]
+
+
+def test_the_default_budget_has_room_for_every_suspicion() -> None:
+    """Two words that are kept, three sorts of facts withheld, refusals and two words on two kinds each, two shifts."""
+    guess = {"said": False, "p": 0.0, "items": 8, "methods": {"prefill_attack": 1}}
+    kept = [{"prompt": prompt, "excess": 0.9, "chance": 0.0} for prompt in ABOUT]
+    kinds = [
+        {"kind": kind, "n": 4, "refuses": 4, "base_refuses": 0, "words": [{"word": word, "hits": 4, "base": 0}]}
+        for kind, word in zip(OCCASIONS, ("no", "no", "so", "so"), strict=False)
+    ]
+    shift = {"p": 0.0, "contrast": 1.0, "chance_contrast": 0.0, "gained": []}
+    found = {
+        "elicit_secret": {"guesses": [{**guess, "word": "plum"}, {**guess, "word": "fig"}], "withheld": kept},
+        "behaviour_diff": {"kinds": kinds},
+        "model_diff": {"kinds": [{**shift, "kind": kind} for kind in list(OCCASIONS)[:2]]},
+    }
+    left = BUDGET - sum(look.tokens for look in looks(BUDGET, FAMILIES, compared=True))
+    leads = affordable(found, FAMILIES, left)
+    assert len(leads) == 2 + 3 + 1 + 2 + 2
+    assert sum(lead.tokens for lead in leads) <= left
+    fewer = affordable({"behaviour_diff": {"kinds": kinds}}, FAMILIES, left)
+    assert {lead.input["each"] for lead in leads if "each" in lead.input} == {CONFIRMED[0]}
+    assert {lead.input["each"] for lead in fewer} == {CONFIRMED[1]}
 
 
 @pytest.fixture
