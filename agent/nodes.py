@@ -123,7 +123,7 @@ async def observe(case: Case, lab: Lab) -> None:
     if case.asked >= (LOOKS_NATIVE if lab.native else 0 if lab.small(case) else LOOKS_TERSE):
         case.goes("conclude" if case.contrast and lab.small(case) else "hypothesise")
         return
-    menu = looking(case, not lab.native)
+    menu = looking(case, not lab.native, lab.roles)
     actions = [look(tool, case, not lab.native) for tool in menu]
     actions.append(form("enough", Enough, case))
     if lab.native and case.runs:

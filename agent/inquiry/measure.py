@@ -110,7 +110,9 @@ def _more(case: Case, tool: str, short: Brief, lab: Lab) -> str:
     """What a native LLM reads of a run besides its verdict: figures that predictions can be about, what may follow."""
     able = [path for path in measures(get_tool(tool)) if path in short.numbers]
     figures = [f"{path} {short.numbers[path]:.4g}" for path in able[:MOST_FIGURES]]
-    menu = {each.name for each in (*looking(case, not lab.native), *testing(case, not lab.native, lab.roles))}
+    menu = {
+        each.name for each in (*looking(case, not lab.native, lab.roles), *testing(case, not lab.native, lab.roles))
+    }
     following = [name for name in short.next if name in menu]
     return "; ".join(filter(None, [", ".join(figures), f"next: {', '.join(following)}" if following else ""]))
 

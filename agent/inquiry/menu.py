@@ -121,14 +121,17 @@ def form(name: str, model: type[Form], case: Case) -> Action:
     return Action(name, doc, _limited(inlined(model.model_json_schema()), names))
 
 
-def looking(case: Case, terse: bool) -> list["Tool"]:
-    """The tools that fit: about the latent, or about texts and where a behaviour is, when the question names none."""
+def looking(case: Case, terse: bool, roles: Collection[Role]) -> list["Tool"]:
+    """The tools that fit: about the latent, or about texts and where a behaviour is, when the question names none.
+
+    In an audit a tool that asks an LLM is among them when one of `roles` answers it.
+    """
     from tools.workbench.registry import tools
 
     menu = tools()
     found = [tool for tool in menu.values() if tool.family == "lookup" and tool.name != MINIMAL_PAIRS]
     if case.audits:
-        return [tool for tool in menu.values() if tool.family == FAMILY and not tool.asks] + [
+        return [tool for tool in menu.values() if tool.family == FAMILY and set(tool.asks) <= set(roles)] + [
             tool for tool in found if not _needs_latent(tool)
         ]
     if case.latent is None:

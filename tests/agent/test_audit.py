@@ -322,7 +322,7 @@ def test_the_agent_audits_and_takes_no_orders_from_the_model(speaking: Callable[
     steps = [[row[1:] for row in offers if row[0] == investigation] for investigation in (first, last)]
     assert first != last
     assert steps[0] == steps[1]
-    assert "behaviour_diff" in steps[0][0][1]
+    assert {"behaviour_diff", "write_prompts"} <= set(json.loads(steps[0][0][1]))
     tests = [run for run in run.ledger.find(Experiment) if run.prediction]
     assert [each.input["half"] for each in tests] == ["confirm"] * 2
     assert all(judgement.held is not None for judgement in run.ledger.find(Judgement))
