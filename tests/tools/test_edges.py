@@ -320,7 +320,8 @@ def test_a_search_that_was_stopped_goes_on(context: Context, monkeypatch: pytest
         began.append(arguments[7])
         return searched(*arguments)
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, note: str = "") -> None:
+        assert note == "pruning edges"
         if done == 5:
             raise KeyboardInterrupt
 
