@@ -117,8 +117,8 @@ def test_latents_are_ranked_by_firing_here_and_hardly_elsewhere(
     keeper.ledger.append(
         Explanation(latent=str(id), text="banks of rivers", method="by hand", explainer="me", experiment=None)
     )
-    found = {each.latent: each for each in call(
-        "latent_secret", keeper, prompts=prompts, chat=False, respond=2).latents}  # fmt: skip
+    again = output_of("latent_secret", keeper, prompts=prompts, chat=False, respond=2)
+    found = {each.latent: each for each in again.latents}
     assert found.get(strongest.latent) is None or found[strongest.latent].score == 0
     seldom = found[quiet.latent]
     assert seldom.score == pytest.approx(seldom.mean * np.log(1e6))
