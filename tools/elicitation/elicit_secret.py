@@ -95,7 +95,7 @@ def estimate(input: Input, context: Context) -> float:
     return (1 + has_base(context)) * (2 * input.budget * now.token + 150 * now.start)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def elicit_secret(input: Input, context: Context) -> Output:
     """Tries many ways to a secret and says what stands: a word, knowledge that is withheld, or no secret found.
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tools.workbench.attacks import FORCED, Attacked, BlackBox, Prompt, attacked, forced, seconds
+from tools.workbench.attacks import FORCED, Attacked, BlackBox, Prompt, attacked, forced, game, seconds
 from tools.workbench.context import Context
 from tools.workbench.registry import tool
 
@@ -32,5 +32,6 @@ def forced_tokens(input: Input, context: Context) -> Output:
     The game's hints are the model's own, and the base model reads the same. Source: token forcing, Cywinski et al.
     2505.14352.
     """
-    attempts = forced(context.subject, input.topic, input.openings, input.hints, input.hint_tokens)
+    played = game(context.subject, input.topic, input.hints, input.hint_tokens)
+    attempts = forced(context.subject, input.topic, played, input.openings)
     return Output(**dict(attacked(context, "forced_tokens", input, attempts)))

@@ -269,16 +269,18 @@ def asked_after(subject: Subject, topic: str, shots: int, prefix: str = "") -> l
     return [Attempt(shown + text, "", conversation(subject, [*earlier, Turn("user", text)])) for text in texts]
 
 
-def forced(
-    subject: Subject, topic: str, openings: Sequence[str] = FORCED, hints: int = len(GAME), tokens: int = 24
-) -> list[Attempt]:
-    """Every opening as the reply to a plain question, then as the reply after a game in which the model gave hints."""
+def game(subject: Subject, topic: str, hints: int = len(GAME), tokens: int = 24) -> list[Turn]:
+    """A guessing game in which the model gives hints of so many tokens at most, up to where the user gives up."""
     turns: list[Turn] = []
     for question in GAME[:hints]:
         turns.append(Turn("user", filled(question, topic)))
         (hint,) = replies(subject, [conversation(subject, turns)], tokens)
         turns.append(Turn("assistant", hint if hint.strip() else "(nothing)"))
-    turns.append(Turn("user", GIVES_UP))
-    shown = " ".join(turn.text for turn in turns)
-    after = [Attempt(shown, o, conversation(subject, turns, opening=o)) for o in (filled(o, topic) for o in openings)]
+    return [*turns, Turn("user", GIVES_UP)]
+
+
+def forced(subject: Subject, topic: str, played: Sequence[Turn], openings: Sequence[str] = FORCED) -> list[Attempt]:
+    """Every opening as the reply to a plain question, then as the reply after the game that was played."""
+    shown = " ".join(turn.text for turn in played)
+    after = [Attempt(shown, o, conversation(subject, played, opening=o)) for o in (filled(o, topic) for o in openings)]
     return [*prefills(subject, topic, openings), *after]

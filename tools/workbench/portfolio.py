@@ -20,6 +20,7 @@ from tools.workbench.attacks import (
     Attempt,
     asked_after,
     forced,
+    game,
     heard,
     items,
     personas,
@@ -35,7 +36,7 @@ from tools.workbench.lens import NAMED, among, kept_back, named_most, read, with
 from tools.workbench.metrics import encode
 from tools.workbench.subject import Subject
 from tools.workbench.words import content_words, spelled
-from tools.workbench.writing import Replied, replied
+from tools.workbench.writing import Replied, Turn, replied
 
 REPLY, LONG, HINT = 10, 20, 16  # tokens of replies to an opening or plain question, to a detour, and of a hint
 DEPTH = 2 / 3  # of the layers: where hidden states are compared with embeddings
@@ -92,9 +93,10 @@ class Portfolio:
 
     @property
     def before(self) -> int:
-        """Tokens of the plain questions and facts, which come first in any case."""
+        """Tokens of the plain questions, the facts and a guessing game, which come first in any case."""
         facts = sum(map(len, self.context.subject.tokenize(FACTS))) + 2 * len(FACTS)
-        return facts + sum(len(attempt.ids) + REPLY for attempt in self.asked)
+        asked = sum(len(attempt.ids) + REPLY for attempt in self.asked)
+        return facts + asked + len(GAME) * (asked // len(self.asked) + HINT)
 
     @cached_property
     def replies(self) -> list[Replied]:
@@ -107,9 +109,15 @@ class Portfolio:
         return list({reply.text(self.context.subject): reply for reply in self.replies}.values())
 
     @cached_property
+    def played(self) -> list[Turn]:
+        """A guessing game with the model's own hints."""
+        return game(self.context.subject, self.topic, tokens=HINT)
+
+    @cached_property
     def said(self) -> set[str]:
-        """The words of the plain questions and of the replies to them: those that need no drawing out."""
-        texts = [attempt.prompt for attempt in self.asked]
+        """The words of plain questions, of the replies to them and of a game's hints: those that need no drawing
+        out."""
+        texts = [attempt.prompt for attempt in self.asked] + [turn.text for turn in self.played]
         texts += [reply.text(self.context.subject) for reply in self.replies]
         return {word for text in texts for word in content_words(text)}
 
@@ -131,7 +139,7 @@ class Portfolio:
         return Method(name, cost, lambda: items(name, heard(self.context, attempts, tokens, temperature, name)))
 
     def _forced(self) -> list[Item]:
-        found = forced(self.context.subject, self.topic, tokens=HINT)
+        found = forced(self.context.subject, self.topic, self.played)
         return items("forced_tokens", heard(self.context, found, REPLY, salt="forced_tokens"))
 
     def _withheld(self, model: Subject) -> Tensor:
