@@ -76,9 +76,9 @@ class Booted:
         """Tokens that the model can read at once."""
         return int(self.model.cfg.n_ctx)
 
-    def keeping(self, places: Tensor) -> dict[str, Tensor]:
-        """What a forward pass is told to give the logits of these positions alone, int64[k]; nothing where the model
-        cannot: it then gives all."""
+    def keeping(self, places: Tensor | int) -> dict[str, Tensor | int]:
+        """What tells a forward pass to give the logits of these positions alone, int64[k], or of so many last ones;
+        nothing where the model cannot be told: it then gives all."""
         return {"logits_to_keep": places} if self._keeps else {}
 
     @cached_property

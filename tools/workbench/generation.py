@@ -57,10 +57,11 @@ def generate(
                     fwd_hooks=watching(subject, layers, sinks, start),
                     use_cache=True,
                     **seen,
-                    **subject.keeping(last_at[:1]),
+                    **subject.keeping(1),
                     **({"past_key_values": plain} if plain is not None else {}),
                 )
-        ends, at = last_at.unique(return_inverse=True)
+        ends = torch.tensor(sorted(set(last_at.tolist())), device=subject.device)
+        at = torch.searchsorted(ends, last_at)
         less = subject.keeping(ends)
         with torch.no_grad():
             logits, cache = subject.model.run_with_hooks(

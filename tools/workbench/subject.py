@@ -166,8 +166,7 @@ class Subject(Booted):
         made = hooks(self, changes, prompt or tokens.shape[1], moves=moves, sinks=self._spared(tokens, changes))
         made += spliced(also)
         with torch.no_grad():
-            end = torch.tensor([tokens.shape[1] - 1], device=self.device)
-            less = self.keeping(end) if last else {}
+            less = self.keeping(1) if last else {}
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made, **less)
         logits = logits[:, -1:] if last else logits
         return finite(logits) if changes else logits
