@@ -201,6 +201,7 @@ def test_a_dose_that_is_not_chosen_yet_has_a_peer(context: Context) -> None:
     assert moved.length == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -> None:
     output = output_of("steering_effects", context, target={"latent": latent}, cost=1.0, prompts=4, tokens=8)
     assert output.cost == pytest.approx(1.0, rel=0.1)
