@@ -164,7 +164,7 @@ def test_the_divergence_has_a_gradient_in_the_corrupted_run_alone(context: Conte
 
 
 def test_latents_are_complete_and_right_one_by_one(context: Context) -> None:
-    found = call("integrated_latent_attribution", context, template="ioi", n=2, top=12, sample=12)
+    found = call("integrated_latent_attribution", context, template="ioi", n=2, top=24, sample=24)
     assert found["complete"]
     assert found["completeness"] == pytest.approx(1, abs=0.15)
     assert found["pearson_gradient"] >= 0.9
