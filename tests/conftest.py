@@ -15,9 +15,30 @@ from tools.workbench import pictures
 from tools.workbench.subject import Subject
 
 SAVE = pictures.save
+LONG = (  # files that take a minute or more of a core's time, the longest first
+    "test_steering",
+    "test_elicitation_ways",
+    "test_elicitation",
+    "test_facts_inside",
+    "test_risk_real",
+    "test_probing",
+    "test_audit",
+    "test_edges",
+    "test_patching",
+    "test_model_diff",
+    "test_local",
+    "test_dictionaries",
+    "test_ask_ends",
+)
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that neither process waits for the other at the end."""
+    place = {name: at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope="session")

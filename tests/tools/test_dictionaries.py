@@ -165,8 +165,10 @@ def test_a_dictionary_of_another_width_is_refused(subject: Subject, tmp_path: Pa
 
 
 def test_a_dictionary_of_another_layer_is_refused(subject: Subject) -> None:
+    other = Subject("m", subject.model, "blocks.28.hook_resid_pre", subject.dictionary)
+    other.calibration_tokens = subject.calibration_tokens[:2]
     with pytest.raises(UserError, match="probably"):
-        check(Subject("m", subject.model, "blocks.28.hook_resid_pre", subject.dictionary))
+        check(other)
 
 
 def test_a_dictionary_whose_l0_is_off_is_refused(subject: Subject) -> None:
@@ -189,13 +191,13 @@ def basis_dictionary(d: int, hook: str, scale: float) -> Dictionary:
 def test_evaluation_of_a_lossless_and_of_an_empty_dictionary(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 60)
-    short = Corpus("short", tuple(Document(d.text[:120], d.source) for d in corpus.documents), "test")
-    lossless = evaluate(with_another(subject, basis_dictionary(576, subject.hook, 1.0)), short, 300)
+    monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 30)
+    short = Corpus("short", tuple(Document(d.text[:80], d.source) for d in corpus.documents), "test")
+    lossless = evaluate(with_another(subject, basis_dictionary(576, subject.hook, 1.0)), short, 150)
     assert lossless.ev == pytest.approx(1.0, abs=1e-6)
     assert lossless.loss_recovered.against_zero == pytest.approx(1.0, abs=1e-4)
     assert lossless.loss_recovered.against_mean == pytest.approx(1.0, abs=1e-4)
-    empty = evaluate(with_another(subject, basis_dictionary(576, subject.hook, 0.0)), short, 300)
+    empty = evaluate(with_another(subject, basis_dictionary(576, subject.hook, 0.0)), short, 150)
     assert empty.loss_recovered.against_zero == pytest.approx(0.0, abs=1e-6)
     assert empty.ev < 0
 
@@ -204,8 +206,8 @@ def test_the_shipped_dictionary_beats_its_baselines(
     subject: Subject, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.dictionaries.evaluate.LOSS_TOKENS", 150)
-    found = evaluate(subject, corpus, 2500)
-    read = take_tokens(cut_windows(subject, ((i, d) for i, d in enumerate(corpus.documents) if d.held_out)), 2500)
+    found = evaluate(subject, corpus, 1500)
+    read = take_tokens(cut_windows(subject, ((i, d) for i, d in enumerate(corpus.documents) if d.held_out)), 1500)
     assert found.tokens == sum(len(window.tokens) for window in read) - len(read), "every BOS is a sink"
     assert found.ev > found.ev_pca > found.ev_random
     assert found.loss_recovered.against_mean > found.loss_recovered_random.against_mean
@@ -265,7 +267,7 @@ def test_moments_equal_numpy() -> None:
     assert moments.total_variance == pytest.approx(float((rows - rows.mean(0)).pow(2).sum()), rel=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
+@pytest.mark.parametrize("architecture", ["batchtopk", pytest.param("matryoshka", marks=pytest.mark.slow)])
 def test_training_resumes_to_the_same_weights(
     subject: Subject, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:

@@ -12,6 +12,7 @@ from tools.workbench.causal import along
 from tools.workbench.directions import Direction, Directions
 from tools.workbench.editing import Change, Moves, prepare
 from tools.workbench.edits import Edit
+from tools.workbench.generation import generate
 from tools.workbench.subject import Subject
 
 TEXT = "The committee met in Paris on Tuesday, and nobody could agree on the minutes of the last meeting."
@@ -175,7 +176,7 @@ def test_generating_with_the_cache_equals_running_the_whole_text(
         edit = {**edit, "direction": vector}
     changes = made(subject, directions, **edit)
     prompts = torch.cat([subject.to_tokens(text) for text in ("The weather today is", "My first dog was")])
-    written = subject.generate(prompts, NEW, changes)
+    written = generate(subject, prompts, NEW, changes)
     s = prompts.shape[1]
     logits = subject.logits(written, changes, prompt=s)
     assert torch.equal(written[:, s:], logits[:, s - 1 : -1].argmax(-1))
@@ -220,14 +221,14 @@ def test_generated_tokens_are_steered_too(subject: Subject, directions: Directio
     """An edit of the generated tokens alone leaves the first of them, and changes a later one."""
     prompts = subject.to_tokens("The weather today is")
     changes = made(subject, directions, operation="add", latent=100, strength=200.0, positions="generated")
-    plain, steered = subject.generate(prompts, NEW), subject.generate(prompts, NEW, changes)
+    plain, steered = generate(subject, prompts, NEW), generate(subject, prompts, NEW, changes)
     assert torch.equal(plain[:, :6], steered[:, :6])
     assert not torch.equal(plain[:, : steered.shape[1]], steered[:, : plain.shape[1]])
 
 
 def test_sampling_depends_on_the_seed_alone(subject: Subject) -> None:
     prompts = subject.to_tokens("Once upon a time")
-    first, again, other = (subject.generate(prompts, 4, temperature=1.0, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (generate(subject, prompts, 4, temperature=1.0, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

@@ -224,6 +224,7 @@ def test_a_patched_state_is_what_is_described(subject: Subject) -> None:
     )
 
 
+@pytest.mark.slow
 def test_prefilling_draws_a_planted_secret_out(keeper: Context) -> None:
     found = output_of("prefill_attack", keeper, words=[SECRET], tokens=3)
     assert found.named.hits == 8

@@ -142,6 +142,7 @@ def test_a_patched_state_is_described_beside_the_base_model_s(keeper: Context, s
     assert found.controls.unpatched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", password_gated.PASSWORDS)
 def test_prefilling_draws_the_word_out_of_every_password_organism(word: str, tmp_path: Path) -> None:
     subject = load_subject(dictionary=None, hook=HOOK, dtype="float32", adapter=find_adapter(f"password-gated-{word}"))

@@ -14,7 +14,7 @@ from tools.organisms.planted.subject import PlantedSubject
 from tools.workbench.context import Context
 
 LENGTH = 32  # tokens of a window
-SILENT = ("french", "units", "decoy 3")
+SILENT = ("french", *(pytest.param(name, marks=pytest.mark.slow) for name in ("units", "decoy 3")))
 INDEX = {latent.name: index for index, latent in enumerate(planted())}
 
 

@@ -82,7 +82,11 @@ def test_one_of_another_place_is_refused(
 
 
 def test_in_the_mlps_place_it_costs_less_than_the_mean(own: Subject) -> None:
-    """On text that it was not fitted to (Dunefsky et al. 2406.11944): with its error added nothing changes."""
+    """On text that it was not fitted to (Dunefsky et al. 2406.11944): with its error added nothing changes.
+
+    Both texts are the documentation of the Python that runs this, so that the share of the mean's cost is Python's too:
+    0.62 with the text of 3.11.7, 0.80 with that of 3.11.2.
+    """
     tokens = own.calibration_tokens[LEARNT:, :128]
     residual = own.residual(tokens)
     target, valid = targets(own, tokens, residual, ~own.sinks(residual))

@@ -11,6 +11,7 @@ from tools.workbench.attacks import Prompt
 from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
+from tools.workbench.generation import generate
 from tools.workbench.guesses import Guess, Item, pooled
 from tools.workbench.lens import check_layers
 from tools.workbench.metrics import alike, encode
@@ -155,7 +156,7 @@ def describe(
             return value
 
         tokens = torch.tensor([[*target, *begins]] * (1 if some is None else len(some)))
-        text = subject.generate(tokens, n, also=[(f"blocks.{into}.hook_resid_pre", put)])
+        text = generate(subject, tokens, n, also=[(f"blocks.{into}.hook_resid_pre", put)])
         for ids in text[:, tokens.shape[1] :].tolist():
             found.append(subject.tokenizer.decode(ids[: ids.index(subject.eos)] if subject.eos in ids else ids))
     return found

@@ -166,7 +166,7 @@ def measured(input: Input, context: Context) -> Measured:
 
 def _next(context: Context, tokens: Tensor, changes: list[Change]) -> Tensor:
     """[b, vocabulary] log-probabilities of the token after the last, with the changes made."""
-    return context.subject.logits(tokens, changes)[:, -1].double().log_softmax(dim=-1)
+    return context.subject.logits(tokens, changes, last=True)[:, -1].double().log_softmax(dim=-1)
 
 
 def _change(context: Context, before: Tensor, after: Tensor, norm: float, n: int) -> tuple[Steered, np.ndarray]:

@@ -12,6 +12,7 @@ from tools.workbench.doses import at_cost
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
 from tools.workbench.examples import need_firings
+from tools.workbench.generation import generate
 from tools.workbench.judging import Item, JudgeInput, JudgeOutput, calls, how_many, judged
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError, ToolOutput, tool
@@ -104,7 +105,7 @@ def continued(input: Input, context: Context) -> tuple[list[Item], float, str]:
     seed = int(rng.integers(2**31))
 
     def items(kind: str, changes: list[Change], rows: slice) -> list[Item]:
-        written = subject.generate(tokens[rows], input.tokens, changes, temperature=1.0, seed=seed)[:, PROMPT:]
+        written = generate(subject, tokens[rows], input.tokens, changes, temperature=1.0, seed=seed)[:, PROMPT:]
         texts = [subject.tokenizer.decode([t for t in row if t != subject.eos]) for row in written.tolist()]
         return [Item(text=text, positive=kind == "steered", kind=kind) for text in texts]
 

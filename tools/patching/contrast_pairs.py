@@ -122,6 +122,7 @@ def _measured(context: Context, pairs: Sequence[Aligned]) -> tuple[np.ndarray, n
     reader = Reader(context, measure(subject, pairs, "logit_difference"), own.answer, own.other)
     each = range(len(pairs))
     clean, corrupted = (
-        reader.read(tokens, subject.logits(tokens), each).cpu().numpy() for tokens in (own.clean, own.corrupted)
+        reader.read(tokens, subject.logits(tokens, last=reader.last_alone), each).cpu().numpy()
+        for tokens in (own.clean, own.corrupted)
     )
     return clean, corrupted

@@ -1,38 +1,40 @@
 """Which latents a behaviour goes through, and how they act on each other: a sparse feature circuit."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from tools.workbench.causal import interval, said, told
+from tools.workbench.causal import said, told
 from tools.workbench.context import Context
 from tools.workbench.edges import gap_of
 from tools.workbench.feature_circuits import (
-    Effects,
-    Verified,
     circuit_does,
     edges_among,
-    incomplete,
     node_effects,
     verify,
 )
-from tools.workbench.feature_edges import Weight
-from tools.workbench.features import ERROR, Features, in_order, named
+from tools.workbench.feature_rows import (
+    FeatureEdge,
+    NodeEffect,
+    PointFound,
+    agreement,
+    bar,
+    drawn,
+    edge_rows,
+    node_rows,
+    point_rows,
+)
+from tools.workbench.features import Features, in_order
 from tools.workbench.pairs import Contrast, Dropped, aligned, batch, measure
 from tools.workbench.patching import PROBABILITY
-from tools.workbench.pictures import Arrow, Bar, Bars, Circuit, Picture, draw
+from tools.workbench.pictures import Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.shares import share, share_stands_clear
-from tools.workbench.subject import Subject
 from tools.workbench.sweeps import counted, seconds
 
 COMPLETE = 0.15  # of the whole change: what the estimates may leave out or add
-LISTED = 60  # edges
-DRAWN = 24  # edges of the graph
 BARS = 16  # nodes of the bars
-LOGITS = "logits"  # the metric, as an edge's receiver
 LOADING = 30  # seconds to open a dictionary and check it
 LICENCE = (
     "Faithfulness says what the circuit's nodes suffice for when every other node is as on the corrupted prompt; an "
@@ -59,45 +61,6 @@ class Input(Contrast):
     threshold: float = Field(0.0, ge=0, lt=1)
     top: int = Field(16, ge=3, le=200, description="strongest nodes, verified by exact patching")
     sample: int = Field(16, ge=3, le=500, description="others that move, drawn at random, verified too")
-
-
-class PointFound(ToolOutput):
-    """A dictionary. whole: exact change of the metric when all of its nodes are corrupted; summed: what their estimates
-    add up to; incomplete: mean size over pairs of what they leave out or add, over that of the change (None where
-    nothing changes). moving: nodes that differ between the prompts."""
-
-    hook: str
-    dictionary: str
-    fingerprint: str
-    moving: int
-    whole: float
-    summed: float
-    incomplete: float | None
-
-
-class NodeEffect(ToolOutput):
-    """A node: L15F41 is latent 41 of the dictionary at layer 15, L15error what that does not explain, @9 a position.
-    Change of the metric when it goes to its corrupted value: its part of what all of the hook point do together
-    (estimate), estimated alone (gradient), and where it was verified measured alone (exact), with a 95 % interval over
-    pairs."""
-
-    node: str
-    hook: str
-    latent: int | None
-    position: int | None
-    estimate: float
-    gradient: float
-    exact: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class FeatureEdge(ToolOutput):
-    """How much the metric changes because the sender, corrupted, changes the receiver directly: to first order."""
-
-    sender: str
-    receiver: str
-    weight: float
 
 
 class Controls(ToolOutput):
@@ -206,9 +169,9 @@ def feature_circuit(input: Input, context: Context) -> Output:
         sign_flipped=checked.flipped,
         permuted=checked.permuted,
     )
-    rows = _rows(effects, subjects, input.by_position, checked)
-    points = _points(subjects, effects, [values - own for values in does.wholes])
-    edges = _edges(weights, subjects, input.by_position)
+    rows = node_rows(effects, subjects, input.by_position, checked)
+    points = point_rows(subjects, effects, [values - own for values in does.wholes])
+    edges = edge_rows(weights, subjects, input.by_position)
     warnings = [PROBABILITY if input.metric == "probability" else "", *pairs.notes]
     short = [point.hook for point in points if (point.incomplete or 0) > COMPLETE]
     if short and input.steps:
@@ -224,7 +187,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
         f"latents {randoms}, the model without them {part(does.without):z.2f}; strongest "
         + ", ".join(f"{each.node} {each.estimate if each.exact is None else each.exact:+z.3g}" for each in rows[:4])
         + (f"; strongest edge {edges[0].sender}->{edges[0].receiver} {edges[0].weight:+z.3g}" if edges else "")
-        + _agreement(checked)
+        + agreement(checked)
         + f": {said(clear, len(own))}. {LICENCE}"
         + "".join(f" {warning}" for warning in warned)
     )
@@ -233,7 +196,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
         f"Faithfulness {does_alone}; controls: as many random latents {randoms}; error nodes alone "
         f"{controls.errors_alone:z.2f}; the model without the circuit {part(does.without):z.2f}."
     )
-    graph, scale = _graph(weights, subjects, input.by_position), f"change of {metric.words}"
+    graph, scale = drawn(weights, subjects, input.by_position), f"change of {metric.words}"
     return Output(
         metric=metric.words,
         pairs=len(own),
@@ -263,83 +226,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
             "feature_circuit",
             input,
             graph=Picture(title, graph, scale, foot) if edges else None,
-            nodes=Picture(title, Bars(tuple(map(_bar, rows[: min(size, BARS)]))), scale, foot),
+            nodes=Picture(title, Bars(tuple(map(bar, rows[: min(size, BARS)]))), scale, foot),
         ),
         verdict=verdict,
     )
-
-
-def _rows(
-    effects: Effects, subjects: Sequence[Subject], by_position: bool, checked: Verified
-) -> tuple[NodeEffect, ...]:
-    """Every node that was estimated, strongest first."""
-    exact = dict(zip(checked.tested, checked.exact, strict=True))
-    rows = []
-    for at, (node, mean, slope) in enumerate(zip(effects.nodes, effects.means, effects.gradients, strict=True)):
-        changes = exact.get(at)
-        low, high = (None, None) if changes is None else interval(changes)
-        rows.append(
-            NodeEffect(
-                node=named(node, subjects, by_position),
-                hook=subjects[node.point].hook,
-                latent=None if node.unit == ERROR else node.unit,
-                position=node.place if by_position else None,
-                estimate=float(mean),
-                gradient=float(slope),
-                exact=None if changes is None else float(changes.mean()),
-                low=low,
-                high=high,
-            )
-        )
-    return tuple(rows)
-
-
-def _agreement(checked: Verified) -> str:
-    if checked.correlation is None or checked.gradient is None:
-        return ""
-    return f"; Spearman with exact changes: estimates {checked.correlation:z.2f}, gradients {checked.gradient:z.2f}"
-
-
-def _points(subjects: Sequence[Subject], effects: Effects, wholes: Sequence[np.ndarray]) -> tuple[PointFound, ...]:
-    return tuple(
-        PointFound(
-            hook=subject.hook,
-            dictionary=subject.dictionary.name,
-            fingerprint=subject.dictionary.fingerprint,
-            moving=sum(node.point == point for node in effects.nodes),
-            whole=float(whole.mean()),
-            summed=float(summed.mean()),
-            incomplete=incomplete(summed, whole),
-        )
-        for point, (subject, whole, summed) in enumerate(zip(subjects, wholes, effects.sums, strict=True))
-    )
-
-
-def _edges(weights: Sequence[Weight], subjects: Sequence[Subject], by_position: bool) -> tuple[FeatureEdge, ...]:
-    return tuple(
-        FeatureEdge(
-            sender=named(each.sender, subjects, by_position),
-            receiver=LOGITS if each.receiver is None else named(each.receiver, subjects, by_position),
-            weight=each.weight,
-        )
-        for each in weights[:LISTED]
-    )
-
-
-def _graph(weights: Sequence[Weight], subjects: Sequence[Subject], by_position: bool) -> Circuit:
-    """The strongest edges, each dictionary's nodes at one height."""
-    some = weights[:DRAWN]
-    edges = _edges(some, subjects, by_position)
-    layers = {edge.sender: each.sender.point for edge, each in zip(edges, some, strict=True)}
-    layers |= {
-        edge.receiver: len(subjects) if each.receiver is None else each.receiver.point
-        for edge, each in zip(edges, some, strict=True)
-    }
-    return Circuit(tuple(Arrow(each.sender, each.receiver, each.weight) for each in edges), layers)
-
-
-def _bar(row: NodeEffect) -> Bar:
-    """What was measured, or an estimate in the colour of what was not."""
-    if row.exact is None:
-        return Bar(f"{row.node} (estimate)", row.estimate, beside=True)
-    return Bar(row.node, row.exact, row.low, row.high)

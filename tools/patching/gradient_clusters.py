@@ -134,7 +134,7 @@ def _drawn(context: Context, n: int, most: float) -> list[list[int]]:
     candidates = [[subject.bos, *map(int, pieces[i])] for i in order]
     found: list[list[int]] = []
     for indices, tokens in alike(candidates):
-        said = subject.logits(tokens[:, :-1])[:, -1].float().log_softmax(-1)
+        said = subject.logits(tokens[:, :-1], last=True)[:, -1].float().log_softmax(-1)
         loss = -said.gather(1, tokens[:, -1:].to(said.device))[:, 0]
         found += [candidates[i] for i, own in zip(indices, loss.tolist(), strict=True) if own < most]
         if len(found) >= n:

@@ -1,35 +1,31 @@
 """SHIFT: makes a classifier forget what it should not go by, by ablating the latents that a judge calls irrelevant."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from prompts.providers import Role
+from tools.workbench.accuracies import Accuracy, accuracy
 from tools.workbench.batches import CONTEXT
 from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
+from tools.workbench.misled import Learned, decoder_of, learned
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.readout import (
-    Classifier,
-    Grade,
-    Groups,
-    Texts,
     Tokens,
     ablated,
     crossed,
-    effects,
     gain,
     graded,
-    read_texts,
     trained,
 )
-from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
-from tools.workbench.relevance import Verdict, judged, places
+from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.relevance import Verdict, judged
 from tools.workbench.stats import Interval
-from tools.workbench.two_by_two import Labelled, Tested, two_by_two
+from tools.workbench.two_by_two import Labelled, Tested
 
 CHANCE = 0.5  # accuracy, of two classes
 RANDOMS = 9  # draws of as many other latents
@@ -63,31 +59,6 @@ class Input(ToolInput):
         if self.irrelevant is not None and not self.irrelevant:
             raise ValueError("irrelevant is empty: name latents, or leave it out to have an LLM judge them")
         return self
-
-
-class Group(ToolOutput):
-    """The share of a group's texts that is classified rightly, with its 95 % interval."""
-
-    label: str
-    attribute: str
-    n: int
-    accuracy: float
-    low: float
-    high: float
-
-
-class Accuracy(ToolOutput):
-    """accuracy: the mean over groups, with a 95 % interval; worst: of the least group. follows: how much more often one
-    attribute than the other is given the same label, within labels: 0 where the attribute has no say."""
-
-    accuracy: float
-    low: float
-    high: float
-    worst: float
-    worst_low: float
-    worst_high: float
-    follows: float
-    groups: tuple[Group, ...]
 
 
 class LatentRead(ToolOutput):
@@ -162,7 +133,7 @@ async def shift(input: Input, context: Context) -> Output:
     exact since it is linear; those that an LLM (or you, by `irrelevant`) calls irrelevant to the task are ablated.
     Measured on all four groups of texts, beside as many random latents and training on balanced texts (2411.18895).
     """
-    found = await alone(_learned, input, context)
+    found = await alone(learned, context, input.train, input.test, input.irrelevant, input.judged, input.tokens)
     if input.irrelevant is None:
         judge, verdicts = await judged(context, input.task, found.shown, found.snippets)
     else:
@@ -170,57 +141,8 @@ async def shift(input: Input, context: Context) -> Output:
     return await alone(_finished, input, context, found, judge, verdicts)
 
 
-class Learned(NamedTuple):
-    """The texts, the classifier, what each latent adds to it and what the error adds, and the latents to be shown, with
-    where they are strongest. classes, attributes: their names, the negative first."""
-
-    train: Texts
-    test: Texts
-    positive: np.ndarray
-    truth: np.ndarray
-    groups: Groups
-    classes: tuple[str, str]
-    attributes: tuple[str, str]
-    classifier: Classifier
-    effects: np.ndarray
-    error: float
-    shown: list[int]
-    snippets: list[tuple[str, ...]]
-
-
-def _learned(input: Input, context: Context) -> Learned:
-    subject = context.subject
-    subject.check_written()
-    for latent in input.irrelevant or ():
-        subject.check_latent(latent)
-    classes, attributes = two_by_two(input.train, input.test)
-    if input.irrelevant is None:
-        context.need_llm()
-    train = read_texts(subject, [each.text for each in input.train], input.tokens)
-    test = read_texts(subject, [each.text for each in input.test], input.tokens)
-    positive, truth = (np.array([each.label == classes[1] for each in of]) for of in (input.train, input.test))
-    second = np.array([each.attribute == attributes[1] for each in input.test])
-    groups = {(a, b): np.flatnonzero((truth == a) & (second == b)) for a in (False, True) for b in (False, True)}
-    classifier = trained(train.x, positive)
-    decoder = _decoder(context)
-    found, error = effects(classifier, train, positive, decoder)
-    strongest = np.argsort(-np.abs(found), kind="stable")
-    shown = [int(i) for i in strongest[: input.judged] if found[i]]
-    if not shown:
-        raise ToolError("No latent differs between the two classes of training texts: there is nothing to ablate.")
-    shown = list(dict.fromkeys((*(input.irrelevant or ()), *shown)))
-    snippets = places(context.subject, train, shown)
-    return Learned(train, test, positive, truth, groups, classes, attributes, classifier, found, error, shown, snippets)
-
-
-def _decoder(context: Context) -> np.ndarray:
-    """float64[latents, d_model]."""
-    decoder: np.ndarray = context.subject.dictionary.decoder.double().cpu().numpy()
-    return decoder
-
-
 def _finished(input: Input, context: Context, found: Learned, judge: str, verdicts: Sequence[Verdict]) -> Output:
-    decoder, rng = _decoder(context), context.rng("shift", input.model_dump_json())
+    decoder, rng = decoder_of(context), context.rng("shift", input.model_dump_json())
     chosen = sorted({verdict.latent for verdict in verdicts if verdict.irrelevant})
     means = found.train.latents.mean(0, dtype=np.float64)
     to = means if input.ablation == "mean" else np.zeros_like(means)
@@ -235,7 +157,7 @@ def _finished(input: Input, context: Context, found: Learned, judge: str, verdic
     drawn = [without(rng.permutation(free)[: len(chosen)].tolist()) for _ in range(RANDOMS)]
     balanced = crossed(found.test.x, found.truth, found.groups, int(rng.integers(2**31)))
     grades = [graded(says, found.truth, found.groups) for says in (before, after, retrained, balanced, *drawn)]
-    was, now, anew, ceiling = (_accuracy(found, grade) for grade in grades[:4])
+    was, now, anew, ceiling = (accuracy(grade, found.groups, found.classes, found.attributes) for grade in grades[:4])
     randoms = tuple(grade.mean.value for grade in grades[4:])
     risen = gain(after, before, found.truth, found.groups, rng)
     rival = drawn[int(np.argmax(randoms))]
@@ -298,30 +220,6 @@ def _finished(input: Input, context: Context, found: Learned, judge: str, verdic
             groups=Picture(f"SHIFT: {input.task}", Bars(tuple(drawing)), "accuracy; chance is 0.5", verdict),
         ),
         verdict=f"{verdict}. {LICENCE}" + "".join(f" {warning}" for warning in warnings),
-    )
-
-
-def _accuracy(found: Learned, grade: Grade) -> Accuracy:
-    groups = tuple(
-        Group(
-            label=found.classes[label],
-            attribute=found.attributes[attribute],
-            n=len(found.groups[label, attribute]),
-            accuracy=share.value,
-            low=share.low,
-            high=share.high,
-        )
-        for (label, attribute), share in grade.by_group.items()
-    )
-    return Accuracy(
-        accuracy=grade.mean.value,
-        low=grade.mean.low,
-        high=grade.mean.high,
-        worst=grade.worst.value,
-        worst_low=grade.worst.low,
-        worst_high=grade.worst.high,
-        follows=grade.follows,
-        groups=groups,
     )
 
 

@@ -1,34 +1,16 @@
 """What makes a transcoder's latent fire, and what it reads of tokens by weights alone."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
-from tools.workbench.causes import by_source, causes, kinds, parts, place_of, random_like
+from tools.workbench.caused import Controls, LatentOnText, caused
+from tools.workbench.causes import by_source, kinds
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap, Named
-from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.unembed import through_norm
 
 TOKENS = 10
 TOGETHER = 8192  # embeddings
-
-
-class Input(ToolInput):
-    """The transcoder's latent, a text, and the token: by default where it fires most."""
-
-    latent: int = Field(ge=0)
-    text: Annotated[str, Field(min_length=1, max_length=4000)]
-    position: int | None = Field(None, ge=1, description="BOS is position 0")
-    n: int = Field(12, ge=1, le=100)
-
-
-class Controls(ToolOutput):
-    """random_direction: the largest edge into a random direction of the encoder's length. off: what the sum misses."""
-
-    random_direction: float
-    off: float
 
 
 class Output(ToolOutput):
@@ -51,7 +33,7 @@ class Output(ToolOutput):
 
 
 @tool(version=1)
-def transcoder_edges(input: Input, context: Context) -> Output:
+def transcoder_edges(input: LatentOnText, context: Context) -> Output:
     """Traces a transcoder's latent back: the edges into it from the embedding, every earlier head by source token, and
     every earlier MLP, which add up to what it is given (2406.11944). Needs a transcoder as the dictionary.
     """
@@ -60,34 +42,25 @@ def transcoder_edges(input: Input, context: Context) -> Output:
         raise ToolError(
             f"The dictionary {subject.dictionary.name!r} is no transcoder: use latent_head_attribution, or load one."
         )
-    latent = subject.latent(input.latent)
-    tokens = subject.to_tokens(input.text)
-    activations = subject.activations(tokens)[0, :, input.latent]
-    position = place_of(subject, tokens, activations, input.position)
-    found = causes(subject, tokens, position, input.latent)
-    names, values = parts(found)
-    order = values.abs().argsort(descending=True).tolist()[: input.n]
-    top = tuple(Named(label=names[i], value=float(values[i])) for i in order)
-    random = causes(subject, tokens, position, input.latent, random_like(context, input.latent))
-    controls = Controls(random_direction=float(parts(random)[1].abs().max()), off=found.off)
-    token = subject.token_strings(tokens[0, position : position + 1].tolist())[0]
+    on = caused(context, input)
+    found, top, controls = on.causes, on.top, on.controls
     verdict = (
-        f"{latent} is {float(activations[position]):.3g} on {token!r} (position {position}), given {found.given:.3g}: "
+        f"{on.latent} is {on.activation:.3g} on {on.token!r} (position {on.position}), given {found.given:.3g}: "
         + ", ".join(f"{each.label} {each.value:+z.3g}" for each in kinds(found))
         + "; the largest edges are from "
         + ", ".join(f"{each.label} {each.value:+z.3g}" for each in top[:5])
         + f". A random direction's largest is {controls.random_direction:.3g}; the sum is off by {found.off:.1g}"
     )
     return Output(
-        latent=str(latent),
-        token=token,
-        position=position,
-        activation=float(activations[position]),
+        latent=on.latent,
+        token=on.token,
+        position=on.position,
+        activation=on.activation,
         given=found.given,
         kinds=kinds(found),
         top=top,
         heads=HeatMap.by_head(found.written.heads[0]),
-        sources=by_source(subject, tokens, found),
+        sources=by_source(subject, on.tokens, found),
         embeddings=_embeddings(context, input.latent),
         controls=controls,
         verdict=verdict,

@@ -10,6 +10,7 @@ from tools.probing.facts import Spot, refuses, spot
 from tools.probing.knowledge import Asked
 from tools.probing.sources import by_source, first_token
 from tools.workbench.context import Context
+from tools.workbench.generation import generate
 from tools.workbench.labelled import locate
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolError
@@ -106,7 +107,7 @@ def steered(
         ]
         if vector is not None:
             also.append((subject.hook, _add(vector, at_entity, generated)))
-        text = subject.generate(tokens, n, lengths=lengths, also=also)[:, width:].tolist()
+        text = generate(subject, tokens, n, lengths=lengths, also=also)[:, width:].tolist()
         for index, ids in zip(order[start : start + ROWS], text, strict=True):
             own = ids[: ids.index(subject.eos)] if subject.eos in ids else ids
             found[index] = subject.tokenizer.decode(own)

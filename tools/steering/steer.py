@@ -12,6 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.editing import Change, prepare
 from tools.workbench.edits import Edit
+from tools.workbench.generation import generate
 from tools.workbench.metrics import alike, encode, portions
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 
@@ -105,7 +106,7 @@ def steer(input: Input, context: Context) -> Output:
             for which in portions(blocks, tokens.numel() + len(tokens) * input.tokens):
                 some = [change.only(which) for change in changes]
                 rows = tokens.repeat(which.stop - which.start, 1)
-                text = subject.generate(rows, input.tokens, some, input.temperature, seed)
+                text = generate(subject, rows, input.tokens, some, input.temperature, seed)
                 places = [(block, index) for block in range(which.start, which.stop) for index in indices]
                 found.update(zip(places, _read(context, text, tokens.shape[1], some), strict=True))
         return [_condition([found[block, index] for index in range(len(prompts))]) for block in range(blocks)]

@@ -59,7 +59,7 @@ def attended(
 
         return point(subject, "pattern", layer), see
 
-    subject.logits(tokens, also=[look(layer) for layer in range(subject.n_layers)])
+    subject.logits(tokens, also=[look(layer) for layer in range(subject.n_layers)], last=True)
     return {kind: Attention(paid[kind], chance[kind]) for kind in keys}
 
 

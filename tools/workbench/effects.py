@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tools.workbench.context import Context
 from tools.workbench.editing import Change
+from tools.workbench.generation import generate
 from tools.workbench.metrics import portions
 from tools.workbench.negatives import pool
 from tools.workbench.registry import ToolError
@@ -52,7 +53,7 @@ def written_each(context: Context, prompts: Tensor, changes: list[Change], token
     blocks = max((change.rows for change in changes), default=1)
     for which in portions(blocks, prompts.numel()):
         some, n = [change.only(which) for change in changes], which.stop - which.start
-        written = subject.generate(prompts.repeat(n, 1), tokens, some, temperature=1.0, seed=seed)
+        written = generate(subject, prompts.repeat(n, 1), tokens, some, temperature=1.0, seed=seed)
         for text in written.chunk(n):
             after_end = (text[:, start:] == subject.eos).cumsum(1) > 0
             activations = subject.activations(text)[:, start:].double() * ~after_end[..., None]

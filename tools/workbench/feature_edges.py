@@ -18,7 +18,7 @@ from torch import Tensor
 from tools.workbench.features import ERROR, Features, Node, encoded
 from tools.workbench.gradients import together
 from tools.workbench.patching import Progress
-from tools.workbench.resume import hooked, last_alone
+from tools.workbench.resume import hooked
 
 
 class Weight(NamedTuple):
@@ -65,7 +65,7 @@ class Cut:
         tokens = features.into.tokens[self.rows]
         hooks = [(s.hook, self._cutting(s.hook)) for s in features.subjects]
         with torch.enable_grad(), hooked(subject, hooks):
-            logits = subject.model(tokens, return_type="logits", **last_alone(subject))
+            logits = subject.model(tokens, return_type="logits", **subject.keeping(1))
             self.metric = features.reader.read(tokens, logits, self.rows).sum()
             self._latents = [encoded(s, self._before[s.hook], graph=True) for s in features.subjects]
         self.gradients: list[Tensor] = []

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tools.workbench.memory import spendable
 from tools.workbench.metrics import Reader
-from tools.workbench.resume import hooked, last_alone
+from tools.workbench.resume import hooked
 from tools.workbench.subject import Splice, Subject
 
 OUTPUTS = ("hook_attn_out", "hook_mlp_out")
@@ -45,7 +45,7 @@ class Graph:
         made += [(point, self._droppable(n)) for point, n in outputs if point in subject.points]
         made += [(point, self._holding(point)) for point in wanted]
         with torch.enable_grad(), hooked(subject, made):
-            logits = subject.model(tokens.to(subject.device), return_type="logits", **last_alone(subject))
+            logits = subject.model(tokens.to(subject.device), return_type="logits", **subject.keeping(1))
             self._metric = reader.read(tokens, logits, rows)
         self.points = tuple(self._held)
         self.metric = self._metric.detach()

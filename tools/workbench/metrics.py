@@ -192,7 +192,7 @@ def observe_each(
             k = which.stop - which.start
             rows, some = tokens.repeat(k, 1), [change.only(which) for change in changes]
             also = [*([] if splice is None else [splice(indices)]), *reader.look]
-            logits = subject.logits(rows, some, also=also, moves=moves)
+            logits = subject.logits(rows, some, also=also, moves=moves, last=reader.last_alone)
             read = reader.read(rows, logits, indices * k).cpu().double().numpy()
             values[which, indices] = read.reshape(k, -1)
             after[which, indices] = logits[:, -1].float().log_softmax(-1).cpu().reshape(k, len(indices), -1)

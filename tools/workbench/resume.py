@@ -13,7 +13,6 @@ computing more when the two ways do not agree.
 """
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,7 +39,6 @@ class Run:
         ends: list[Tensor] = []
         looks = [(point, self.residuals.append) for point in subject.residual_points]
         looks.append((subject.end, ends.append))
-        self._last = last_alone(subject)
         handles = [block.register_forward_hook(self._note) for block in subject.model.blocks]
         try:
             with torch.no_grad(), hooked(subject, [*hooks, *looks]):
@@ -70,7 +68,7 @@ class Run:
         tokens = self.tokens[rows, start:]
         residual = self.residuals[layer][rows, start:]
         given = (f"blocks.{layer}.hook_resid_pre", lambda value: residual)
-        more = {} if every else self._last
+        more = {} if every else subject.keeping(1)
         with torch.no_grad(), self._passing(layer), hooked(subject, [given, *hooks]):
             logits: Tensor = subject.model(tokens, return_type="logits", **cached, **more)
         return logits if every else logits[:, -1:]
@@ -119,12 +117,6 @@ class Run:
             if index >= layer:
                 each.batch_select_indices(rows)
         return cache
-
-
-def last_alone(subject: Subject) -> dict[str, int]:
-    """What is said to a forward pass of which the last token's logits suffice, where the model can be told."""
-    forward: Any = subject.model.original_model.forward
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(forward).parameters else {}
 
 
 @contextmanager

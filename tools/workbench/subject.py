@@ -11,7 +11,6 @@ from hashlib import sha256
 from pydoc_data.topics import topics
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from store.errors import UserError
 from store.ids import content_hash
 from store.types import LatentId, slug
 from tools.workbench.adapters import Adapter
+from tools.workbench.booted import Booted
 from tools.workbench.dictionary import Dictionary
 from tools.workbench.editing import Change, Moves, hooks, sparing, watching
 from tools.workbench.registry import ToolError
@@ -33,7 +33,7 @@ CALIBRATION_CONTEXT = 256
 Splice = tuple[str, Callable[[Tensor], Tensor | None]]  # a hook point, and its value's successor (None: itself)
 
 
-class Subject:
+class Subject(Booted):
     """A model, one of its hook points and, except while one is being trained, a dictionary of it.
 
     adapter: one that is merged into the model's weights.
@@ -121,33 +121,6 @@ class Subject:
                 "are not of the residual stream. Edit a head, a neuron or a direction."
             )
 
-    @property
-    def bos(self) -> int:
-        """The token every window starts with."""
-        token = self.tokenizer.bos_token_id
-        return int(token if token is not None else self.tokenizer.eos_token_id)
-
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without BOS."""
-        if not texts:
-            return []
-        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return encoded
-
-    def to_tokens(self, text: str) -> Tensor:
-        """int64[1, s]: `text` with BOS in front. UserError when it holds no token."""
-        ids = self.tokenize([text])[0]
-        if not ids:
-            raise UserError("The text is empty: give at least one token of text.")
-        return torch.tensor([[self.bos, *ids]], device=self.device)
-
-    def token_strings(self, tokens: Sequence[int] | np.ndarray) -> list[str]:
-        """What each token reads as on its own, spaces and line breaks included."""
-        if not len(tokens):
-            return []  # the tokenizer would give [""]
-        strings: list[str] = self.tokenizer.batch_decode([[int(t)] for t in tokens], clean_up_tokenization_spaces=False)
-        return strings
-
     def residual(self, tokens: Tensor) -> Tensor:
         """[b, s, d_model] at the dictionary's hook point; the model runs no further than it must. Heads' outputs are
         laid side by side: [b, s, heads * d_head].
@@ -181,91 +154,22 @@ class Subject:
         prompt: int | None = None,
         also: Sequence[Splice] = (),
         moves: Moves | None = None,
+        last: bool = False,
     ) -> Tensor:
         """[b, s, vocabulary] next-token logits with the changes made and then, at their hook points, `also`.
 
         prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. moves: told
-        what the changes did. ToolError when the changes leave numbers that are not finite.
+        what the changes did. last: [b, 1, vocabulary], of the last token alone, which takes less. ToolError when the
+        changes leave numbers that are not finite.
         """
         tokens = tokens.to(self.device)
         made = hooks(self, changes, prompt or tokens.shape[1], moves=moves, sinks=self._spared(tokens, changes))
-        made += _spliced(also)
+        made += spliced(also)
         with torch.no_grad():
-            logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
-        return _finite(logits) if changes else logits
-
-    def generate(
-        self,
-        tokens: Tensor,
-        n: int,
-        changes: Sequence[Change] = (),
-        temperature: float = 0.0,
-        seed: int = 0,
-        lengths: Sequence[int] | None = None,
-        also: Sequence[Splice] = (),
-    ) -> Tensor:
-        """int64[b, s + up to n]: the prompts [b, s] and what follows them, the changes and `also` made in every token.
-
-        lengths: of each prompt, which is padded on the right with anything (None: s); what follows begins at s all the
-        same. No token sees the padding, and positions count on from a prompt's own length.
-
-        Temperature 0 takes the likeliest token, ties aside the same on every device; otherwise `seed` decides, alike
-        in each block of rows that the changes write along another direction in. A row that ended is filled with the end
-        token. Keys and values are cached: each token is computed once.
-        """
-        text = tokens.to(self.device)
-        prompt = text.shape[1]
-        blocks = max((change.rows for change in changes), default=1)
-        generators = [torch.Generator().manual_seed(seed) for _ in range(blocks)]
-        own = torch.tensor([prompt] * len(text) if lengths is None else list(lengths), device=self.device)
-        visible = torch.arange(prompt, device=self.device) < own[:, None]  # bool[b, s and what was written]
-        rows = torch.arange(len(text), device=self.device)
-        ended = torch.zeros(len(text), dtype=torch.bool, device=self.device)
-        cache: Any = None
-        plain: Any = None  # the cache of the same text, unedited
-        layers = sparing(changes)
-        for _ in range(n):
-            start = 0 if cache is None else text.shape[1] - 1
-            seen: dict[str, Any] = {}
-            last_at = own - 1  # no token of a prompt sees the padding after it: attention is causal
-            if cache is not None:
-                last_at = torch.zeros_like(own)
-                seen = {"attention_mask": visible.long(), "position_ids": (own + start - prompt)[:, None]}
-            sinks: dict[int, Tensor] | None = None
-            if layers:
-                sinks = {}
-                with torch.no_grad():
-                    _, plain = self.model.run_with_hooks(
-                        text[:, start:],
-                        return_type="logits_and_cache",
-                        fwd_hooks=watching(self, layers, sinks, start),
-                        use_cache=True,
-                        **seen,
-                        **({"past_key_values": plain} if plain is not None else {}),
-                    )
-            with torch.no_grad():
-                logits, cache = self.model.run_with_hooks(
-                    text[:, start:],
-                    return_type="logits_and_cache",
-                    fwd_hooks=[*hooks(self, changes, prompt, start, sinks=sinks), *_spliced(also)],
-                    use_cache=True,
-                    **seen,
-                    **({"past_key_values": cache} if cache is not None else {}),
-                )
-            last = _finite(logits[rows, last_at].float()).cpu()
-            if temperature > 0:
-                chances = (last / temperature).softmax(-1).chunk(blocks)
-                drawn = [torch.multinomial(p, 1, generator=g) for p, g in zip(chances, generators, strict=True)]
-                chosen = torch.cat(drawn)[:, 0]
-            else:
-                chosen = last.argmax(-1)
-            chosen = torch.where(ended, self.eos, chosen.to(self.device))
-            text = torch.cat([text, chosen[:, None]], dim=1)
-            visible = torch.cat([visible, torch.ones_like(visible[:, :1])], dim=1)
-            ended |= chosen == self.eos
-            if bool(ended.all()):
-                break
-        return text
+            less = self.keeping(1) if last else {}
+            logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made, **less)
+        logits = logits[:, -1:] if last else logits
+        return finite(logits) if changes else logits
 
     def _spared(self, tokens: Tensor, changes: Sequence[Change]) -> dict[int, Tensor] | None:
         """The sinks of the unedited text at each layer where they are spared; None where the edited pass shows them."""
@@ -277,62 +181,6 @@ class Subject:
         with torch.no_grad():
             self.model.run_with_hooks(tokens, return_type=None, stop_at_layer=layers[-1] + 1, fwd_hooks=looking)
         return sinks
-
-    @property
-    def eos(self) -> int:
-        """The token that ends a text."""
-        token = self.tokenizer.eos_token_id
-        return int(token if token is not None else self.bos)
-
-    @property
-    def n_layers(self) -> int:
-        return int(self.model.cfg.n_layers)
-
-    @property
-    def n_heads(self) -> int:
-        return int(self.model.cfg.n_heads)
-
-    @property
-    def d_head(self) -> int:
-        return int(self.model.cfg.d_head)
-
-    @property
-    def d_mlp(self) -> int:
-        return int(self.model.cfg.d_mlp)
-
-    @property
-    def context(self) -> int:
-        """Tokens that the model can read at once."""
-        return int(self.model.cfg.n_ctx)
-
-    @cached_property
-    def points(self) -> dict[str, Any]:
-        """Every hook point by each of its names."""
-        found: dict[str, Any] = self.model.hook_dict
-        return found
-
-    @staticmethod
-    def layer_of(hook: str) -> int:
-        """The layer of a hook point such as blocks.15.hook_resid_pre."""
-        return int(hook.split(".")[1])
-
-    @property
-    def residual_points(self) -> list[str]:
-        """The residual stream entering each layer."""
-        return [f"blocks.{layer}.hook_resid_pre" for layer in range(self.n_layers)]
-
-    @property
-    def reading_points(self) -> list[str]:
-        """Wherever a layer or the unembedding reads the residual stream."""
-        middle = [f"blocks.{layer}.hook_resid_mid" for layer in range(self.n_layers)]
-        points = self.model.hook_dict  # made anew each time it is asked for
-        inside = [point for point in middle if point in points]  # none where a layer's parts are parallel
-        return [*self.residual_points, *inside, self.end]
-
-    @property
-    def end(self) -> str:
-        """The residual stream that the final norm reads."""
-        return f"blocks.{self.n_layers - 1}.hook_resid_post"
 
     @cached_property
     def layer_norms(self) -> list[float]:
@@ -391,11 +239,13 @@ class Subject:
         return encoded
 
 
-def _spliced(also: Sequence[Splice]) -> list[tuple[str, Callable[..., Any]]]:
+def spliced(also: Sequence[Splice]) -> list[tuple[str, Callable[..., Any]]]:
+    """Splices as the hooks that TransformerLens takes."""
     return [(point, lambda value, hook, f=function: f(value)) for point, function in also]
 
 
-def _finite(logits: Tensor) -> Tensor:
+def finite(logits: Tensor) -> Tensor:
+    """The logits; ToolError when an edit broke the model."""
     if not bool(torch.isfinite(logits).all()):
         raise ToolError("The model breaks under this edit and gives numbers that are not finite: use less strength.")
     return logits

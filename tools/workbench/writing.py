@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from tools.workbench.generation import generate
 from tools.workbench.registry import ToolError
 from tools.workbench.subject import Splice, Subject
 
@@ -73,7 +74,7 @@ def written(
         for row, index in enumerate(rows):
             tokens[row, : len(prompts[index])] = torch.tensor(list(prompts[index]))
         lengths = [len(prompts[index]) for index in rows]
-        text = subject.generate(tokens, n, (), temperature, seed + rows[0], lengths, also)
+        text = generate(subject, tokens, n, (), temperature, seed + rows[0], lengths, also)
         for index, ids in zip(rows, text[:, width:].tolist(), strict=True):
             found[index] = ids[: ids.index(subject.eos)] if subject.eos in ids else ids
     return [found[index] for index in range(len(prompts))]
