@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands import options as o
-from agent.screen.console import emit, late_meter
+from agent.screen.console import emit, late_meter, rated
 from agent.settings import load
 from store.errors import UserError
 
@@ -116,7 +116,8 @@ async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experim
     llm = session.llm(roles=roles) if roles else None
     try:
         context = session.context(session.find_harvest(), llm)
-        with late_meter(name) as context.progress:
+        with late_meter(name) as advance:
+            context.progress = rated(advance)
             return await run(name, input, context)
     finally:
         if llm is not None:

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from agent.screen.show import clean
 
+SLOW_S = 600.0  # over which the time left is estimated: a step may take a minute
 PLAIN_EVERY_S = 30.0  # between progress lines where there is no terminal to redraw
 FLAT_LIST = re.compile(r"\[\n[^\[\]{}]*\n *\]")  # of a document with line breaks: a list of plain values
 STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # JSON leaves these bare
@@ -82,7 +83,7 @@ def meter(title: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=SLOW_S) as bar:
         task = bar.add_task(title, total=None, note="")
         _live.append(console)
         try:
@@ -121,6 +122,21 @@ def late_meter(title: str) -> Iterator[Advance]:
             shown[0](done, total, note)
 
         yield advance
+
+
+def rated(advance: Advance) -> Callable[[int, int], None]:
+    """Progress with its rate, of each part of the work anew."""
+    began, first, last = time.monotonic(), 0, 0
+
+    def told(done: int, total: int) -> None:
+        nonlocal began, first, last
+        now = time.monotonic()
+        if done < last:
+            began, first = now, done
+        last = done
+        advance(done, total, f"{(done - first) / (now - began):,.1f} a second" if done > first and now > began else "")
+
+    return told
 
 
 def _plain_meter(title: str) -> Advance:
