@@ -16,7 +16,7 @@ from tools.workbench.writing import replies
 
 TOKENS = 96  # of the subject's reply
 ASKED = "Think step by step, each step on its own line, then give the answer."
-ENDS = re.compile(r"\n+|(?<=[.!?])\s+(?=[A-Z\"'(])")  # of a step
+ENDS = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")  # of a sentence
 ITEM = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,2}[.):])\s+")  # a list's mark
 Of = Literal["subject", "llm"]
 
@@ -44,7 +44,7 @@ DEFAULTS = tuple(
 
 def pieces(reasoning: str) -> list[str]:
     """Its steps: sentences and lines, list marks left out."""
-    found = [ITEM.sub("", part).strip() for part in ENDS.split(reasoning.strip())]
+    found = [part.strip() for line in reasoning.splitlines() for part in ENDS.split(ITEM.sub("", line))]
     return [part for part in found if re.search(r"\w", part)]
 
 
