@@ -86,8 +86,14 @@ def meter(title: str) -> Iterator[Advance]:
     with Progress(*columns, console=console, transient=True, speed_estimate_period=SLOW_S) as bar:
         task = bar.add_task(title, total=None, note="")
         _live.append(console)
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            if done < bar.tasks[task].completed:  # the next part of the work has a time of its own
+                bar.reset(task, total=total, completed=done, note=note)
+            bar.update(task, completed=done, total=total, note=note)
+
         try:
-            yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+            yield advance
         finally:
             _live.remove(console)
 

@@ -185,14 +185,14 @@ class Subject:
         """[b, s, vocabulary] next-token logits with the changes made and then, at their hook points, `also`.
 
         prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. moves: told
-        what the changes did. ToolError when the changes leave numbers that are not finite.
+        what the changes did. ToolError for numbers that are not finite.
         """
         tokens = tokens.to(self.device)
         made = hooks(self, changes, prompt or tokens.shape[1], moves=moves, sinks=self._spared(tokens, changes))
         made += _spliced(also)
         with torch.no_grad():
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made)
-        return _finite(logits) if changes else logits
+        return _finite(logits, bool(changes))
 
     def generate(
         self,
@@ -252,7 +252,7 @@ class Subject:
                     **seen,
                     **({"past_key_values": cache} if cache is not None else {}),
                 )
-            last = _finite(logits[rows, last_at].float()).cpu()
+            last = _finite(logits[rows, last_at].float(), bool(changes)).cpu()
             if temperature > 0:
                 chances = (last / temperature).softmax(-1).chunk(blocks)
                 drawn = [torch.multinomial(p, 1, generator=g) for p, g in zip(chances, generators, strict=True)]
@@ -395,7 +395,11 @@ def _spliced(also: Sequence[Splice]) -> list[tuple[str, Callable[..., Any]]]:
     return [(point, lambda value, hook, f=function: f(value)) for point, function in also]
 
 
-def _finite(logits: Tensor) -> Tensor:
+def _finite(logits: Tensor, edited: bool) -> Tensor:
     if not bool(torch.isfinite(logits).all()):
-        raise ToolError("The model breaks under this edit and gives numbers that are not finite: use less strength.")
+        raise ToolError(
+            "The model breaks under this edit and gives numbers that are not finite: use less strength."
+            if edited
+            else "The model gives numbers that are not finite: open it in float32, or add less to it."
+        )
     return logits
