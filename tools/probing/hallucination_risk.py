@@ -83,7 +83,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.writing(rows, 14, TOKENS) + reading + FITS + len(input.texts) * now.writing(1, 20, input.tokens)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def hallucination_risk(input: Input, context: Context) -> Output:
     """Fits and checks a probability that what the model says is made up, per entity and per token, and watches texts.
 
