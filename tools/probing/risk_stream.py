@@ -73,7 +73,7 @@ def _given(subject: Subject, probe: Direction, text: Text) -> tuple[list[str], l
     if text.entity is not None:
         first, last = spot(subject, text.prompt, text.entity).entity
         risks[first - 1 : last] = [entity_risk(subject, probe, text.prompt, text.entity)] * (last + 1 - first)
-    return (shown + ["\n"], [*risks, 0.0]) if text.chat else (shown, risks)
+    return ([*shown, "\n"], [*risks, 0.0]) if text.chat else (shown, risks)
 
 
 def entity_risk(subject: Subject, probe: Direction, prompt: str, entity: str) -> float:
