@@ -142,7 +142,7 @@ def test_none_is_found_where_labels_are_exchanged(context: Context, planted: dic
 
 def test_too_few_and_one_kind_of_reply_are_refused(context: Context, planted: dict[str, Any]) -> None:
     planted["exchanged"] = {f"{name} {i}": i < 4 for name in ("Town", "Lake") for i in range(40)}
-    assert "give at least 20" in refusal("uncertainty_latents", context, own=facts(3))
+    assert "give at least 20" in refusal("uncertainty_latents", context, own=facts(6))
     assert "and 7 wrong" in refusal("uncertainty_latents", context, own=[facts(33)[0], facts(3)[1]])
     planted["exchanged"] = {f"{name} {i}": False for name in ("Town", "Lake") for i in range(40)}
     assert "All 80 texts are right" in refusal(
