@@ -26,6 +26,7 @@ from rich.text import Text
 
 from agent.screen.show import clean
 
+SLOW_S = 600.0  # over which the time left is estimated: a step may take a minute
 PLAIN_EVERY_S = 30.0  # between progress lines where there is no terminal to redraw
 FLAT_LIST = re.compile(r"\[\n[^\[\]{}]*\n *\]")  # of a document with line breaks: a list of plain values
 STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # JSON leaves these bare
@@ -82,11 +83,17 @@ def meter(title: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=SLOW_S) as bar:
         task = bar.add_task(title, total=None, note="")
         _live.append(console)
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            if done < bar.tasks[task].completed:  # the next part of the work has a time of its own
+                bar.reset(task, total=total, completed=done, note=note)
+            bar.update(task, completed=done, total=total, note=note)
+
         try:
-            yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+            yield advance
         finally:
             _live.remove(console)
 

@@ -1,15 +1,19 @@
 """The command line as a whole: quick help, --json everywhere, exit codes, nothing stray on either stream."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import typer.main
+from rich.console import Console
+from rich.progress import Progress
 
 from agent.cli import app, main
 from agent.inquiry.replay import differences
@@ -290,3 +294,31 @@ def test_plain_progress_comes_now_and_then_with_the_time_left(
         "working: 0 of 20",
         "working: 15 of 20, 0:00:10 left",
     ]
+
+
+def test_the_next_part_of_the_work_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part as long as the one before is not done because that one was."""
+    bars: list[Progress] = []
+
+    class Watched(Progress):
+        def __init__(self, *columns: Any, **options: Any) -> None:
+            super().__init__(*columns, **options)
+            bars.append(self)
+
+    shown = io.StringIO()
+    monkeypatch.setattr("agent.screen.console.Console", lambda **_: Console(file=shown, force_terminal=True, width=90))
+    monkeypatch.setattr("agent.screen.console.Progress", Watched)
+    with meter("working") as advance:
+        told = rated(advance)
+        for done in (0, 5, 10):
+            time.sleep(0.02)
+            told(done, 10)
+        (task,) = bars[0].tasks
+        assert task.time_remaining == 0
+        told(1, 10)
+        assert (task.completed, task.finished, task.time_remaining) == (1, False, None)
+        for done in (2, 3):
+            time.sleep(0.02)
+            told(done, 10)
+        assert task.time_remaining
+    assert "a second" in shown.getvalue()

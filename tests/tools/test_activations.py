@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tools.workbench import activations
 from tools.workbench.activations import Case, read_activations
 from tools.workbench.context import Context
 from tools.workbench.labelled import locate
@@ -86,6 +87,31 @@ def test_a_text_is_read_once_for_all_sites_and_never_again(
     assert first.surface is not None
     assert again.surface is not None
     assert np.array_equal(first.surface, again.surface)
+
+
+def test_a_reading_that_was_ended_goes_on_where_it_was(
+    context: Context, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of two cases; ended after the first part, which is not read again, whatever the parts the same is found."""
+    whole = read_activations(context, cases[:3], SITES[:1], surface=True)
+    monkeypatch.setattr(activations, "PART", 2)
+    told: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    context.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        read_activations(context, cases[:3], SITES[:1], surface=True)
+    assert told == [(2, 3), (3, 3)]
+    with counted(context.subject, monkeypatch) as rows:
+        again = read_activations(context, cases[:3], SITES[:1], surface=True)
+        assert sum(rows) == 1
+    assert told[2:] == [(3, 3)]
+    assert np.allclose(whole.values[SITES[0]], again.values[SITES[0]], atol=0.05, rtol=0.01)
+    assert whole.surface == pytest.approx(again.surface, abs=0.01)
 
 
 def test_other_texts_places_and_models_are_other_readings(

@@ -1,5 +1,8 @@
 """Knowledge by the model's own answers, latents that separate it, and a calibrated risk: stubs and planted truth."""
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from tests.tools.calling import call, refusal
-from tools.probing import knowledge, risk_rows, separation
+from tools.probing import hallucination_risk, knowledge, risk_rows, separation
 from tools.probing.facts import Fact, chosen, filled, is_right, refuses, shipped, spot
 from tools.probing.knowledge import Asked
 from tools.probing.risk import cross_fitted, fit, probability, simple, within
@@ -18,6 +21,7 @@ from tools.probing.risk_stream import entity_risk, risky
 from tools.probing.separation import Firing, firing, permuted, ranked, separations
 from tools.workbench.activations import Case, Readings
 from tools.workbench.calibration import calibration_error, platt, reliability
+from tools.workbench.compute import alone
 from tools.workbench.context import Context
 from tools.workbench.directions import Direction
 from tools.workbench.registry import ToolError
@@ -83,6 +87,47 @@ def test_knowledge_is_what_is_right_in_every_paraphrase(context: Context, monkey
     again = call("label_knowledge", context, own=own(30))
     assert again["entities"] == found["entities"]
     assert calls == [60], "the second run asks nothing"
+
+
+def test_answers_are_kept_as_they_come(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended while the second 64 of 160 prompts are answered: those of the first are not asked again."""
+    calls: list[int] = []
+
+    def written(subject: Subject, prompts: Sequence[Sequence[int]], n: int) -> list[list[int]]:
+        calls.append(len(prompts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return subject.tokenize([" Mars"] * len(prompts))
+
+    told: list[tuple[int, int]] = []
+    context.progress = lambda done, total: told.append((done, total))
+    monkeypatch.setattr(knowledge, "written", written)
+    with pytest.raises(KeyboardInterrupt):
+        call("label_knowledge", context, own=own(80))
+    assert call("label_knowledge", context, own=own(80))["unknown"] == 80
+    assert calls == [64, 64, 64, 32]
+    assert told == [(0, 160), (64, 160), (0, 96), (64, 96), (96, 96)]
+
+
+def test_fits_end_where_nobody_waits_any_more(context: Context) -> None:
+    fits: list[int] = []
+    context.progress = lambda done, total: fits.append(done)
+
+    def fitting() -> None:
+        tell = hallucination_risk._telling(context, 1000)
+        for _ in range(1000):
+            time.sleep(0.01)
+            tell()
+
+    async def given_up() -> None:
+        task = asyncio.create_task(alone(fitting))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(given_up())
+    assert 0 < len(fits) < 500
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,12 @@ def test_a_few_cities_are_enough_to_see_it(context: Context, workspace: Path) ->
     error = sum(each["count"] * abs(each["mean"] - each["share"]) for each in entity["bins"]) / entity["n"]
     assert entity["calibration_error"] == pytest.approx(error)
     (watched,) = found["watched"]
-    assert watched["tokens"][0] == " France"
-    assert len(watched["tokens"]) == len(watched["activations"]) == 4
+    given, tokens, risks = watched["given"], watched["tokens"], watched["activations"]
+    assert "".join(tokens[:given]) == text["prompt"]
+    assert tokens[given] == " France"
+    assert len(tokens) == len(risks) == given + 4
+    assert [token for token, risk in zip(tokens[:given], risks, strict=False) if risk] == [" Paris"]
+    assert watched["entity_risk"] == risks[tokens.index(" Paris")]
     assert all(0 <= risk <= 1 for risk in (*watched["activations"], watched["entity_risk"]))
     for path in found["pictures"]:
         assert (workspace / path).stat().st_size > 1000

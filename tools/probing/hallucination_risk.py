@@ -1,5 +1,7 @@
 """The probability that what a model says of an entity is made up, read from its residual stream while it speaks."""
 
+from collections.abc import Callable
+from itertools import count
 from typing import Annotated
 
 import numpy as np
@@ -23,12 +25,13 @@ from tools.probing.risk_report import (
 from tools.probing.risk_rows import Rows, entities, spoken
 from tools.probing.risk_stream import Text, Watched, watch
 from tools.workbench.calibration import calibration_error, reliability
+from tools.workbench.compute import go_on
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.pictures import draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
-from tools.workbench.splits import folds
+from tools.workbench.splits import FOLDS, folds
 from tools.workbench.stats import auroc, auroc_interval
 
 LAYERS = (12, 16, 18, 20, 22, 24)
@@ -80,7 +83,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.writing(rows, 14, TOKENS) + reading + FITS + len(input.texts) * now.writing(1, 20, input.tokens)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def hallucination_risk(input: Input, context: Context) -> Output:
     """Fits and checks a probability that what the model says is made up, per entity and per token, and watches texts.
 
@@ -100,9 +103,11 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     rng = context.rng("hallucination_risk", input.model_copy(update={"texts": (), "tokens": 1}).model_dump_json())
     rows = entities(context, found, input.layers)
     seed = int(rng.integers(2**31))
-    entity, odds = _tried(context, rows, seed, rng, "entity")
-    token = _tried(context, spoken(context, asked, input.layers), seed, rng, "token")[0] if input.by_token else None
-    controls = _controls(rows, entity, seed, rng)
+    written = spoken(context, asked, input.layers) if input.by_token else None
+    tell = _telling(context, (1 + input.by_token) * (FOLDS + 1) + SHUFFLES)
+    entity, odds = _tried(context, rows, seed, rng, "entity", tell)
+    token = _tried(context, written, seed, rng, "token", tell)[0] if written else None
+    controls = _controls(rows, entity, seed, rng, tell)
     by_relation = _by_relation(rows, odds, entity.layer, seed)
     watched = watch(context, input.texts, entity.probe, token.probe if token else None, input.tokens)
     clear = entity.low > max(controls.shuffled, *(each.auroc for each in entity.baselines))
@@ -134,12 +139,26 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     )
 
 
-def _tried(context: Context, rows: Rows, seed: int, rng: np.random.Generator, what: str) -> tuple[Risk, np.ndarray]:
+def _telling(context: Context, fits: int) -> Callable[[], None]:
+    """To be called after each of so many fits: tells how many are done, and ends where nobody waits any more."""
+    done = count(1)
+
+    def tell() -> None:
+        go_on()
+        context.progress(next(done), fits)
+
+    return tell
+
+
+def _tried(
+    context: Context, rows: Rows, seed: int, rng: np.random.Generator, what: str, tell: Callable[[], None]
+) -> tuple[Risk, np.ndarray]:
     """The risk, and each row's log-odds by a probe that never saw its entity."""
     cuts = folds(rows.made_up, rows.groups, seed)
-    odds = cross_fitted(rows.by_layer, rows.made_up, rows.groups, cuts, seed)
+    odds = cross_fitted(rows.by_layer, rows.made_up, rows.groups, cuts, seed, tell)
     own = auroc_interval(odds[rows.made_up], odds[~rows.made_up], rng)
     final = fit(rows.by_layer, rows.made_up, rows.groups, seed)
+    tell()
     p = probability(odds)
     bins = reliability(p, rows.made_up)
     baselines = []
@@ -185,13 +204,14 @@ def _saved(context: Context, found: Fitted, what: str) -> str:
     return context.directions.save(direction)
 
 
-def _controls(rows: Rows, entity: Risk, seed: int, rng: np.random.Generator) -> Controls:
+def _controls(rows: Rows, entity: Risk, seed: int, rng: np.random.Generator, tell: Callable[[], None]) -> Controls:
     x = rows.by_layer[entity.layer]
     shuffled = []
     for _ in range(SHUFFLES):
         labels = rng.permutation(rows.made_up)
         odds = cross_fitted({entity.layer: x}, labels, rows.groups, folds(labels, rows.groups, seed), seed)
         shuffled.append(auroc(odds[labels], odds[~labels]))
+        tell()
     cuts = folds(rows.made_up, rows.groups, seed)
     directions = (x @ rng.normal(size=(x.shape[1], RANDOMS))).T
     randoms = [simple(each[:, None], rows.made_up, cuts) for each in directions]

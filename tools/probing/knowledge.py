@@ -13,11 +13,10 @@ from tools.workbench.context import Context
 from tools.workbench.labelled import check_counts
 from tools.workbench.metrics import encode
 from tools.workbench.registry import ToolError
-from tools.workbench.writing import written
+from tools.workbench.writing import ROWS, written
 
 FOLDER = "knowledge"
 VERSION = 1  # of how replies are made
-PART = 512  # prompts that are answered between two writes
 EACH = 8  # entities that are known, and unknown
 
 
@@ -63,6 +62,23 @@ def ask(context: Context, relations: Sequence[Relation], chat: bool = False, tok
         asked += [
             Asked(relation.name, fact, tuple(filled(way, fact.entity) for way in ways)) for fact in relation.facts
         ]
+    return _answered(context, asked, chat, tokens)
+
+
+def ask_once(context: Context, relations: Sequence[Relation], tokens: int) -> list[Asked]:
+    """The model's likeliest reply to one question of a chat about each entity, its relation's questions in turn."""
+    asked = []
+    for relation in relations:
+        if not relation.questions:
+            raise ToolError(f"The relation {relation.name!r} has no questions: give one or more.")
+        asked += [
+            Asked(relation.name, fact, (filled(relation.questions[i % len(relation.questions)], fact.entity),))
+            for i, fact in enumerate(relation.facts)
+        ]
+    return _answered(context, asked, True, tokens)
+
+
+def _answered(context: Context, asked: Sequence[Asked], chat: bool, tokens: int) -> list[Asked]:
     kept = _kept(context, list(dict.fromkeys(prompt for each in asked for prompt in each.prompts)), chat, tokens)
     said = {prompt: context.subject.tokenizer.decode(ids) for prompt, ids in kept.items()}
     return [
@@ -75,15 +91,17 @@ def ask(context: Context, relations: Sequence[Relation], chat: bool = False, tok
 
 
 def _kept(context: Context, texts: list[str], chat: bool, tokens: int) -> dict[str, list[int]]:
-    """Replies by prompt: those of an earlier run of the same subject, and the rest now, written in parts so that what
-    was done before a run was ended is not done again."""
+    """Replies by prompt: those of an earlier run of the same subject, and the rest now, kept as often as they come, so
+    that what was done before a run was ended is not done again."""
     subject = context.subject
     folder = context.ledger.store.path.parent / FOLDER
     path = folder / f"{content_hash([VERSION, subject.fingerprint, chat, tokens])}.json"
     known: dict[str, list[int]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    missing = [text for text in texts if text not in known]
-    for start in range(0, len(missing), PART):
-        part = missing[start : start + PART]
+    missing = sorted((text for text in texts if text not in known), key=len)  # those of like length together
+    if missing:
+        context.progress(0, len(missing))
+    for start in range(0, len(missing), ROWS):
+        part = missing[start : start + ROWS]
         replies = written(subject, encode(subject, part, chat, room=tokens), tokens)
         known |= dict(zip(part, replies, strict=True))
         make_folder(folder)

@@ -1,7 +1,7 @@
 """The probability that what a model says of an entity is made up, from its residual stream: fitted, calibrated, and
 tried on entities that it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,15 +65,21 @@ def _held_out(x: np.ndarray, made_up: np.ndarray, cuts: Cuts) -> np.ndarray:
 
 
 def cross_fitted(
-    by_layer: dict[int, np.ndarray], made_up: np.ndarray, groups: np.ndarray, cuts: Cuts, seed: int
+    by_layer: dict[int, np.ndarray],
+    made_up: np.ndarray,
+    groups: np.ndarray,
+    cuts: Cuts,
+    seed: int,
+    tell: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """float64[n]: each row's calibrated log-odds by a probe of which nothing, its layer included, was chosen with that
-    row's group in sight."""
+    row's group in sight. `tell` is called as each cut is done."""
     odds = np.zeros(len(made_up))
     for own, grade in cuts:
         assert not np.intersect1d(groups[own], groups[grade]).size, "a group is on both sides"
         found = fit({layer: x[own] for layer, x in by_layer.items()}, made_up[own], groups[own], seed)
         odds[grade] = found.log_odds(by_layer[found.layer][grade])
+        tell()
     return odds
 
 

@@ -26,12 +26,14 @@ class Text(ToolInput):
 
 
 class Watched(ToolOutput):
-    """A prompt, its entity's risk, and what the model wrote: each token and, as its activation, the probability that
-    what is being said is made up; scale: what is shaded fully."""
+    """A prompt, its entity's risk, and what the model wrote: the tokens of both, the first `given` the prompt's. As
+    activations the probability that what is being said is made up: the entity's own at the entity, 0 at the rest of the
+    prompt; scale: what is shaded fully."""
 
     prompt: str
     entity: str | None
     entity_risk: float | None
+    given: int
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
     scale: float = 1.0
@@ -46,7 +48,7 @@ def watch(context: Context, texts: tuple[Text, ...], entity: str, token: str | N
     at_token = context.directions.load(token or entity)
     found = []
     for done, text in enumerate(texts, 1):
-        risk = None if text.entity is None else entity_risk(subject, at_entity, text.prompt, text.entity)
+        shown, risks = _given(subject, at_entity, text)
         (ids,) = encode(subject, [text.prompt], text.chat, room=n)
         own: list[float] = []
         tokens = risky(subject, at_token, ids, n, own.append)
@@ -54,13 +56,24 @@ def watch(context: Context, texts: tuple[Text, ...], entity: str, token: str | N
             Watched(
                 prompt=text.prompt,
                 entity=text.entity,
-                entity_risk=risk,
-                tokens=tuple(pieces(subject, tokens)),
-                activations=tuple(own[: len(tokens)]),
+                entity_risk=None if text.entity is None else max(risks),
+                given=len(shown),
+                tokens=(*shown, *pieces(subject, tokens)),
+                activations=(*risks, *own[: len(tokens)]),
             )
         )
         context.progress(done, len(texts))
     return tuple(found)
+
+
+def _given(subject: Subject, probe: Direction, text: Text) -> tuple[list[str], list[float]]:
+    """The prompt's tokens, and the entity's risk at each of its own; a line break between a question and its reply."""
+    shown = pieces(subject, encode(subject, [text.prompt])[0][1:])
+    risks = [0.0] * len(shown)
+    if text.entity is not None:
+        first, last = spot(subject, text.prompt, text.entity).entity
+        risks[first - 1 : last] = [entity_risk(subject, probe, text.prompt, text.entity)] * (last + 1 - first)
+    return ([*shown, "\n"], [*risks, 0.0]) if text.chat else (shown, risks)
 
 
 def entity_risk(subject: Subject, probe: Direction, prompt: str, entity: str) -> float:

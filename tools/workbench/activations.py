@@ -23,6 +23,7 @@ from tools.workbench.subject import Subject
 
 FOLDER = "readings"
 TOGETHER = 1024  # tokens of a pass: their logits are 200 MB in float32, and larger passes are no faster
+PART = 512  # cases that are kept together: a run that was ended reads on from the last whole part
 LOG_PROBABILITY: At = ("resid_post", -1)  # stands for the span's mean log-probability, which is read as a site is
 
 
@@ -49,19 +50,13 @@ class Readings(NamedTuple):
 def read_activations(context: Context, cases: Sequence[Case], sites: Sequence[At], surface: bool = False) -> Readings:
     """Every site at every case's places; ToolError for a site that the model does not have and for activations that
     are not finite. Values are rounded to fp16, the first time too, so that a run made again finds the same."""
-    subject = context.subject
-    points = {site: hook_of(subject, site) for site in sites}
+    points = {site: hook_of(context.subject, site) for site in sites}
     wanted = [*points, *([LOG_PROBABILITY] if surface else [])]
-    kept = Vectors(context.ledger.store.path.parent / FOLDER)
-    about = [subject.fingerprint, subject.adapter is None or subject.adapter.on]
-    texts = content_hash([[case.tokens, case.places] for case in cases])
-    spans = content_hash([[case.tokens, case.span] for case in cases])
-    keys = {site: content_hash([*about, site, spans if site == LOG_PROBABILITY else texts]) for site in wanted}
-    found = {site: values for site in wanted if (values := kept.load(keys[site])) is not None}
-    missing = [site for site in wanted if site not in found]
-    if missing:
-        for site, values in _forward(context, cases, {s: points.get(s, "") for s in missing}).items():
-            found[site] = kept.save(keys[site], values)
+    parts = [
+        _kept(context, cases[start : start + PART], {site: points.get(site, "") for site in wanted}, start, len(cases))
+        for start in range(0, len(cases), PART)
+    ]
+    found = {site: np.concatenate([part[site] for part in parts]) for site in wanted}
     told = None
     if surface:
         ranks = [np.log1p([case.tokens[place] for place in case.span]).mean() for case in cases]
@@ -70,6 +65,24 @@ def read_activations(context: Context, cases: Sequence[Case], sites: Sequence[At
     for values in found.values():
         read &= ~np.isnan(values).any(axis=1)
     return Readings({site: found[site] for site in points}, told, read)
+
+
+def _kept(
+    context: Context, cases: Sequence[Case], points: dict[At, str], before: int, total: int
+) -> dict[At, np.ndarray]:
+    """The values of a part of all cases, of which `before` were read: those of an earlier run, and the rest now."""
+    subject = context.subject
+    kept = Vectors(context.ledger.store.path.parent / FOLDER)
+    about = [subject.fingerprint, subject.adapter is None or subject.adapter.on]
+    texts = content_hash([[case.tokens, case.places] for case in cases])
+    spans = content_hash([[case.tokens, case.span] for case in cases])
+    keys = {site: content_hash([*about, site, spans if site == LOG_PROBABILITY else texts]) for site in points}
+    found = {site: values for site in points if (values := kept.load(keys[site])) is not None}
+    missing = {site: hook for site, hook in points.items() if site not in found}
+    if missing:
+        for site, values in _forward(context, cases, missing, before, total).items():
+            found[site] = kept.save(keys[site], values)
+    return found
 
 
 def hook_of(subject: Subject, site: At) -> str:
@@ -86,7 +99,9 @@ def hook_of(subject: Subject, site: At) -> str:
     return point(subject, kind, layer)
 
 
-def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> dict[At, np.ndarray]:
+def _forward(
+    context: Context, cases: Sequence[Case], points: dict[At, str], before: int, total: int
+) -> dict[At, np.ndarray]:
     subject = context.subject
     typical = subject.layer_norms  # now: inside a hook the model must not be run
     logits = LOG_PROBABILITY in points
@@ -119,14 +134,14 @@ def _forward(context: Context, cases: Sequence[Case], points: dict[At, str]) -> 
                 _log_probabilities(said, tokens, [(at, cases[index].span) for at, index in mine])
             )
         order += [index for _, index in mine]
-        context.progress(len(order), len(cases))
+        context.progress(before + len(order), total)
     back = np.argsort(order)
     found = {site: torch.cat(values).numpy()[back] for site, values in parts.items()}
     for site, values in found.items():
         bad = np.isinf(values).any(axis=1)
         if bad.any():
             raise ToolError(
-                f"The activations of {site[0]} in layer {site[1]} are not finite in text {int(bad.argmax())}: "
+                f"The activations of {site[0]} in layer {site[1]} are not finite in text {before + int(bad.argmax())}: "
                 "leave that text out, or open the model in float32."
             )
     return found

@@ -73,7 +73,7 @@ def generate(
                 **less,
                 **({"past_key_values": cache} if cache is not None else {}),
             )
-        last = finite(logits[rows, at if less else last_at].float()).cpu()
+        last = finite(logits[rows, at if less else last_at].float(), bool(changes)).cpu()
         if temperature > 0:
             chances = (last / temperature).softmax(-1).chunk(blocks)
             drawn = [torch.multinomial(p, 1, generator=g) for p, g in zip(chances, generators, strict=True)]

@@ -159,8 +159,8 @@ class Subject(Booted):
         """[b, s, vocabulary] next-token logits with the changes made and then, at their hook points, `also`.
 
         prompt: how many of the s tokens are the prompt (None: all), which positions are counted in. moves: told
-        what the changes did. last: [b, 1, vocabulary], of the last token alone, which takes less. ToolError when the
-        changes leave numbers that are not finite.
+        what the changes did. last: [b, 1, vocabulary], of the last token alone, which takes less. ToolError for
+        numbers that are not finite.
         """
         tokens = tokens.to(self.device)
         made = hooks(self, changes, prompt or tokens.shape[1], moves=moves, sinks=self._spared(tokens, changes))
@@ -169,7 +169,7 @@ class Subject(Booted):
             less = self.keeping(1) if last else {}
             logits: Tensor = self.model.run_with_hooks(tokens, return_type="logits", fwd_hooks=made, **less)
         logits = logits[:, -1:] if last else logits
-        return finite(logits) if changes else logits
+        return finite(logits, bool(changes))
 
     def _spared(self, tokens: Tensor, changes: Sequence[Change]) -> dict[int, Tensor] | None:
         """The sinks of the unedited text at each layer where they are spared; None where the edited pass shows them."""
@@ -244,8 +244,12 @@ def spliced(also: Sequence[Splice]) -> list[tuple[str, Callable[..., Any]]]:
     return [(point, lambda value, hook, f=function: f(value)) for point, function in also]
 
 
-def finite(logits: Tensor) -> Tensor:
-    """The logits; ToolError when an edit broke the model."""
+def finite(logits: Tensor, edited: bool) -> Tensor:
+    """The logits; ToolError when they are no numbers, by an edit or without one."""
     if not bool(torch.isfinite(logits).all()):
-        raise ToolError("The model breaks under this edit and gives numbers that are not finite: use less strength.")
+        raise ToolError(
+            "The model breaks under this edit and gives numbers that are not finite: use less strength."
+            if edited
+            else "The model gives numbers that are not finite: open it in float32, or add less to it."
+        )
     return logits
