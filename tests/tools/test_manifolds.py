@@ -139,6 +139,8 @@ def test_latents_that_span_a_circle_are_found_first(tmp_path: Path) -> None:
     assert first["irreducible"]["index"] > 2 * found["found"][1]["irreducible"]["index"]
     assert first["irreducible"]["index"] > 2 * found["random"]
     assert {tuple(each["latents"]) for each in found["found"]} >= {tuple(PARALLEL), tuple(CROSS)}
+    assert found["above"] >= 1
+    assert found["p"] <= 3 / 63
     assert found["clear"]
     assert len(first["words"]) == 8
     assert len(found["pictures"]) == 2 * found["clusters"]

@@ -14,6 +14,8 @@ from tools.workbench.pictures import Picture, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 
 LEAST = 50  # tokens that a cluster fires on
+RANDOMS = 60  # clusters at least
+SURE = 0.05
 DRAWS = 5  # of each index's controls
 DRAWN = 6  # clusters whose plane is drawn
 WORDS = 8  # tokens that are told of a cluster
@@ -46,13 +48,15 @@ class Found(ToolOutput):
 
 class Output(ToolOutput):
     """clusters: how many were looked at, of all_clusters; the others fire too rarely or are too large. random: the
-    highest index among as many clusters of as many latents drawn at random, and how many of the clusters exceed it."""
+    highest index among as many clusters (60 at least) of as many latents drawn at random; above: how many of the
+    clusters exceed it, and p: the chance of as many, were the two kinds alike."""
 
     all_clusters: int
     clusters: int
     found: tuple[Found, ...]
     random: float
     above: int
+    p: float
     clear: bool
     verdict: str
     pictures: tuple[str, ...]
@@ -77,35 +81,38 @@ def latent_clusters(input: Input, context: Context) -> Output:
     decoder = subject.dictionary.decoder
     clusters = cosine_clusters(decoder, input.cosine, input.neighbours)
     fires = np.flatnonzero(harvest.stats().count)
-    looked: list[tuple[np.ndarray, Cluster, Found]] = []
-    random: list[float] = []
-    for done, latents in enumerate(clusters, 1):
-        context.progress(done, len(clusters))
-        if len(latents) > input.most:
-            continue
+    small = [latents for latents in clusters if len(latents) <= input.most]
+    looked: list[tuple[Cluster, Found]] = []
+    for done, latents in enumerate(small, 1):
         own = written(harvest, decoder, latents, rng)
-        best = _best(latents, own, rng)
-        if best is None:
-            continue
-        looked.append((latents, own, best))
-        others = rng.choice(fires, min(len(latents), len(fires)), replace=False)
-        beside = _best(others, written(harvest, decoder, others, rng), rng)
-        random.append(beside.irreducible.index if beside else 0.0)
+        if (best := _best(latents, own, rng)) is not None:
+            looked.append((own, best))
+        context.progress(done, 2 * len(small))
     if not looked:
         raise ToolError(
             f"No cluster of three to {input.most} latents fires on {LEAST} tokens or more: lower cosine, raise most, "
             "or harvest more text."
         )
-    looked.sort(key=lambda each: -each[2].irreducible.index)
-    told = [(own, best.model_copy(update={"words": _words(context, own)})) for _, own, best in looked[: input.top]]
+    looked.sort(key=lambda each: -each[1].irreducible.index)
+    told = [(own, best.model_copy(update={"words": _words(context, own)})) for own, best in looked[: input.top]]
+    random: list[float] = []
+    drawn = max(RANDOMS, len(looked))
+    for done in range(drawn):
+        size = len(looked[done % len(looked)][1].latents)
+        others = rng.choice(fires, min(size, len(fires)), replace=False)
+        beside = _best(others, written(harvest, decoder, others, rng), rng)
+        random.append(beside.irreducible.index if beside else 0.0)
+        context.progress(len(small) + len(small) * (done + 1) // drawn, 2 * len(small))
     highest = max(random)
-    above = sum(best.irreducible.index > highest for _, _, best in looked)
+    above = sum(best.irreducible.index > highest for _, best in looked)
+    p = float(np.prod([(len(looked) - i) / (len(looked) + drawn - i) for i in range(above)]))
+    clear = p < SURE
     first = told[0][1]
     verdict = (
         f"{len(looked)} of {len(clusters)} clusters were looked at; the least reducible, of {len(first.latents)} "
         f"latents on {first.tokens:,} tokens ({', '.join(map(repr, first.words[:4]))}), has an index of "
-        f"{first.irreducible.index:.2f}: {first.irreducible.words}; {above} are above the highest of as many clusters "
-        f"of latents drawn at random, {highest:.2f}"
+        f"{first.irreducible.index:.2f}: {first.irreducible.words}; {above} are above the highest of {drawn} "
+        f"clusters of latents drawn at random, {highest:.2f} (p {p:.2g}): {'clear' if clear else 'not clear'} of them"
     )
     pictures = {
         f"cluster{at}": Picture(
@@ -123,7 +130,8 @@ def latent_clusters(input: Input, context: Context) -> Output:
         found=tuple(best for _, best in told),
         random=highest,
         above=above,
-        clear=above > 0,
+        p=p,
+        clear=clear,
         verdict=verdict,
         pictures=draw(context, "latent_clusters", input, **pictures),
     )
