@@ -18,7 +18,6 @@ from tools.workbench.sites import At, named
 from tools.workbench.subject import Splice
 
 PARTNERS = 6  # other items that each is moved to
-LITTLE = 0.05  # logits: a smaller shift of the whole activation is nothing to take a share of
 Word = Annotated[str, Field(min_length=1, max_length=60)]
 
 
@@ -36,9 +35,9 @@ class Input(ToolInput):
 
 class Moved(ToolOutput):
     """shift: by how much the logit of the other item's answer gains on that of the item's own, mean over items with its
-    95 % interval over them; share: of the shift when the whole activation is exchanged, None where that does nothing.
-    leads: how often the other's answer then has the highest logit of all items' answers. norm: mean length of the
-    change."""
+    95 % interval over them; share: of the shift when the whole activation is exchanged, None where that is not above 0
+    for sure. leads: how often the other's answer then has the highest logit of all items' answers. norm: mean length of
+    the change."""
 
     shift: float
     low: float
@@ -153,7 +152,8 @@ def edit_in_plane(input: Input, context: Context) -> Output:
         shift = found.values - before.values
         return np.array([shift[a == each].mean() for each in range(n)])
 
-    reference = float(by_item(shifts["whole"][1]).mean())
+    reference = by_item(shifts["whole"][1])
+    least, _ = interval(reference)
 
     def moved(change: np.ndarray, found: Observed) -> Moved:
         value = by_item(found)
@@ -165,7 +165,7 @@ def edit_in_plane(input: Input, context: Context) -> Output:
             shift=float(value.mean()),
             low=low,
             high=high,
-            share=float(value.mean()) / reference if abs(reference) > LITTLE else None,
+            share=float(value.mean() / reference.mean()) if least is not None and least > 0 else None,
             leads=float(leads.mean()),
             norm=float(np.linalg.norm(change, axis=1).mean()),
         )
