@@ -62,7 +62,13 @@ def draw_cloud(axes: Axes, shape: Cloud, measure: str) -> None:
     colours = dict(zip(named, colormaps["tab10"](range(len(named))), strict=True))
     for name, points in shape.groups:
         x, y = zip(*points, strict=True)
-        axes.scatter(x, y, s=9 if name else 5, color=colours.get(name, BESIDE), label=clean(name) or "other tokens")
+        axes.scatter(
+            x,
+            y,
+            s=9 if name else 5,
+            color=colours.get(name, BESIDE),
+            label=repr(clean(name)) if name else "other tokens",
+        )
     axes.set_aspect("equal", adjustable="datalim")
     _finish(axes, measure)
 

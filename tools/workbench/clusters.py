@@ -59,7 +59,7 @@ def written(harvest: Harvest, decoder: Tensor, latents: Sequence[int], rng: np.r
     activations = coo_array((activation, (row, column)), shape=(len(tokens), len(found))).tocsr()
     kept = np.sort(rng.permutation(len(tokens))[:MOST])
     own = decoder[torch.as_tensor(np.asarray(latents))].double().cpu().numpy()
-    spans = np.linalg.qr(own.T, mode="r").T  # the rows in an orthonormal basis of their own space
+    spans = np.asarray(np.linalg.qr(own.T, mode="r")).T  # the rows in an orthonormal basis of their own space
     x = activations[kept] @ spans
     x = x - x.mean(0)
     left, sizes, _ = np.linalg.svd(x, full_matrices=False)
