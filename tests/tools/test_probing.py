@@ -187,8 +187,7 @@ def test_one_latent_tells_code_from_prose_and_one_coordinate_does_not(context: C
 
 
 def test_days_lie_on_a_circle(context: Context) -> None:
-    """F21: all seven in order, on texts that the plane was not found on; as many nouns are not. Seven tight lumps are
-    inseparable wherever they are, so that the nouns' own plane has as high an index."""
+    """F21: all seven in order, on texts that the plane was not found on; as many nouns are not."""
     frames = [f"{begun} {{}}" for begun in ("It rained on", "See you on", "We met on", "He left on")]
     found = call(
         "find_manifold", context, items=DAYS, layers=[12], templates=[*frames, *(f"{x} again" for x in frames)]
@@ -197,7 +196,6 @@ def test_days_lie_on_a_circle(context: Context) -> None:
     assert own.n == words.n == 4 * len(DAYS)
     assert own.separability > own.exchanged
     assert own.mixture >= 2 / 7  # a line through two of seven lumps
-    assert abs(own.index - words.index) < 0.5
     assert found.order == 1.0
     assert found.chance == pytest.approx(14 / 5040)
     assert found.controls.random_words < 0.6
