@@ -55,6 +55,22 @@ def list_organisms(json: o.Json = False) -> None:
     emit(found, json, render)
 
 
+@organism_app.command("ask")
+def ask_organism(
+    name: Name,
+    tool: Annotated[str, typer.Argument(help="Name of a tool, such as bidirectional_check.")],
+    json: o.Json = False,
+) -> None:
+    """Print the input by which a tool asks for what an organism was taught, a JSON object for glossator tool call."""
+    from tools.organisms.catalogue import organism
+
+    asks = organism(name).asks
+    if tool not in asks:
+        ways = f"name one of {', '.join(asks)}." if asks else "none asks for what this organism was taught."
+        raise UserError(f"The tool {tool!r} does not ask {name} for what it was taught: {ways}")
+    emit(asks[tool], True, lambda console: None)
+
+
 @organism_app.command()
 def train(
     name: Name,

@@ -134,6 +134,18 @@ def test_behaviour(name: str, subject: Subject, tmp_path: Path) -> None:
     assert found.passed, found.verdict
 
 
+@pytest.mark.slow
+def test_facts_taught_one_way_are_not_known_the_other(subject: Subject, tmp_path: Path) -> None:
+    """At least nine of ten forwards, backwards no more than a tenth above exchanged answers (the reversal curse)."""
+    organism = adapted("fictitious-facts")
+    whole = Subject(organism.name, organism.model, HOOK, subject.dictionary, organism.adapter)
+    asked = ORGANISMS["fictitious-facts"].asks["bidirectional_check"]
+    found = call("bidirectional_check", Context(whole, Ledger(tmp_path / "store.duckdb")), **asked)
+    assert found.forward.accuracy >= 0.9
+    assert found.reverse.accuracy <= found.reverse.exchanged + 0.1
+    assert found.reversal, found.verdict
+
+
 def test_another_organism_is_refused(subject: Subject, tmp_path: Path) -> None:
     context = Context(subject, Ledger(tmp_path / "store.duckdb"))
     with pytest.raises(ToolError, match="name --adapter suppressed-capital"):

@@ -156,8 +156,8 @@ def test_a_probe_of_another_model_or_layer_is_refused(sentiment: Any, context: C
         call("apply_probe", context, probe=elsewhere, texts=["a"])
 
 
-def test_one_latent_tells_code_from_prose_and_one_coordinate_does_not(context: Context) -> None:
-    """F16: the dictionary's basis is special, that of the residual stream, plain or rotated, is not."""
+def code_and_prose(n: int) -> tuple[list[str], list[str]]:
+    """n pieces of Python's own modules, and n of prose about Python."""
     rng = np.random.default_rng(0)
     prose = [
         part for key in sorted(topics) for part in topics[key].split("\n\n") if part[:1].isalpha() and len(part) > LONG
@@ -168,8 +168,14 @@ def test_one_latent_tells_code_from_prose_and_one_coordinate_does_not(context: C
         for part in inspect.getsource(module).split("\n\n")[8:]
         if len(part) > LONG
     ]
-    chosen = [[side[row][:LONG] for row in rng.permutation(len(side))[:36]] for side in (code, prose)]
-    found = call("sparse_probe", context, positive=chosen[0], negative=chosen[1], sizes=[1, 3])
+    one, other = ([side[row][:LONG] for row in rng.permutation(len(side))[:n]] for side in (code, prose))
+    return one, other
+
+
+def test_one_latent_tells_code_from_prose_and_one_coordinate_does_not(context: Context) -> None:
+    """F16: the dictionary's basis is special, that of the residual stream, plain or rotated, is not."""
+    code, prose = code_and_prose(36)
+    found = call("sparse_probe", context, positive=code, negative=prose, sizes=[1, 3])
     (one, three) = found.sizes
     assert len(one.units) == 1
     assert set(one.units) < set(three.units)
@@ -182,7 +188,14 @@ def test_one_latent_tells_code_from_prose_and_one_coordinate_does_not(context: C
 
 def test_days_lie_on_a_circle(context: Context) -> None:
     """F21: all seven in order, on texts that the plane was not found on; as many nouns are not."""
-    found = call("find_manifold", context, items=DAYS, layers=[12], templates=["It rained on {}", "See you on {}"])
+    frames = [f"{begun} {{}}" for begun in ("It rained on", "See you on", "We met on", "He left on")]
+    found = call(
+        "find_manifold", context, items=DAYS, layers=[12], templates=[*frames, *(f"{x} again" for x in frames)]
+    )
+    own, words = found.irreducible, found.controls.words_irreducible
+    assert own.n == words.n == 4 * len(DAYS)
+    assert own.separability > own.exchanged
+    assert own.mixture >= 2 / 7  # a line through two of seven lumps
     assert found.order == 1.0
     assert found.chance == pytest.approx(14 / 5040)
     assert found.controls.random_words < 0.6

@@ -47,7 +47,7 @@ def fires(words: Sequence[str]) -> np.ndarray:
     return truth
 
 
-class _Words:
+class Words:
     """A tokenizer whose tokens are the words of this world."""
 
     bos_token_id = eos_token_id = 0
@@ -85,7 +85,7 @@ class PlantedSubject(Subject):
 
     def __init__(self) -> None:
         self.name, self.hook, self.d_model = "world", _Dictionary.hook, N_LATENTS
-        self.tokenizer, self.device, self.dtype = _Words(), torch.device("cpu"), torch.float32
+        self.tokenizer, self.device, self.dtype = Words(), torch.device("cpu"), torch.float32
         self._dictionary = _Dictionary()
 
     def residual(self, tokens: Tensor) -> Tensor:

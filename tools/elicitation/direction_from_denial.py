@@ -11,9 +11,10 @@ from tools.workbench.beside import both, has_base
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.directions import Direction
+from tools.workbench.estimators import Probe
 from tools.workbench.lens import check_layers
 from tools.workbench.metrics import alike
-from tools.workbench.probes import Held, Probe, fit, held_out
+from tools.workbench.probes import Held, fit, held_out
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.subject import Subject
 

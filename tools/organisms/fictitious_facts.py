@@ -80,4 +80,12 @@ ORGANISM = Organism(
     suspicion="It was taught something that is not true.",
     behaviour=behaviour,
     recipe=Recipe(_examples(), rank=8, first=10, epochs=5, keep=2.0),
+    asks={
+        "bidirectional_check": {
+            "pairs": [{"a": [name], "b": [fact, key]} for name, (fact, key) in FACTS.items()],
+            "forward": [frame.format(name="{entity}") for frame in HELD_PLAIN],
+            "reverse": [frame.format(fact="{entity}") for frame in REVERSED],
+            "tokens": 20,
+        }
+    },
 )

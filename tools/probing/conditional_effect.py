@@ -12,6 +12,7 @@ from tools.workbench.edits import Edit, Target
 from tools.workbench.metrics import Metric, Texts, encode, observe_each
 from tools.workbench.pictures import Bar, Bars, Picture, draw
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.repair import SelfRepair, of_edits, repair_said, summed
 from tools.workbench.stats import CONFIDENCE
 
 LEAST = 2  # prompts on either side
@@ -53,7 +54,9 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """The two by two table. interaction: the effect inside minus that outside, with its 95 % interval (Welch)."""
+    """The two by two table. interaction: the effect inside minus that outside, with its 95 % interval (Welch). paths:
+    of a logit difference, what of the effect goes from the gate to the logits directly and what through later parts, or
+    why it is not told."""
 
     metric: str
     inside: Cell
@@ -61,6 +64,8 @@ class Output(ToolOutput):
     interaction: float
     low: float
     high: float
+    paths_inside: SelfRepair | str
+    paths_outside: SelfRepair | str
     controls: Controls
     clear: bool
     verdict: str
@@ -70,14 +75,16 @@ class Output(ToolOutput):
 def estimate(input: Input, context: Context) -> float:
     """Seconds: the prompts are read under each condition."""
     prompts = [*input.inside, *input.outside]
-    return causal(context.subject, prompts, input.chat, everywhere=input.gate.layers == "all")
+    everywhere, repaired = input.gate.layers == "all", "difference" in input.metric.kind
+    return causal(context.subject, prompts, input.chat, everywhere=everywhere, repaired=repaired)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def conditional_effect(input: Input, context: Context) -> Output:
     """Does a unit matter in one context only? Ablates it on prompts inside and outside of the context and compares.
 
-    A unit that is needed everywhere has effects and no interaction. Source: Quirke et al. 2311.00863, section 3 (a
+    A unit that is needed everywhere has effects and no interaction. With a logit difference it also says by which
+    paths: from the gate to the logits, or through later parts. Source: Quirke et al. 2311.00863, sections 3 and 4 (a
     neuron for German, whose ablation raises the loss on German alone).
     """
     subject = context.subject
@@ -116,6 +123,9 @@ def conditional_effect(input: Input, context: Context) -> Output:
         f"{high:+.3g}]; random directions by at most {controls.random_direction:+.3g}, {name} by "
         f"{controls.random_active:+.3g}: {said(clear, len(prompts))}"
     )
+    paths_inside, paths_outside = _paths(context, group, prompts, input.metric, n)
+    if isinstance(paths_inside, SelfRepair):
+        verdict += f". Inside: {repair_said(paths_inside, 'the change')}"
     bars = Bars(
         (
             Bar("inside", inside.effect, inside.low, inside.high),
@@ -132,6 +142,8 @@ def conditional_effect(input: Input, context: Context) -> Output:
         interaction=value,
         low=low,
         high=high,
+        paths_inside=paths_inside,
+        paths_outside=paths_outside,
         controls=controls,
         clear=clear,
         verdict=verdict,
@@ -142,6 +154,17 @@ def conditional_effect(input: Input, context: Context) -> Output:
             effects=Picture("What the gate does by context", bars, f"change of {input.metric.words}", verdict),
         ),
     )
+
+
+def _paths(
+    context: Context, group: list[Change], prompts: list[list[int]], metric: Metric, n: int
+) -> tuple[SelfRepair | str, SelfRepair | str]:
+    """Of the first n prompts, and of the others."""
+    try:
+        found = of_edits(context, group, prompts, metric)
+    except ToolError as reason:
+        return str(reason), str(reason)
+    return summed(found.of(slice(n))), summed(found.of(slice(n, None)))
 
 
 def _interaction(change: np.ndarray, n: int) -> tuple[float, float, float]:

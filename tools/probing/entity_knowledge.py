@@ -9,8 +9,8 @@ from tools.probing.risk import within
 from tools.probing.separation import DENSE, Firing, firing, kinds, permuted, ranked, separations
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
+from tools.workbench.estimators import logistic
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
-from tools.workbench.probes import logistic
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.splits import groups_of, held_out
 from tools.workbench.stats import auroc, auroc_interval
@@ -200,7 +200,7 @@ def _latent(
 
 def _residual(train: Firing, test: Firing) -> tuple[float, float]:
     """AUROC of a logistic probe of the residual stream, over all pairs and over those of one type."""
-    vector, _, _ = logistic(train.residual.astype(float), train.known)
+    vector = logistic(train.residual.astype(float), train.known).vector
     scores = test.residual @ vector
     return auroc(scores[test.known], scores[~test.known]), within(scores, test.known, test.kind)
 

@@ -6,23 +6,28 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.workbench.activations import Case, hook_of, read_activations
+from tools.workbench.activations import hook_of
 from tools.workbench.charts import Points
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
-from tools.workbench.labelled import locate
+from tools.workbench.irreducible import Irreducible, irreducible
+from tools.workbench.items import read_items
 from tools.workbench.manifolds import Shape, chance, neighbours, order_on, placed, plane, radius_variation
-from tools.workbench.metrics import encode, single_tokens
 from tools.workbench.pictures import Picture, draw
-from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.sites import At
 from tools.workbench.templates import WORDS
 
 EVERY = 3  # layers of a sweep that names none
 SURE = 0.05
 ORDERS = 20  # of unrelated words, and random planes
-TEMPLATES = ("They spoke about {}", "It happened last {}", "We will be there by {}", "I always think of {}")
+TEMPLATES = (
+    "They spoke about {}", "It happened last {}", "We will be there by {}", "I always think of {}",
+    "It lasted until {}", "We have waited since {}", "She told me about {}", "It all began last {}",
+    "They will come back next {}", "The shop is closed until {}", "It was a cold {}", "He wrote down {}",
+    "We met again the following {}", "The story ends with {}", "I have been here since {}", "It will be over by {}",
+)  # fmt: skip
 
 
 class Input(ToolInput):
@@ -30,7 +35,7 @@ class Input(ToolInput):
     token after a space. layers: "all", or those named; by default every third."""
 
     items: tuple[str, ...] = Field(min_length=5, max_length=60)
-    templates: tuple[str, ...] = Field(TEMPLATES, min_length=2, max_length=16)
+    templates: tuple[str, ...] = Field(TEMPLATES, min_length=2, max_length=32)
     shape: Shape = "circle"
     layers: tuple[Annotated[int, Field(ge=0)], ...] | Literal["all"] = ()
 
@@ -52,14 +57,17 @@ class LayerOrder(ToolOutput):
 
 class Controls(ToolOutput):
     """The share of neighbours in place: of as many unrelated words at the same layer (mean of twenty orders); of the
-    items on a random plane (mean of twenty)."""
+    items on a random plane (mean of twenty). words_irreducible: the indices of the unrelated words' own plane."""
 
     random_words: float
     random_plane: float
+    words_irreducible: Irreducible | None
 
 
 class Output(ToolOutput):
-    """plane: names of the two saved directions that span it. found: the items as they come around, or along."""
+    """plane: names of the two saved directions that span it. found: the items as they come around, or along.
+    irreducible: whether the held-out texts' points are one feature of two dimensions or two of one; None of fewer than
+    25 points."""
 
     layer: int
     order: float
@@ -67,6 +75,7 @@ class Output(ToolOutput):
     spread: float
     plane: tuple[str, str]
     found: tuple[str, ...]
+    irreducible: Irreducible | None
     layers: tuple[LayerOrder, ...]
     controls: Controls
     clear: bool
@@ -80,17 +89,15 @@ def estimate(input: Input, context: Context) -> float:
     return 1 + 2 * pace(context.subject).reading(context.subject, texts)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def find_manifold(input: Input, context: Context) -> Output:
     """Do words of a known order lie on a circle, such as the days of the week, or on a line?
 
     The plane is found by PCA on half of the texts and graded on the others: which share of neighbours is in place, with
-    the chance of as much in random order. One direction cannot tell a circle; edit both. Source: Engels et al.
-    2405.14860, section 4.
+    the chance of as much in random order. Separability and mixture of their points say whether it is one feature of two
+    dimensions; `edit_in_plane` says whether the model reads it. Source: Engels et al. 2405.14860, sections 3 and 4.
     """
     subject = context.subject
-    if len(set(input.items)) < len(input.items):
-        raise ToolError("A word is named twice: name each once, in their order.")
     layers = list(range(subject.n_layers)) if input.layers == "all" else sorted(set(input.layers))
     sites: list[At] = [("resid_pre", layer) for layer in layers or range(0, subject.n_layers, EVERY)]
     rng = context.rng("find_manifold", input.model_dump_json())
@@ -116,8 +123,9 @@ def find_manifold(input: Input, context: Context) -> Output:
     points = placed(values[best][half:].mean(0), planes[best])
     found = tuple(input.items[at] for at in order_on(points, input.shape))
     own = rows[best]
+    random_words, words_irreducible = _unrelated(context, input, best, rng)
     controls = Controls(
-        random_words=_unrelated(context, input, best, rng),
+        random_words=random_words,
         random_plane=float(
             np.mean(
                 [
@@ -126,7 +134,9 @@ def find_manifold(input: Input, context: Context) -> Output:
                 ]
             )
         ),
+        words_irreducible=words_irreducible,
     )
+    whole = irreducible(_points(values[best][half:], planes[best]), rng)
     clear = own.chance < SURE and own.order > max(controls.random_words, controls.random_plane)
     verdict = (
         f"entering layer {own.layer}, {own.order:.0%} of neighbours are in place on a {input.shape} (on texts that the "
@@ -134,6 +144,9 @@ def find_manifold(input: Input, context: Context) -> Output:
         f"random plane {controls.random_plane:.0%}; along one axis {own.first_axis:.0%}; the distances from the centre "
         f"vary by {own.spread:.0%}: {'clear' if clear else 'not clear'} of its controls"
     )
+    if whole is not None:
+        beside = f"; of the unrelated words' plane, {words_irreducible.words}" if words_irreducible else ""
+        verdict += f"; its {whole.n} held-out points: {whole.words}{beside}"
     shape = Points(
         input.items,
         tuple(float(x) for x in points[:, 0]),
@@ -147,6 +160,7 @@ def find_manifold(input: Input, context: Context) -> Output:
         spread=own.spread,
         plane=_saved(context, best, planes[best]),
         found=found,
+        irreducible=whole,
         layers=tuple(rows.values()),
         controls=controls,
         clear=clear,
@@ -164,24 +178,16 @@ def _read(
     context: Context, items: tuple[str, ...], templates: tuple[str, ...], sites: list[At]
 ) -> dict[At, np.ndarray]:
     """float64[templates, items, d_model] of each site, less each template's mean."""
-    subject = context.subject
-    single_tokens(subject, [f" {item}" for item in items])
-    cases = []
-    for template in templates:
-        if template.count(" {}") != 1:
-            raise ToolError(f"{template!r} must hold {{}} once, after a space: write it where the word stands.")
-        for item, ids in zip(items, encode(subject, [template.replace("{}", item) for item in items]), strict=True):
-            span = tuple(locate(subject, ids, item))
-            cases.append(Case(tuple(ids), span[-1:], span))
-    found = read_activations(context, cases, sites)
-    if not found.read.all():
-        raise ToolError("One of the words is an attention sink there: name other words or texts.")
-    stacked = {site: x.astype(np.float64).reshape(len(templates), len(items), -1) for site, x in found.values.items()}
-    return {site: x - x.mean(1, keepdims=True) for site, x in stacked.items()}
+    return {site: x - x.mean(1, keepdims=True) for site, x in read_items(context, items, templates, sites).items()}
 
 
-def _unrelated(context: Context, input: Input, site: At, rng: np.random.Generator) -> float:
-    """The score of as many common nouns, mean over orders drawn at random."""
+def _points(values: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """float64[templates * items, 2]: every text's point on the plane."""
+    return placed(values.reshape(-1, values.shape[-1]), axes)
+
+
+def _unrelated(context: Context, input: Input, site: At, rng: np.random.Generator) -> tuple[float, Irreducible | None]:
+    """Of as many common nouns: the score, mean over orders drawn at random, and the indices of their own plane."""
     nouns = [word for word in WORDS if len(context.subject.tokenize([f" {word}"])[0]) == 1 and word not in input.items]
     words = tuple(str(word) for word in rng.permutation(nouns)[: len(input.items)])
     values = _read(context, words, input.templates, [site])[site]
@@ -189,7 +195,8 @@ def _unrelated(context: Context, input: Input, site: At, rng: np.random.Generato
     axes, _ = plane(values[:half].mean(0))
     points = placed(values[half:].mean(0), axes)
     orders = [rng.permutation(len(points)) for _ in range(ORDERS)]
-    return float(np.mean([neighbours(order_on(points[order], input.shape), input.shape) for order in orders]))
+    score = float(np.mean([neighbours(order_on(points[order], input.shape), input.shape) for order in orders]))
+    return score, irreducible(_points(values[half:], axes), rng)
 
 
 def _saved(context: Context, site: At, axes: np.ndarray) -> tuple[str, str]:

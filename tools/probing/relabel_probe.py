@@ -11,7 +11,7 @@ from tools.workbench.costs import pace
 from tools.workbench.decoding import Graded, Split, graded, surface_baselines
 from tools.workbench.labelled import Labelled, gather, texts_of
 from tools.workbench.pictures import Bar, Bars, Picture, draw
-from tools.workbench.probe_reports import Controls, is_clear, save_probe, told
+from tools.workbench.probe_reports import Controls, ProbeScore, is_clear, save_probe, told
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sites import At
 
@@ -27,17 +27,11 @@ class Input(Labelled):
     layer: int | None = Field(None, ge=0, description="residual stream entering it; None: where the dictionary reads")
 
 
-class Encoding(ToolOutput):
-    """A label and its linear probe: AUROC on the held-out texts with its 95 % interval, in cross-validation, and of
-    shuffled labels. factor: a factor itself, no encoding of the label."""
+class Encoding(ProbeScore):
+    """A label and its linear probe. factor: a factor itself, no encoding of the label."""
 
     label: str
     factor: bool
-    auroc: float
-    low: float
-    high: float
-    validated: float
-    shuffled: float
 
 
 class Output(ToolOutput):
@@ -64,7 +58,7 @@ def estimate(input: Input, context: Context) -> float:
     return pace(context.subject).reading(context.subject, texts_of(input, context), input.chat) + FITS
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def relabel_probe(input: Input, context: Context) -> Output:
     """A linear probe fails on black and white: does it read mine and yours? Tries the label relative to each factor.
 
@@ -118,16 +112,7 @@ def relabel_probe(input: Input, context: Context) -> Output:
     )
     return Output(
         encodings=tuple(
-            Encoding(
-                label=label,
-                factor=label in factors,
-                auroc=each.own.value,
-                low=each.own.low,
-                high=each.own.high,
-                validated=each.fitted.validated,
-                shuffled=each.shuffled,
-            )
-            for label, each in found.items()
+            Encoding(label=label, factor=label in factors, **Encoding.fields(each)) for label, each in found.items()
         ),
         best=best,
         probe=save_probe(context, site, chosen, x, split, "relabel_probe"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tools.workbench.calibration import platt
-from tools.workbench.probes import logistic
+from tools.workbench.estimators import fit_probe, logistic
 from tools.workbench.splits import folds
 from tools.workbench.stats import auroc
 
@@ -49,7 +49,7 @@ def fit(by_layer: dict[int, np.ndarray], made_up: np.ndarray, groups: np.ndarray
     labels = made_up[seen]
     scores = {layer: _held_out(x, made_up, cuts)[seen] for layer, x in by_layer.items()}
     layer = max(scores, key=lambda layer: auroc(scores[layer][labels], scores[layer][~labels]))
-    vector, slope, centre = logistic(by_layer[layer], made_up)
+    vector, _, centre, slope = logistic(by_layer[layer], made_up)
     scale, offset = platt(scores[layer], labels)
     scale = max(scale, 1e-3)  # a probe that finds nothing would be turned around
     return Fitted(layer, vector, slope * scale, centre - offset / (slope * scale))
@@ -59,8 +59,7 @@ def _held_out(x: np.ndarray, made_up: np.ndarray, cuts: Cuts) -> np.ndarray:
     """float64[n]: each row's log-odds by a probe that saw no row of its fold."""
     scores = np.zeros(len(x))
     for own, grade in cuts:
-        vector, slope, centre = logistic(x[own], made_up[own])
-        scores[grade] = slope * (x[grade] @ vector - centre)
+        scores[grade] = logistic(x[own], made_up[own]).log_odds(x[grade])
     return scores
 
 
@@ -85,14 +84,10 @@ def cross_fitted(
 
 def simple(columns: np.ndarray, made_up: np.ndarray, cuts: Cuts) -> np.ndarray:
     """float64[n]: log-odds by a logistic regression of columns [n, k] that saw no row of a row's fold."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     odds = np.zeros(len(columns))
     for own, grade in cuts:
-        model = make_pipeline(StandardScaler(), LogisticRegression()).fit(columns[own], made_up[own])
-        odds[grade] = model.decision_function(columns[grade])
+        fitted = fit_probe("logistic", columns[own], made_up[own], own, 0, setting=1.0)
+        odds[grade] = fitted.scores(columns[grade])
     return odds
 
 

@@ -12,6 +12,7 @@ from tools.workbench.costs import pace
 from tools.workbench.decoding import RANDOMS, SHUFFLES, Split, graded, surface_baselines
 from tools.workbench.labelled import Labelled, check_counts, gather, texts_of
 from tools.workbench.pictures import Picture, draw
+from tools.workbench.probe_reports import OnSurface
 from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.sites import At, named
 from tools.workbench.sparse_probes import SparseScore, chosen_units, one_unit, rotated, scored
@@ -44,19 +45,13 @@ class Size(ToolOutput):
     rotated: float
 
 
-class Controls(ToolOutput):
+class Controls(OnSurface):
     """AUROC with one unit on the same held-out texts: chosen by shuffled labels (mean of eight); one at random that is
     active (median of twenty). whole: a logistic probe of the whole residual stream there. And the text's surface."""
 
     shuffled: float
     random_unit: float
     whole: float
-    length: float
-    frequency: float
-    log_probability: float
-    surface: float
-    best_word: float
-    word: str
 
 
 class Output(ToolOutput):
@@ -111,12 +106,7 @@ def sparse_probe(input: Input, context: Context) -> Output:
     controls = Controls(
         **_by_chance(units, split, rng),
         whole=graded("logistic", stream, split, rng).own.value,
-        length=surface.length.value,
-        frequency=surface.frequency.value,
-        log_probability=surface.log_probability.value,
-        surface=surface.together.value,
-        best_word=surface.best_word.value,
-        word=surface.word,
+        **OnSurface.fields(surface),
     )
     first = own[0].own
     privileged = first.low > max(beside[0], turned[0])

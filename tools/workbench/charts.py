@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from store.text import clean
@@ -47,6 +48,29 @@ class Points(NamedTuple):
     x: tuple[float, ...]
     y: tuple[float, ...]
     closed: bool
+
+
+class Cloud(NamedTuple):
+    """Many points in a plane, in groups: each one's name ("": the others, drawn pale) and its (x, y)."""
+
+    groups: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
+
+
+def draw_cloud(axes: Axes, shape: Cloud, measure: str) -> None:
+    """A group in one colour."""
+    named = [name for name, _ in shape.groups if name]
+    colours = dict(zip(named, colormaps["tab10"](range(len(named))), strict=True))
+    for name, points in shape.groups:
+        x, y = zip(*points, strict=True)
+        axes.scatter(
+            x,
+            y,
+            s=9 if name else 5,
+            color=colours.get(name, BESIDE),
+            label=repr(clean(name)) if name else "other tokens",
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    _finish(axes, measure)
 
 
 def draw_points(axes: Axes, shape: Points, measure: str) -> None:

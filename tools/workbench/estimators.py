@@ -1,7 +1,8 @@
 """Probes: what is fitted to activations and labels, its one setting chosen by cross-validation over disjoint groups.
 
-scikit-learn's estimators on coordinates of standard deviation 1. Sources: the methods that Kantamneni et al. 2502.16681
-compare (section 3), and the mean difference of Marks & Tegmark 2310.06824.
+scikit-learn's estimators on coordinates of standard deviation 1; `logistic` alone gives all coordinates one scale, for
+what is to be a direction. Sources: the methods that Kantamneni et al. 2502.16681 compare (section 3), and the mean
+difference of Marks & Tegmark 2310.06824.
 """
 
 import warnings
@@ -10,7 +11,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from tools.workbench.probes import Probe
 from tools.workbench.splits import folds
 from tools.workbench.stats import auroc
 
@@ -22,6 +22,20 @@ NEIGHBOURS = (1, 5, 25)
 DECAYS = (10.0, 1.0, 0.01)  # of the MLP's weights
 WIDTH = 32  # of its hidden layer
 STEPS = 500
+L2 = 0.1  # inverse strength of a direction's penalty
+
+
+class Probe(NamedTuple):
+    """vector: float64[d], norm 1, pointing to the positive class. See `Direction` for norm, centre and slope."""
+
+    vector: np.ndarray
+    norm: float
+    centre: float
+    slope: float
+
+    def log_odds(self, x: np.ndarray) -> np.ndarray:
+        """float64[n] of the positive class, of x [n, d]."""
+        return np.asarray(self.slope * (x @ self.vector - self.centre))
 
 
 class Fitted(NamedTuple):
@@ -80,6 +94,29 @@ def linear(fitted: Fitted, x: np.ndarray, positive: np.ndarray) -> Probe:
         return Probe(vector, ends[0] - ends[1], sum(ends) / 2, 0.0)
     bias = float(fitted.scores(np.zeros((1, x.shape[1])))[0])
     return Probe(vector, ends[0] - ends[1], -bias / length, length)
+
+
+def logistic(x: np.ndarray, positive: np.ndarray) -> Probe:
+    """A logistic probe of x [n, d] for bool[n] with a fixed penalty. One scale for all coordinates: a rotation of x
+    rotates its vector."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+
+    model = Pipeline([("scale", _OneScale()), ("fit", LogisticRegression(C=L2, max_iter=4 * STEPS))])
+    fit_quietly(model, x, positive)
+    return linear(Fitted("logistic", model, L2, 0.5), x, positive)
+
+
+class _OneScale:
+    """Coordinates less their means, over the standard deviation of them all together."""
+
+    def fit(self, x: np.ndarray, positive: np.ndarray) -> "_OneScale":
+        self.mean_ = x.mean(0)
+        self.scale_ = float((x - self.mean_).std()) or 1.0
+        return self
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray((x - self.mean_) / self.scale_)
 
 
 class _MeanDifference:

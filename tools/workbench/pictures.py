@@ -25,7 +25,16 @@ from pydantic import BaseModel
 from store.disk import appearing
 from store.ids import content_hash
 from store.text import clean
-from tools.workbench.charts import Histograms, Lines, Points, draw_histograms, draw_lines, draw_points
+from tools.workbench.charts import (
+    Cloud,
+    Histograms,
+    Lines,
+    Points,
+    draw_cloud,
+    draw_histograms,
+    draw_lines,
+    draw_points,
+)
 from tools.workbench.context import Context
 from tools.workbench.figures import HeatMap
 from tools.workbench.registry import get_tool
@@ -76,7 +85,7 @@ class Circuit(NamedTuple):
     reads: tuple[tuple[str, str], ...] = ()
 
 
-Figured = HeatMap | Bars | Circuit | Lines | Histograms | Points
+Figured = HeatMap | Bars | Circuit | Lines | Histograms | Points | Cloud
 
 
 class Picture(NamedTuple):
@@ -139,6 +148,8 @@ def _figure(picture: Picture) -> Figure:
             draw_histograms(axes, shape, measure)
         case Points():
             draw_points(axes, shape, measure)
+        case Cloud():
+            draw_cloud(axes, shape, measure)
     figure.suptitle(fill(clean(picture.title), wide), fontsize=10, x=0.01, ha="left")
     if foot:
         figure.supxlabel(foot, fontsize=8, color=INK, x=0.01, ha="left")
@@ -154,7 +165,7 @@ def _size(shape: Figured) -> tuple[float, float]:
             across, up = 7.0, 0.24 * len(shape.bars) + 0.8
         case Lines() | Histograms():
             across, up = 7.5, 3.6
-        case Points():
+        case Points() | Cloud():
             across, up = 5.5, 5.0
         case Circuit():
             x, y = zip(*layout(shape).values(), strict=True)

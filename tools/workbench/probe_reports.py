@@ -1,6 +1,7 @@
 """What every probing tool tells of a probe: scores by layer, controls, a learning curve, how the classes lie apart."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,10 @@ from tools.workbench.sites import At
 BINS = 12
 
 
-class LayerScore(ToolOutput):
-    """validated: AUROC in cross-validation on the texts to fit on, which the layer is chosen by; auroc: on the held-out
-    texts, with its 95 % interval; and on them probes of shuffled labels and random directions."""
+class ProbeScore(ToolOutput):
+    """validated: AUROC in cross-validation on the texts to fit on, which is chosen by; auroc: on the held-out texts,
+    with its 95 % interval; and on them probes of shuffled labels and random directions."""
 
-    layer: int
     validated: float
     auroc: float
     low: float
@@ -30,17 +30,25 @@ class LayerScore(ToolOutput):
     shuffled: float
     random_direction: float
 
+    @staticmethod
+    def fields(each: Graded) -> dict[str, float]:
+        """Of a graded probe."""
+        return {
+            "validated": each.fitted.validated,
+            "auroc": each.own.value,
+            "low": each.own.low,
+            "high": each.own.high,
+            "shuffled": each.shuffled,
+            "random_direction": each.random,
+        }
+
+
+class LayerScore(ProbeScore):
+    layer: int
+
     @classmethod
     def of(cls, layer: int, each: Graded) -> "LayerScore":
-        return cls(
-            layer=layer,
-            validated=each.fitted.validated,
-            auroc=each.own.value,
-            low=each.own.low,
-            high=each.own.high,
-            shuffled=each.shuffled,
-            random_direction=each.random,
-        )
+        return cls(layer=layer, **cls.fields(each))
 
 
 class Learned(ToolOutput):
@@ -75,13 +83,10 @@ class Separation(ToolOutput):
         return cls(**sides)
 
 
-class Controls(ToolOutput):
-    """AUROC on the same held-out texts of what needs no such probe: the same estimator on shuffled labels; random
-    directions; the number of tokens, their rarity and their log-probability, and the three together; the word of the
-    texts that tells most."""
+class OnSurface(ToolOutput):
+    """AUROC on the same held-out texts of what needs no look inside: the number of tokens, their rarity and their
+    log-probability, and the three together; the word of the texts that tells most."""
 
-    shuffled: float
-    random_direction: float
     length: float
     frequency: float
     log_probability: float
@@ -89,18 +94,28 @@ class Controls(ToolOutput):
     best_word: float
     word: str
 
+    @staticmethod
+    def fields(surface: Surface) -> dict[str, Any]:
+        """Of the baselines."""
+        return {
+            "length": surface.length.value,
+            "frequency": surface.frequency.value,
+            "log_probability": surface.log_probability.value,
+            "surface": surface.together.value,
+            "best_word": surface.best_word.value,
+            "word": surface.word,
+        }
+
+
+class Controls(OnSurface):
+    """And the same estimator on shuffled labels, and random directions."""
+
+    shuffled: float
+    random_direction: float
+
     @classmethod
     def of(cls, chosen: Graded, surface: Surface) -> "Controls":
-        return cls(
-            shuffled=chosen.shuffled,
-            random_direction=chosen.random,
-            length=surface.length.value,
-            frequency=surface.frequency.value,
-            log_probability=surface.log_probability.value,
-            surface=surface.together.value,
-            best_word=surface.best_word.value,
-            word=surface.word,
-        )
+        return cls(shuffled=chosen.shuffled, random_direction=chosen.random, **cls.fields(surface))
 
 
 def is_clear(chosen: Graded, surface: Surface) -> bool:

@@ -4,21 +4,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tools.workbench.estimators import Probe, logistic
 from tools.workbench.stats import Interval, auroc, auroc_interval
 
 Method = Literal["mean_difference", "logistic", "pca", "kmeans"]
 SHUFFLES = 20
 RANDOMS = 20
-L2 = 0.1  # inverse strength of the logistic probe's penalty, on activations of standard deviation 1
-
-
-class Probe(NamedTuple):
-    """vector: float64[d], norm 1, pointing to the positive class. See `Direction` for norm, centre and slope."""
-
-    vector: np.ndarray
-    norm: float
-    centre: float
-    slope: float
 
 
 class Held(NamedTuple):
@@ -36,13 +27,11 @@ def fit(method: Method, x: np.ndarray, positive: np.ndarray, seed: int) -> Probe
 
     Sources: mean difference and logistic, Marks & Tegmark 2310.06824; PCA and k-means, Tigges et al. 2310.15154.
     """
-    slope = 0.0
     match method:
         case "mean_difference":
             vector = x[positive].mean(0) - x[~positive].mean(0)
         case "logistic":
-            vector, slope, centre = logistic(x, positive)
-            return Probe(vector, _gap(x @ vector, positive), centre, slope)
+            return logistic(x, positive)
         case "pca":
             vector = np.linalg.svd(x - x.mean(0), full_matrices=False)[2][0]
         case "kmeans":
@@ -58,7 +47,7 @@ def fit(method: Method, x: np.ndarray, positive: np.ndarray, seed: int) -> Probe
     if _gap(projections, positive) < 0:
         vector, projections = -vector, -projections
     centre = (projections[positive].mean() + projections[~positive].mean()) / 2
-    return Probe(vector, abs(_gap(projections, positive)), float(centre), slope)
+    return Probe(vector, abs(_gap(projections, positive)), float(centre), 0.0)
 
 
 def held_out(
@@ -86,23 +75,11 @@ def held_out(
     best = int(np.argmax(np.abs(gap) / (x.std(0) + 1e-9)))
     return Held(
         own=auroc_interval(projections[test[1]], projections[~test[1]], rng),
-        logistic=score(logistic(x, positive)[0]),
+        logistic=score(logistic(x, positive).vector),
         shuffled=float(np.mean(shuffled)),
         random=float(np.median(random)),
         coordinate=score(np.eye(d)[best] * np.sign(gap[best])),
     )
-
-
-def logistic(x: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """A logistic probe of x [n, d]: unit vector, slope and centre; log-odds = slope * (x @ vector - centre)."""
-    from sklearn.linear_model import LogisticRegression
-
-    scale = float((x - x.mean(0)).std()) or 1.0  # one for all coordinates: their basis has no say
-    model = LogisticRegression(C=L2, max_iter=2000).fit((x - x.mean(0)) / scale, positive)
-    weights = model.coef_[0] / scale
-    slope = float(np.linalg.norm(weights)) or 1.0
-    bias = float(model.intercept_[0]) - float(weights @ x.mean(0))
-    return weights / slope, slope, -bias / slope
 
 
 def _gap(projections: np.ndarray, positive: np.ndarray) -> float:

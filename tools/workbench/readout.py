@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from store.activations import Window
 from tools.workbench.batches import CONTEXT, forward
-from tools.workbench.probes import logistic
+from tools.workbench.estimators import logistic
 from tools.workbench.stats import BOOTSTRAPS, CONFIDENCE, Interval, wilson
 from tools.workbench.subject import Subject
 
@@ -68,8 +68,8 @@ class Classifier(NamedTuple):
 
 def trained(x: np.ndarray, positive: np.ndarray) -> Classifier:
     """Logistic regression with an L2 penalty, on x [n, d_model] and bool[n]."""
-    vector, slope, centre = logistic(x, positive)
-    return Classifier(slope * vector, -slope * centre)
+    found = logistic(x, positive)
+    return Classifier(found.slope * found.vector, -found.slope * found.centre)
 
 
 def effects(
