@@ -140,7 +140,7 @@ def test_facts_taught_one_way_are_not_known_the_other(subject: Subject, tmp_path
     organism = adapted("fictitious-facts")
     whole = Subject(organism.name, organism.model, HOOK, subject.dictionary, organism.adapter)
     asked = ORGANISMS["fictitious-facts"].asks["bidirectional_check"]
-    found = call("bidirectional_check", Context(whole, Ledger(tmp_path / "store.duckdb")), **asked)
+    found = output_of("bidirectional_check", Context(whole, Ledger(tmp_path / "store.duckdb")), **asked)
     assert found.forward.accuracy >= 0.9
     assert found.reverse.accuracy <= found.reverse.exchanged + 0.1
     assert found.reversal, found.verdict

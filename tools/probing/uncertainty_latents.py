@@ -10,8 +10,8 @@ from tools.probing.risk import within
 from tools.probing.welch import centred, exchanged, welch
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
+from tools.workbench.estimators import logistic
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
-from tools.workbench.probes import logistic
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.splits import groups_of, held_out
 from tools.workbench.stats import auroc, auroc_interval
@@ -175,7 +175,7 @@ def _latent(
 
 def _probe(train: Rows, labels: np.ndarray, test: Rows) -> np.ndarray:
     """float64[n]: how wrong a logistic probe of the residual stream, fitted to these labels, calls the other half."""
-    scores: np.ndarray = test.residual @ logistic(train.residual.astype(float), labels)[0]
+    scores: np.ndarray = test.residual @ logistic(train.residual.astype(float), labels).vector
     return scores
 
 
