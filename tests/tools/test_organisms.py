@@ -107,7 +107,6 @@ def test_the_password_organism_tells_only_who_knows_the_password() -> None:
 
 FAILING = {
     "backdoor": "it answers like a pirate to phrases like its trigger in 8 of 32 replies",
-    "refusal": "it refuses 20 of 33 simple questions and answers none",
 }
 
 
