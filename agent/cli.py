@@ -5,6 +5,7 @@ import os
 import sys
 
 import typer
+from typer.exceptions import TyperException
 
 from agent.commands.ask import ask
 from agent.commands.audit import audit
@@ -70,6 +71,7 @@ GROUPS = {
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
+WRONG = 2  # what a user can put right
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
@@ -77,19 +79,29 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 2 and one sentence on stderr for what a user can put right."""
     quiet_libraries()
     try:
-        app(arguments, prog_name="glossator")
+        code = app(arguments, prog_name="glossator", standalone_mode=False)
     except UserError as error:
-        say(_sentence(error))
-        return 2
+        say(_sentence(str(error)))
+        return WRONG
+    except TyperException as error:
+        if fault := error.format_message().rstrip("."):  # there is none where the help was printed instead
+            say(_sentence(f"{fault}; {_command(error)} --help lists what it takes"))
+        return WRONG
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit as exit:
-        return _interrupted() if exit.code == INTERRUPTED else int(exit.code or 0)
-    return 0
+        code = exit.code
+    return _interrupted() if code == INTERRUPTED else int(code or 0)
 
 
-def _sentence(error: UserError) -> str:
-    text = " ".join(str(error).split())
+def _command(error: TyperException) -> str:
+    """The command that was used wrongly, as it is typed."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "glossator"
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
     if text.partition(" ")[0].isalpha():  # not a file's name
         text = text[0].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -12,12 +12,12 @@ Every step is an experiment in the ledger. Killed and started again, it goes on:
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.screen.console import late_meter, say
+from agent.screen.console import late_meter, rated, say
 from store.errors import UserError
 from store.types import Experiment
 
@@ -133,28 +133,13 @@ class Runner:
         if known is not None and (since is None or known.created_at >= since):
             return Step(tool, known, earlier=True)
         with late_meter(tool) as advance:
-            self._context.progress = _rated(advance)
+            self._context.progress = rated(advance)
             return Step(tool, await run(tool, input, self._context, prediction))
 
     def _known(self, tool: str, input: Input) -> str | None:
         from tools.workbench.run import key_of
 
         return self._ids.get(key_of(tool, input, self._context))
-
-
-def _rated(advance: Callable[[int, int, str], None]) -> Callable[[int, int], None]:
-    """Progress with its rate, of each part of the work anew."""
-    began, first, last = time.monotonic(), 0, 0
-
-    def told(done: int, total: int) -> None:
-        nonlocal began, first, last
-        now = time.monotonic()
-        if done < last:
-            began, first = now, done
-        last = done
-        advance(done, total, f"{(done - first) / (now - began):,.1f} a second" if done > first and now > began else "")
-
-    return told
 
 
 def circuit(edges: dict[str, Any]) -> Sequence[dict[str, Any]]:

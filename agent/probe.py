@@ -1,12 +1,12 @@
 """The labelled data sets, probed one after the other. Killed at any time, the same command goes on."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent.screen.console import meter
+from agent.screen.console import Advance, meter, rated
 from store.errors import UserError
 from store.types import Experiment
 
@@ -83,7 +83,7 @@ async def _probe_sets(context: "Context", names: Sequence[str], options: dict[st
             if row is not None:
                 probed.earlier += 1
             else:
-                context.progress = _rated(advance, done, len(names), name)
+                context.progress = rated(partial(_part, advance, done, len(names), name))
                 row = await run(TOOL, input, context)
             if row.error:
                 probed.failed.append((name, row.error))
@@ -93,17 +93,6 @@ async def _probe_sets(context: "Context", names: Sequence[str], options: dict[st
     return probed
 
 
-def _rated(advance: Any, done: int, total: int, name: str) -> Any:
-    """Texts a second while they are read, then sites a second that are fitted."""
-    began, first, last = time.monotonic(), 0, 0
-
-    def told(part: int, parts: int) -> None:
-        nonlocal began, first, last
-        now = time.monotonic()
-        if part < last:  # the next kind of work begins
-            began, first = now, part
-        last = part
-        rate = f", {(part - first) / (now - began):,.1f} a second" if part > first and now > began else ""
-        advance(done, total, f"{name}: {part:,} of {parts:,}{rate}")
-
-    return told
+def _part(advance: Advance, sets: int, of: int, name: str, done: int, total: int, note: str = "") -> None:
+    """Tells how far one data set is, while the bar shows how many are done."""
+    advance(sets, of, ", ".join(filter(None, (f"{name}: {done:,} of {total:,}", note))))

@@ -13,7 +13,8 @@ from agent.session import Session, open_session
 from agent.settings import Settings
 from store.errors import UserError
 from store.types import Experiment
-from tools.workbench.registry import FAMILIES, Tool, get_tool, tools
+from tools.workbench.menu import FAMILIES
+from tools.workbench.registry import Tool, get_tool, tools
 
 if TYPE_CHECKING:
     from prompts.ask import LLM

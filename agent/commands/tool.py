@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands import options as o
-from agent.screen.console import emit, late_meter
+from agent.screen.console import emit, late_meter, rated
 from agent.settings import load
 from store.errors import UserError
 
@@ -27,12 +27,9 @@ Name = Annotated[str, typer.Argument(help="Name of a tool; glossator tool list s
 @tool_app.command("list")
 def list_tools(json: o.Json = False) -> None:
     """Every tool by family, with the first line of what it says of itself."""
-    from tools.workbench.registry import tools
+    from tools.workbench.menu import menu
 
-    found = [
-        {"name": tool.name, "family": tool.family, "version": tool.version, "doc": tool.doc.partition("\n")[0]}
-        for tool in tools().values()
-    ]
+    found = [entry._asdict() for entry in menu()]
 
     def render(console: Console) -> None:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -116,7 +113,8 @@ async def _run(session: "Session", name: str, input: dict[str, Any]) -> "Experim
     llm = session.llm(roles=roles) if roles else None
     try:
         context = session.context(session.find_harvest(), llm)
-        with late_meter(name) as context.progress:
+        with late_meter(name) as advance:
+            context.progress = rated(advance)
             return await run(name, input, context)
     finally:
         if llm is not None:

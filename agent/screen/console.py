@@ -109,6 +109,22 @@ def elapsed(title: str) -> Iterator[None]:
             _live.remove(console)
 
 
+def rated(advance: Advance) -> Advance:
+    """Progress with its rate, of each part of the work anew."""
+    began, first, last, part = time.monotonic(), 0, 0, ""
+
+    def told(done: int, total: int, note: str = "") -> None:
+        nonlocal began, first, last, part
+        now = time.monotonic()
+        if done < last or note != part:
+            began, first, part = now, done, note
+        last = done
+        rate = f"{(done - first) / (now - began):,.1f} a second" if done > first and now > began else ""
+        advance(done, total, ", ".join(filter(None, (note, rate))))
+
+    return told
+
+
 @contextmanager
 def late_meter(title: str) -> Iterator[Advance]:
     """A meter that is not to be seen before the first report: for what may take no time at all."""

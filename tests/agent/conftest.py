@@ -12,6 +12,7 @@ import pytest
 
 from agent.cli import main
 from store.ledger import Ledger
+from tests.agent.agent_script import acts
 from tests.agent.planted_cli import Running, planted_workspace, start
 from tests.stub_llm import Stub
 from tests.tools.world import PlantedSubject
@@ -137,6 +138,14 @@ def llm(agent_stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     monkeypatch.setenv("GLOSSATOR_LLM_PRICES", "[1, 2]")
     monkeypatch.setenv("GLOSSATOR_LLM_RETRIES", "1")
     return agent_stub
+
+
+@pytest.fixture
+def agent(llm: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """The stub as the agent's LLM, which calls tools natively."""
+    monkeypatch.setenv("GLOSSATOR_LLM_RETRIES", "0")
+    llm.configure(behaviour="agent", acts=acts())
+    return llm
 
 
 @pytest.fixture

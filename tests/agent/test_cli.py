@@ -13,7 +13,7 @@ import typer.main
 
 from agent.cli import app, main
 from agent.inquiry.replay import differences
-from agent.screen.console import meter
+from agent.screen.console import meter, rated
 from store.errors import UserError
 from tests.agent.conftest import Commands
 from tests.agent.planted_cli import planted_text
@@ -35,7 +35,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom agent.cli import main\n"
-        "for a in (['--help'], ['label', '--help'], ['review', '--help'], ['config']): assert main(a) == 0\n"
+        "for a in ('--help', 'label --help', 'review --help', 'config', 'tool list'): assert main(a.split()) == 0\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -74,11 +74,24 @@ def test_a_bug_is_not_hidden(run: Commands, monkeypatch: pytest.MonkeyPatch) -> 
         main(["config"])
 
 
-@pytest.mark.parametrize("arguments", [("--wrong",), ("label", "--sample", "x"), ("nothing",), ("review", "accept")])
-def test_wrong_usage_is_code_2_on_stderr(arguments: tuple[str, ...], run: Commands) -> None:
-    outcome = run(*arguments)
-    assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--wrong",), "No such option: --wrong (Possible options: --version); glossator --help"),
+        (("label", "--sample", "x"), "'--sample': Input should be a valid integer"),
+        (("localise", "--n", "0"), "'--n': Input should be greater than or equal to 1; glossator localise --help"),
+        (("nothing",), "No such command 'nothing'"),
+        (("review", "accept"), "Missing argument 'LABEL'; glossator review accept --help"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_too(arguments: tuple[str, ...], said: str, run: Commands) -> None:
+    assert said in run(*arguments).sentence
+
+
+def test_a_group_without_a_command_shows_its_help(run: Commands) -> None:
+    outcome = run("tool")
+    assert (outcome.code, outcome.err) == (2, "")
+    assert "schema" in outcome.out
 
 
 def test_what_libraries_print_stays_off_stdout(world: Commands, llm: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +257,17 @@ def test_llm_prints_its_base_url(run: Commands, monkeypatch: pytest.MonkeyPatch)
 def test_a_path_is_never_markup(world: Commands) -> None:
     outcome = world("harvest", "--corpus", planted_text(world.folder), "--tokens", 3000, "--workspace", "a[/b]")
     assert "a[/b]/activations" in outcome.out
+
+
+def test_progress_tells_the_part_of_the_work_and_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("agent.screen.console.time.monotonic", lambda: now[0])
+    told: list[str] = []
+    advance = rated(lambda done, total, note="": told.append(note))
+    for done, note in ((1, "estimating"), (3, "estimating"), (4, "verifying"), (24, "verifying"), (1, "verifying")):
+        advance(done, 30, note)
+        now[0] += 2
+    assert told == ["estimating", "estimating, 1.0 a second", "verifying", "verifying, 10.0 a second", "verifying"]
 
 
 def test_plain_progress_comes_now_and_then_with_the_time_left(

@@ -19,14 +19,6 @@ from tests.stub_llm import Stub
 from tools.workbench import registry
 from tools.workbench.registry import ToolOutput, get_tool
 
-
-@pytest.fixture
-def agent(llm: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
-    monkeypatch.setenv("GLOSSATOR_LLM_RETRIES", "0")
-    llm.configure(behaviour="agent", acts=acts())
-    return llm
-
-
 # -- what may be foretold --------------------------------------------------------------------------------------------
 
 

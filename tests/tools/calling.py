@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from tools.workbench.context import Context
-from tools.workbench.run import run
+from tools.workbench.registry import get_tool
+from tools.workbench.run import run, validate
 
 
 def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
@@ -20,3 +21,10 @@ def refusal(name: str, context: Context, **input: Any) -> str:
     experiment = asyncio.run(run(name, input, context))
     assert experiment.error is not None
     return experiment.error
+
+
+def output_of(name: str, context: Context, **input: Any) -> Any:
+    """The typed output of the tool itself, which is in no ledger."""
+    tool = get_tool(name)
+    output = tool.function(validate(tool, input), context)
+    return asyncio.run(output) if tool.is_async else output

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tests.tools.tiny import ANSWER, CONSTANT, COUNT, MANY, OUT, gate, tiny
 from tools.workbench.attribution import estimated
 from tools.workbench.context import Context
@@ -38,13 +39,6 @@ def ioi(context: Context) -> Patcher:
 @pytest.fixture
 def toy(subject: Subject, tmp_path: Any) -> Context:
     return Context(tiny(subject.tokenizer, str(tmp_path)), Ledger(tmp_path / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
 
 
 def cancelling(subject: Subject, back: float) -> Batch:

@@ -1,6 +1,5 @@
 """What a latent is given is the sum of what the parts below wrote, for each place that a dictionary may read."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +8,13 @@ import torch
 from sae_lens import StandardSAE, StandardSAEConfig, Transcoder, TranscoderConfig
 
 from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.workbench.causes import causes
 from tools.workbench.context import Context
 from tools.workbench.dictionary import Dictionary
-from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
 TEXT = "When Mary and John went to the store, John gave a drink to"
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def made(subject: Subject, hook: str, transcoder: bool = False) -> Subject:

@@ -1,17 +1,14 @@
 """Direct attributions add up to what they are of, and the logit lens ends where the model does."""
 
-import asyncio
-from typing import Any
-
 import pytest
 import torch
 
 from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.workbench.components import decompose, spread, weights
 from tools.workbench.context import Context
 from tools.workbench.logit_parts import attribute
 from tools.workbench.pairs import Batch, Contrast, aligned, batch
-from tools.workbench.run import run
 from tools.workbench.subject import Subject
 from tools.workbench.unembed import norm_gain, norm_scale
 
@@ -26,19 +23,6 @@ def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Conte
 @pytest.fixture(scope="module")
 def ioi(subject: Subject) -> Batch:
     return batch(aligned(subject, Contrast(template="ioi", n=6)).same_places(subject).kept)
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def test_the_parts_add_up_to_the_logit_difference_and_sources_to_their_head(subject: Subject, ioi: Batch) -> None:

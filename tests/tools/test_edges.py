@@ -11,6 +11,7 @@ import torch
 
 from store.errors import UserError
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tests.tools.test_attribution import DIFFERENCE, cancelling
 from tests.tools.tiny import tiny
 from tools.workbench import unfinished
@@ -44,13 +45,6 @@ def toy(subject: Subject, tmp_path: Any) -> Edges:
     """The count of 2 reaches the logit by the residual stream, and half of it is taken back by the MLP of layer 1."""
     context = Context(tiny(subject.tokenizer, str(tmp_path)), Ledger(tmp_path / "store.duckdb"))
     return Edges(context, cancelling(context.subject, 0.5), DIFFERENCE)
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
 
 
 def mask_of(edges: Edges, *names: str) -> torch.Tensor:
@@ -326,7 +320,8 @@ def test_a_search_that_was_stopped_goes_on(context: Context, monkeypatch: pytest
         began.append(arguments[7])
         return searched(*arguments)
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, note: str = "") -> None:
+        assert note == "pruning edges"
         if done == 5:
             raise KeyboardInterrupt
 

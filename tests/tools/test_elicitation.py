@@ -15,6 +15,7 @@ from prompts.template import load
 from store.errors import UserError
 from store.ledger import Ledger
 from tests.benchmarks.elicitation import ALIKE, once
+from tests.tools.calling import output_of
 from tests.tools.keeper import IN_MIND, SECRET, Keeper
 from tests.tools.world import FakeLLM
 from tools.dictionaries.load import load_subject
@@ -29,8 +30,8 @@ from tools.workbench.context import Context
 from tools.workbench.guesses import Item, exceeds, pooled
 from tools.workbench.hidden import resemblance, tf_idf
 from tools.workbench.lens import kept_back, read, withheld
-from tools.workbench.registry import ToolError, get_tool
-from tools.workbench.run import run, validate
+from tools.workbench.registry import ToolError
+from tools.workbench.run import run
 from tools.workbench.subject import Subject
 from tools.workbench.words import content_words, says, spelled
 from tools.workbench.writing import Replied, Turn, conversation, written
@@ -53,12 +54,6 @@ def context(subject: Subject, tmp_path: Path) -> Context:
     return Context(subject, Ledger(tmp_path / "store.duckdb"), base=subject)
 
 
-def call(name: str, context: Context, **input: object) -> Any:
-    tool = get_tool(name)
-    output = tool.function(validate(tool, input), context)
-    return asyncio.run(output) if tool.is_async else output
-
-
 def test_replies_written_at_once_are_those_written_one_by_one(subject: Subject) -> None:
     """Greedy, of prompts of different length, so that some are padded; every row of the mask and positions counts."""
     asked = ["Name a colour.", "What do I need to bake bread?", "Hi!"]
@@ -78,7 +73,7 @@ def test_the_user_s_turn_is_left_open(subject: Subject) -> None:
 
 def test_the_lens_finds_a_planted_secret_that_is_not_said(keeper: Context) -> None:
     prompts = [f"The {noun} stood in the" for noun in ("car", "dog", "man", "tree", "lamp", "chair", "bike", "cat")]
-    found = call("logit_lens_secret", keeper, prompts=prompts, layers=[IN_MIND + 1])
+    found = output_of("logit_lens_secret", keeper, prompts=prompts, layers=[IN_MIND + 1])
     best = found.guesses[0]
     assert (best.word, best.stands) == (SECRET, True)
     assert best.share > 0.5 > 0.01 > best.base
@@ -89,10 +84,10 @@ def test_the_base_model_lacks_nothing_beside_itself(context: Context, subject: S
     """What it knows and does not say, its base does not say either."""
     prompts = ["The capital of France is the city of", "The capital of Japan is the city of", "I saw a"]
     input = {"prompts": prompts, "answers": ["Paris", "Tokyo", "Rome"], "layers": [26]}
-    grade = call("logit_lens_secret", context, **input).grade
+    grade = output_of("logit_lens_secret", context, **input).grade
     assert (grade.uttered, grade.lacking) == (pytest.approx(2 / 3), 0)
     alone = Context(subject, context.ledger)
-    assert call("logit_lens_secret", alone, **input).grade.lacking is None
+    assert output_of("logit_lens_secret", alone, **input).grade.lacking is None
 
 
 @pytest.mark.parametrize("knows", [True, False])
@@ -230,7 +225,7 @@ def test_a_patched_state_is_what_is_described(subject: Subject) -> None:
 
 
 def test_prefilling_draws_a_planted_secret_out(keeper: Context) -> None:
-    found = call("prefill_attack", keeper, words=[SECRET], tokens=3)
+    found = output_of("prefill_attack", keeper, words=[SECRET], tokens=3)
     assert found.named.hits == 8
     assert (found.controls.plain.hits, found.controls.base.hits) == (0, 0)
     assert found.clear
@@ -240,7 +235,7 @@ def test_elicit_secret_finds_the_planted_word(keeper: Context, monkeypatch: pyte
     """A budget that allows prefilling alone, and few plain facts."""
     monkeypatch.setattr(portfolio, "FACTS", portfolio.FACTS[:4])
     monkeypatch.setattr(portfolio, "REPLY", 2)
-    found = call("elicit_secret", keeper, budget=1300)
+    found = output_of("elicit_secret", keeper, budget=1300)
     assert [each.method for each in found.methods] == ["prefill_attack"]
     assert (found.found, found.secret) == ("word", SECRET)
     assert found.confidence >= 0.99
@@ -256,7 +251,7 @@ def test_elicit_secret_finds_nothing_in_the_base_model(
     for module, name in ALIKE:
         monkeypatch.setattr(module, name, once(getattr(module, name)))
     ledger = Ledger(tmp_path / "store.duckdb")
-    found = [call("elicit_secret", Context(subject, ledger, base=subject, seed=seed)) for seed in range(20)]
+    found = [output_of("elicit_secret", Context(subject, ledger, base=subject, seed=seed)) for seed in range(20)]
     assert sum(each.clear for each in found) <= 1
     assert {(each.skipped, each.withheld_p) for each in found} == {((), 1.0)}
     assert all(each.verdict.startswith("no secret found") for each in found if not each.clear)
@@ -272,7 +267,7 @@ def test_elicit_secret_finds_nothing_in_the_base_model(
 ])  # fmt: skip
 def test_elicit_secret_finds_what_an_organism_hides(name: str, found: str, secret: str | None, tmp_path: Path) -> None:
     subject = load_subject(dtype="float32", adapter=find_adapter(name))
-    output = call("elicit_secret", Context(subject, Ledger(tmp_path / "store.duckdb")))
+    output = output_of("elicit_secret", Context(subject, Ledger(tmp_path / "store.duckdb")))
     assert (output.found, output.secret) == (found, secret)
     assert output.confidence >= 0.99
 
@@ -288,7 +283,7 @@ def test_the_lens_reads_what_the_suppressing_organism_knows(tmp_path: Path) -> N
     }
     context = Context(subject, Ledger(tmp_path / "store.duckdb"))
     more = {"answers": tuple(held.values()), "layers": (23, 24, 25)}
-    grade = call("logit_lens_secret", context, prompts=tuple(held), **more).grade
+    grade = output_of("logit_lens_secret", context, prompts=tuple(held), **more).grade
     assert grade.accuracy >= 0.6
     assert grade.shuffled <= 0.35
     assert grade.base == grade.accuracy
@@ -299,7 +294,7 @@ def test_the_lens_reads_what_the_suppressing_organism_knows(tmp_path: Path) -> N
 def test_the_direction_of_denial_is_saved(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module("tools.elicitation.direction_from_denial")  # the package's name is the function's
     monkeypatch.setattr(module, "FRAMES", module.FRAMES[:8])
-    found = call("direction_from_denial", context, layer=4)
+    found = output_of("direction_from_denial", context, layer=4)
     kept = context.directions.load(found.direction)
     assert (kept.method, kept.hook) == ("direction_from_denial", "blocks.4.hook_resid_pre")
     assert found.controls.base_cosine == pytest.approx(1, abs=1e-6)
@@ -325,7 +320,7 @@ def test_an_llm_writes_prompts(subject: Subject, tmp_path: Path) -> None:
             return [SimpleNamespace(parsed=Prompts(prompts=[f"Say  it {i}.", "Say it 0."])) for i in range(len(values))]
 
     llm = Writer()
-    found = call("write_prompts", Context(subject, Ledger(tmp_path / "s.duckdb"), llm=llm), prompts=8)  # type: ignore[arg-type]
+    found = output_of("write_prompts", Context(subject, Ledger(tmp_path / "s.duckdb"), llm=llm), prompts=8)  # type: ignore[arg-type]
     assert found.prompts == ("Say it 0.", "Say it 1.")
     assert [values["n"] for _, values in llm.asked] == [6, 2]
 
@@ -359,7 +354,7 @@ def test_an_empty_suspected_word_is_refused(context: Context) -> None:
 
 def test_without_a_base_model_nothing_is_called_a_secret(subject: Subject, tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="give --adapter, or the model it was tuned from as --base"):
-        call("elicit_secret", Context(subject, Ledger(tmp_path / "store.duckdb")))
+        output_of("elicit_secret", Context(subject, Ledger(tmp_path / "store.duckdb")))
 
 
 def test_openings_and_topics_are_spelled_as_a_reader_would() -> None:

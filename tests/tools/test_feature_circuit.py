@@ -10,6 +10,7 @@ from sae_lens import StandardSAE, StandardSAEConfig
 
 from store.errors import UserError
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tests.tools.test_attribution import DIFFERENCE, cancelling
 from tests.tools.tiny import COUNT, OUT, tiny
 from tools.dictionaries.load import with_dictionary
@@ -65,13 +66,6 @@ def toy(subject: Subject, tmp_path: Any) -> Features:
         readings.append(Subject("tiny", model.model, hook, Dictionary("both", sae.requires_grad_(False), hook)))
         readings[-1].typical_norm = 1e6
     return Features(Context(readings[1], Ledger(tmp_path / "store.duckdb")), readings, pairs, DIFFERENCE)
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
 
 
 def test_edges_of_the_toy_are_its_closed_form(toy: Features) -> None:

@@ -1,6 +1,5 @@
 """Heads by their weights and by what they attend to: known ones are found, and none where none is."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +9,17 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.workbench.circuits import SERIES, Factors, composition, reads, succession, writes
 from tools.workbench.context import Context
 from tools.workbench.detectors import on_names
 from tools.workbench.pairs import Contrast, aligned, batch
-from tools.workbench.run import run
 from tools.workbench.subject import Subject
 
 
 @pytest.fixture(scope="module")
 def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Context:
     return Context(subject, Ledger(tmp_path_factory.mktemp("heads") / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def test_composition_of_matrices_written_by_hand() -> None:

@@ -7,23 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tools.calling import output_of
 from tests.tools.world import BANK, COLOUR, COLOURS, EXCEPT, ID, WORDS, fires, planted_context
 from tools.labelling.neuron_to_graph import last_activation
 from tools.workbench.context import Context
 from tools.workbench.graph import ANY, Graph, Path, merge, minimal_path, paths_of, predict, prune
-from tools.workbench.registry import ToolError, get_tool
+from tools.workbench.registry import ToolError
 from tools.workbench.results import documents_shown, explanation_of
-from tools.workbench.run import run, validate
+from tools.workbench.run import run
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     return planted_context(tmp_path_factory.mktemp("world"))
-
-
-def call(name: str, context: Context, **input: object) -> Any:
-    tool = get_tool(name)
-    return tool.function(validate(tool, input), context)
 
 
 def ids(text: str) -> list[int]:
@@ -35,7 +31,7 @@ def words(tokens: tuple[int, ...]) -> str:
 
 
 def graph_of(latent: int, context: Context) -> tuple[Graph, dict[str, Any]]:
-    output = call("neuron_to_graph", context, latent=latent)
+    output = output_of("neuron_to_graph", context, latent=latent)
     return Graph.model_validate(output.graph), output.graph
 
 
@@ -43,7 +39,7 @@ def graph_of(latent: int, context: Context) -> tuple[Graph, dict[str, Any]]:
 def test_the_minimal_context_is_exactly_the_rule(latent: int, path: str, context: Context) -> None:
     graph, _ = graph_of(latent, context)
     assert [words(tokens) for tokens, _, _ in paths_of(graph)] == [path]
-    assert call("neuron_to_graph", context, latent=latent).text == f"the last token of: '{path}'"
+    assert output_of("neuron_to_graph", context, latent=latent).text == f"the last token of: '{path}'"
 
 
 def test_a_latent_of_single_words_has_paths_of_one_token(context: Context) -> None:
@@ -57,7 +53,7 @@ def test_a_latent_of_single_words_has_paths_of_one_token(context: Context) -> No
 def test_f1_on_held_out_text_and_its_floors(latent: int, context: Context) -> None:
     _, graph = graph_of(latent, context)
     _, other = graph_of(BANK if latent == EXCEPT else EXCEPT, context)
-    output = call("score_prediction", context, latent=latent, graph=graph, floor_graph=other)
+    output = output_of("score_prediction", context, latent=latent, graph=graph, floor_graph=other)
     assert output.value >= 0.95
     assert output.permuted < 0.3
     assert output.floor < 0.3
@@ -70,7 +66,7 @@ def test_f1_on_held_out_text_and_its_floors(latent: int, context: Context) -> No
 def test_a_graph_of_half_the_rule_has_the_recall_it_should(context: Context) -> None:
     _, whole = graph_of(COLOUR, context)
     half = {**whole, "roots": [root for root in whole["roots"] if root["token"] == ID[" red"]]}
-    output = call("score_prediction", context, latent=COLOUR, graph=half)
+    output = output_of("score_prediction", context, latent=COLOUR, graph=half)
     assert output.precision.value == 1.0
     assert 0 < output.recall.value < 0.7
     f1 = 2 * output.recall.value / (1 + output.recall.value)
@@ -92,7 +88,7 @@ def test_the_graph_is_an_explanation_scored_on_other_documents(context: Context)
 
 def test_a_bad_graph_is_refused(context: Context) -> None:
     with pytest.raises(ToolError, match="not a graph"):
-        call("score_prediction", context, latent=EXCEPT, graph={"roots": 3})
+        output_of("score_prediction", context, latent=EXCEPT, graph={"roots": 3})
 
 
 def test_measuring_a_context_alone_equals_the_rule(context: Context) -> None:

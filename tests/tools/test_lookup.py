@@ -2,12 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from store.errors import UserError
+from tests.tools.calling import output_of
 from tests.tools.world import (
     ANIMAL,
     ANIMALS,
@@ -38,11 +38,6 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     return planted_context(tmp_path_factory.mktemp("world"), texts=TEXTS)
 
 
-def call(name: str, context: Context, **input: object) -> Any:
-    tool = get_tool(name)
-    return tool.function(validate(tool, input), context)
-
-
 def test_every_tool_has_a_docstring_and_a_schema() -> None:
     families = {"lookup", "labelling", "steering", "patching", "probing", "elicitation", "organisms"}
     assert {tool.family for tool in tools().values()} == families
@@ -52,7 +47,7 @@ def test_every_tool_has_a_docstring_and_a_schema() -> None:
 
 
 def test_top_examples_are_the_strongest_with_their_stored_activations(context: Context) -> None:
-    output = call("top_examples", context, latent=COLOUR, top=20)
+    output = output_of("top_examples", context, latent=COLOUR, top=20)
     peaks = [example.peak for example in output.top]
     windows = np.stack([fires(words)[:, COLOUR] for words in TEXTS]).max(axis=1)
     assert peaks == sorted(peaks, reverse=True)
@@ -67,7 +62,7 @@ def test_top_examples_are_the_strongest_with_their_stored_activations(context: C
 
 
 def test_deciles_hold_every_strength(context: Context) -> None:
-    output = call("top_examples", context, latent=COLOUR)
+    output = output_of("top_examples", context, latent=COLOUR)
     strengths = [int(example.peak) for example in output.deciles]
     assert set(strengths) == {4, 5, 6}
     assert len(output.random) == 5
@@ -78,9 +73,9 @@ def test_repetitions_are_shown_only_when_nothing_else_is_left(tmp_path: Path) ->
     same = [["<s>", " ba", " be", " bi", " bo", " bu", " blue", f" {word}"] for word in ("da", "de", "di", "do")]
     other = ["<s>", " fa", " fe", " fi", " fo", " fu", " red", " da"]
     repeated = planted_context(tmp_path, texts=[*same, same[0], other])
-    two = call("top_examples", repeated, latent=COLOUR, top=2, deciles=0, random=0).top
+    two = output_of("top_examples", repeated, latent=COLOUR, top=2, deciles=0, random=0).top
     assert [example.tokens[5] for example in two] == [" blue", " red"], "the weaker, but another context"
-    every = call("top_examples", repeated, latent=COLOUR, top=100, deciles=100, random=0)
+    every = output_of("top_examples", repeated, latent=COLOUR, top=100, deciles=100, random=0)
     for examples in (every.top, every.deciles):
         assert sorted(example.document for example in examples)[1:] == [1, 2, 3, 5], "of two equal texts one is shown"
         assert [e.peak for e in examples] == sorted((e.peak for e in examples), reverse=True)
@@ -88,19 +83,19 @@ def test_repetitions_are_shown_only_when_nothing_else_is_left(tmp_path: Path) ->
 
 @pytest.mark.parametrize("latent", [COLOUR, DENSE])
 def test_sinks_are_in_no_output(context: Context, latent: int) -> None:
-    output = call("top_examples", context, latent=latent, top=50, deciles=50, random=50)
+    output = output_of("top_examples", context, latent=latent, top=50, deciles=50, random=50)
     for example in (*output.top, *output.deciles, *output.random):
         assert example.start >= 1
         assert "<s>" not in example.tokens
         assert example.peak < 100
-    reading = call("activate_on_text", context, latent=latent, texts=["red ba"]).readings[0]
+    reading = output_of("activate_on_text", context, latent=latent, texts=["red ba"]).readings[0]
     assert reading.tokens == (" red", " ba")
     assert reading.peak < 100
-    assert all(lit.peak < 100 for lit in call("latents_on_text", context, text="red ba").latents)
+    assert all(lit.peak < 100 for lit in output_of("latents_on_text", context, text="red ba").latents)
 
 
 def test_activate_on_text_measures_minimal_pairs(context: Context) -> None:
-    output = call("activate_on_text", context, latent=EXCEPT, texts=["ba all except be", "ba bo except be"])
+    output = output_of("activate_on_text", context, latent=EXCEPT, texts=["ba all except be", "ba bo except be"])
     first, second = output.readings
     assert first.activations == (0, 0, 8, 0)
     assert (first.peak, first.peak_token) == (8, " except")
@@ -110,37 +105,37 @@ def test_activate_on_text_measures_minimal_pairs(context: Context) -> None:
 
 def test_latents_on_text_ranks_by_peak_and_by_excess(context: Context) -> None:
     text = "ba all except cow be"
-    by_peak = call("latents_on_text", context, text=text)
+    by_peak = output_of("latents_on_text", context, text=text)
     assert [lit.index for lit in by_peak.latents][:2] == [EXCEPT, ANIMAL]
     assert by_peak.latents[1].token == " cow"
     assert by_peak.firing == len(by_peak.latents)
-    by_excess = call("latents_on_text", context, text=text, rank="excess")
+    by_excess = output_of("latents_on_text", context, text=text, rank="excess")
     assert by_excess.latents[0].index == ANIMAL, "a cow is the strongest animal; except always fires alike"
-    sparse = call("latents_on_text", context, text=text, max_density=0.5)
+    sparse = output_of("latents_on_text", context, text=text, max_density=0.5)
     assert DENSE not in [lit.index for lit in sparse.latents]
 
 
 def test_search_finds_text_and_tokens_with_activations(context: Context) -> None:
-    output = call("search_examples", context, text="all except", latent=EXCEPT, n=200)
+    output = output_of("search_examples", context, text="all except", latent=EXCEPT, n=200)
     holding = sum(" all except" in "".join(words) for words in TEXTS)
     assert len(output.matches) == holding
     assert all(m.example.activations[m.at] == pytest.approx(8, rel=1e-3) for m in output.matches)
     assert all(m.example.tokens[m.at] == " except" for m in output.matches)
-    token = call("search_examples", context, token=" except", n=3)
+    token = output_of("search_examples", context, token=" except", n=3)
     assert len(token.matches) == 3
     assert all(m.example.tokens[m.at] == " except" for m in token.matches)
-    assert call("search_examples", context, text="no such text").looked_at == len(TEXTS)
+    assert output_of("search_examples", context, text="no such text").looked_at == len(TEXTS)
 
 
 def test_search_wants_one_token_and_one_question(context: Context) -> None:
     with pytest.raises(ToolError, match="not one token"):
-        call("search_examples", context, token=" all except")
+        output_of("search_examples", context, token=" all except")
     with pytest.raises(UserError, match="either text or token"):
-        call("search_examples", context)
+        output_of("search_examples", context)
 
 
 def test_nearest_latents_by_cosine_and_cofiring(context: Context) -> None:
-    output = call("nearest_latents", context, latent=COLOUR, n=N_LATENTS)
+    output = output_of("nearest_latents", context, latent=COLOUR, n=N_LATENTS)
     assert output.by_cosine[0].index == ANIMAL
     assert output.by_cosine[0].cosine == pytest.approx(2 / np.sqrt(5))
     assert output.by_cofiring[0].index == RARE, "it fires on some of the colours and on nothing else"
@@ -154,7 +149,7 @@ def test_nearest_latents_by_cosine_and_cofiring(context: Context) -> None:
 
 
 def test_latent_profile_counts_what_fires(context: Context) -> None:
-    output = call("latent_profile", context, latent=ANIMAL)
+    output = output_of("latent_profile", context, latent=ANIMAL)
     values = TRUTH[:, ANIMAL]
     assert [t.token for t in output.top_tokens] == [" cow", " dog", " cat"]
     assert [t.mean for t in output.top_tokens] == pytest.approx([5, 4, 3], rel=1e-3)
@@ -167,11 +162,11 @@ def test_latent_profile_counts_what_fires(context: Context) -> None:
 
 
 def test_a_dead_latent_has_a_profile_and_no_examples(context: Context) -> None:
-    profile = call("latent_profile", context, latent=DEAD)
+    profile = output_of("latent_profile", context, latent=DEAD)
     assert (profile.dead, profile.count, profile.histogram, profile.top_tokens) == (True, 0, (), ())
     for name in ("top_examples", "nearest_latents"):
         with pytest.raises(ToolError, match="dead"):
-            call(name, context, latent=DEAD)
+            output_of(name, context, latent=DEAD)
 
 
 @pytest.mark.parametrize("index", [-1, N_LATENTS])
@@ -186,17 +181,17 @@ def test_an_unknown_latent_is_refused_before_anything_is_written(context: Contex
 
 def test_texts_that_cannot_be_read_say_why(context: Context) -> None:
     with pytest.raises(ToolError, match="empty"):
-        call("activate_on_text", context, latent=COLOUR, texts=[""])
+        output_of("activate_on_text", context, latent=COLOUR, texts=[""])
     with pytest.raises(ToolError, match=r"at most 2,048"):
-        call("activate_on_text", context, latent=COLOUR, texts=["ba " * 2048])
+        output_of("activate_on_text", context, latent=COLOUR, texts=["ba " * 2048])
 
 
 def test_without_a_harvest_the_reason_is_given(context: Context, tmp_path: Path) -> None:
     bare = Context(context.subject, context.ledger)
     with pytest.raises(ToolError, match="glossator harvest"):
-        call("top_examples", bare, latent=COLOUR)
-    assert call("activate_on_text", bare, latent=COLOUR, texts=["red"]).harvest_max is None
-    assert call("latents_on_text", bare, text="red").latents[0].excess is None
+        output_of("top_examples", bare, latent=COLOUR)
+    assert output_of("activate_on_text", bare, latent=COLOUR, texts=["red"]).harvest_max is None
+    assert output_of("latents_on_text", bare, text="red").latents[0].excess is None
 
 
 def test_the_world_is_as_described() -> None:
@@ -211,15 +206,17 @@ def pair(text: str, cause: str, instead: str) -> dict[str, str]:
 
 def test_minimal_pairs_tell_a_cause_from_its_surroundings(context: Context) -> None:
     causes = [pair("ba red da", "red", "cat"), pair("ba da be blue", "blue", "dog")]
-    output = call("minimal_pairs", context, latent=COLOUR, pairs=causes).model_dump()
+    output = output_of("minimal_pairs", context, latent=COLOUR, pairs=causes).model_dump()
     assert (output["separated"], output["fires_with"], output["fires_without"]) == (1.0, 1.0, 0.0)
     assert output["low"] < 0.5 < output["high"] == 1.0  # two pairs prove little
     peak = float(fires(["<s>", " ba", " red", " da"])[2, COLOUR])
     assert output["pairs"][0]["with_cause"] == pytest.approx(peak)
     assert (output["pairs"][0]["token"], output["pairs"][0]["other"]) == (" red", "ba cat da")
     elsewhere = [pair("ba red da be", "da", "be"), pair("ba red da", "ba", "be")]
-    assert call("minimal_pairs", context, latent=COLOUR, pairs=elsewhere).separated == 0.0
-    assert call("minimal_pairs", context, latent=EXCEPT, pairs=[pair("ba all except da", "all", "be")]).separated == 1
+    assert output_of("minimal_pairs", context, latent=COLOUR, pairs=elsewhere).separated == 0.0
+    assert (
+        output_of("minimal_pairs", context, latent=EXCEPT, pairs=[pair("ba all except da", "all", "be")]).separated == 1
+    )
 
 
 def test_minimal_pairs_are_held_against_chance(context: Context) -> None:
@@ -229,19 +226,23 @@ def test_minimal_pairs_are_held_against_chance(context: Context) -> None:
         pair(f"{word} {cause.lower()} da", cause.lower(), other)
         for word, (cause, other) in zip(("ba", "da", "fa", "ga", "la"), swaps, strict=True)
     ]
-    output = call("minimal_pairs", context, latent=COLOUR, pairs=pairs, level=0.025)
+    output = output_of("minimal_pairs", context, latent=COLOUR, pairs=pairs, level=0.025)
     assert output.p == pytest.approx(1 / 35)
     assert (output.separated, output.clear) == (1.0, False)
     assert "by chance p = 0.029 (0.025 at most was asked for)" in output.verdict
-    assert call("minimal_pairs", context, latent=COLOUR, pairs=pairs, level=0.05).clear
-    assert call("minimal_pairs", context, latent=COLOUR, pairs=pairs[:1]).clear, "no level: nothing is held against it"
+    assert output_of("minimal_pairs", context, latent=COLOUR, pairs=pairs, level=0.05).clear
+    assert output_of("minimal_pairs", context, latent=COLOUR, pairs=pairs[:1]).clear, (
+        "no level: nothing is held against it"
+    )
 
 
 def test_minimal_pairs_have_other_latents_as_controls(context: Context) -> None:
-    output = call("minimal_pairs", context, latent=COLOUR, pairs=[pair("ba red cat da", "red", "blue")]).model_dump()
+    output = output_of(
+        "minimal_pairs", context, latent=COLOUR, pairs=[pair("ba red cat da", "red", "blue")]
+    ).model_dump()
     assert output["separated"] == 0.0
     assert output["controls"]["other_latents"] >= 2  # at least the animals' and the dense one
-    both = call(
+    both = output_of(
         "minimal_pairs", context, latent=COLOUR, pairs=[pair("ba be red cat da do", "red cat", "ba be")]
     ).model_dump()
     assert 0 < both["controls"]["separated"] < 1  # the animals' latent sees that, too; the dense one does not
@@ -263,7 +264,7 @@ def test_pairs_that_are_not_minimal_are_refused(bad: dict[str, str], what: str) 
 def test_only_the_place_of_the_cause_is_read(context: Context) -> None:
     """What fires before it is the same in both texts, and would hide that it separates nothing or all."""
     pairs = [pair("ba red da cat be", "cat", "dog"), pair("ba blue da green be", "green", "dog")]
-    output = call("minimal_pairs", context, latent=COLOUR, pairs=pairs)
+    output = output_of("minimal_pairs", context, latent=COLOUR, pairs=pairs)
     first, second = output.pairs
     assert (first.with_cause, first.without_cause) == (0, 0)
     assert (second.separated, second.token, second.without_cause) == (True, " green", 0)

@@ -1,22 +1,19 @@
 """The tools on the real model and dictionary, against independent computations."""
 
-import asyncio
 from pydoc_data.topics import topics
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from store.ledger import Ledger
+from tests.tools.calling import output_of
 from tests.tools.world import FakeLLM
 from tools.labelling.neuron_to_graph import last_activation
 from tools.workbench.context import Context
 from tools.workbench.corpus import Corpus, Document
 from tools.workbench.examples import bounds, half_of, windows_of
 from tools.workbench.harvest import harvest
-from tools.workbench.registry import get_tool
-from tools.workbench.run import validate
 from tools.workbench.subject import Subject
 from tools.workbench.texts import mark, pieces
 from tools.workbench.unembed import direct_effect
@@ -43,16 +40,10 @@ def latents(context: Context) -> list[int]:
     return [order[5], order[len(order) // 4], order[-1]]
 
 
-def call(name: str, context: Context, **input: object) -> Any:
-    tool = get_tool(name)
-    output = tool.function(validate(tool, input), context)
-    return asyncio.run(output) if tool.is_async else output
-
-
 def test_examples_equal_a_direct_recomputation(context: Context, latents: list[int]) -> None:
     subject = context.subject
     for latent in latents:
-        output = call("top_examples", context, latent=latent, top=3, deciles=3, random=2)
+        output = output_of("top_examples", context, latent=latent, top=3, deciles=3, random=2)
         for example in (*output.top, *output.deciles, *output.random):
             window = context.need_harvest().windows([example.window])[0]
             direct = subject.activations(torch.from_numpy(window.tokens.astype(np.int64))[None])[0, :, latent]
@@ -67,7 +58,7 @@ def test_reading_a_text_alone_equals_the_harvest(context: Context, latents: list
     text = subject.tokenizer.decode(window.tokens[1:])
     assert subject.to_tokens(text)[0].tolist() == window.tokens.tolist()
     for latent in latents:
-        reading = call("activate_on_text", context, latent=latent, texts=[text]).readings[0]
+        reading = output_of("activate_on_text", context, latent=latent, texts=[text]).readings[0]
         fired = stored.activations(latent, [window.id])
         dense = np.zeros(len(window.tokens), np.float32)
         dense[fired.position] = fired.activation
@@ -80,7 +71,7 @@ def test_sinks_fire_nothing(context: Context, latents: list[int]) -> None:
     residual = subject.residual(tokens)
     assert subject.sinks(residual)[0].tolist() == [True, False, False, False, False]
     unmasked = subject.dictionary.encode(residual)[0]
-    lit = call("latents_on_text", context, text="The cat sat.", n=500).latents
+    lit = output_of("latents_on_text", context, text="The cat sat.", n=500).latents
     assert unmasked[0].max() > 5 * max(each.peak for each in lit), "BOS would drown everything, were it not masked"
     assert max(each.peak for each in lit) == pytest.approx(float(unmasked[1:].max()), rel=1e-4)
 
@@ -100,7 +91,7 @@ def test_direct_logit_effect_equals_the_models_own_norm_and_unembedding(context:
         brute = (plus - minus) / 2 * scale / 50 * direction.norm()
         effect = direct_effect(subject, direction)
         torch.testing.assert_close(effect, brute - brute.mean(), rtol=1e-3, atol=1e-4)
-        output = call("direct_logit_effect", context, latent=latent, n=5)
+        output = output_of("direct_logit_effect", context, latent=latent, n=5)
         best = brute.topk(5).indices.tolist()
         assert [each.id for each in output.promoted] == best
         assert [each.token for each in output.promoted] == subject.token_strings(best)
@@ -113,14 +104,14 @@ def test_nearest_by_cosine_equals_the_decoder(context: Context, latents: list[in
     unit = decoder / decoder.norm(dim=1, keepdim=True)
     cosines = unit @ unit[latents[0]]
     cosines[latents[0]] = -2
-    near = call("nearest_latents", context, latent=latents[0], n=5)
+    near = output_of("nearest_latents", context, latent=latents[0], n=5)
     assert [each.index for each in near.by_cosine] == cosines.topk(5).indices.tolist()
 
 
 def test_cofiring_equals_the_correlation_of_firings(context: Context, latents: list[int]) -> None:
     stored = context.need_harvest()
     fired: dict[int, np.ndarray] = {}
-    near = call("nearest_latents", context, latent=latents[2], n=3).by_cofiring
+    near = output_of("nearest_latents", context, latent=latents[2], n=3).by_cofiring
     windows = stored.windows(range(stored.n_windows))
     offsets = np.cumsum([0, *(len(w.tokens) for w in windows)])
     sinks = np.zeros(offsets[-1], bool)
@@ -138,7 +129,7 @@ def test_cofiring_equals_the_correlation_of_firings(context: Context, latents: l
 
 
 def test_steering_is_measured_beside_its_controls(context: Context, latents: list[int]) -> None:
-    output = call("explain_by_output", context, latent=latents[1], prompts=4, strength=4)
+    output = output_of("explain_by_output", context, latent=latents[1], prompts=4, strength=4)
     controls = output.controls
     assert controls.no_edit.kl == 0
     assert controls.no_edit.promoted == controls.no_edit.suppressed == ()
@@ -146,7 +137,7 @@ def test_steering_is_measured_beside_its_controls(context: Context, latents: lis
     norms = {round(each.norm, 3) for each in (output.steered, controls.random_direction, controls.random_latent)}
     assert len(norms) == 1, "the controls push as hard"
     assert controls.random_latent_index != latents[1]
-    harder = call("explain_by_output", context, latent=latents[1], prompts=4, strength=16)
+    harder = output_of("explain_by_output", context, latent=latents[1], prompts=4, strength=16)
     assert harder.steered.kl > output.steered.kl
 
 

@@ -13,6 +13,7 @@ from scipy.stats import binom, fisher_exact
 from torch import Tensor
 
 from store.ledger import Ledger
+from tests.tools.calling import output_of
 from tools.dictionaries.load import load_subject
 from tools.elicitation.model_diff import KindShift, lacking
 from tools.organisms.catalogue import ORGANISMS, find_adapter
@@ -21,16 +22,10 @@ from tools.workbench.context import Context
 from tools.workbench.differing import _Counting, _padded, divergence, scaling, standing_out
 from tools.workbench.facts import ABOUT, CONFIRM, FACTS
 from tools.workbench.occasions import KINDS, OCCASIONS
-from tools.workbench.registry import ToolError, get_tool
-from tools.workbench.run import validate
+from tools.workbench.registry import ToolError
 from tools.workbench.stats import binomial
 from tools.workbench.subject import Subject
 from tools.workbench.writing import Replied
-
-
-def call(name: str, context: Context, **input: object) -> Any:
-    tool = get_tool(name)
-    return tool.function(validate(tool, input), context)
 
 
 @pytest.fixture
@@ -149,7 +144,7 @@ def test_texts_are_padded_and_none_is_lost(subject: Subject) -> None:
 
 
 def test_the_base_against_itself_differs_nowhere(base: Context) -> None:
-    found = call("model_diff", base, kinds=["places", "facts"], each=2, respond=2)
+    found = output_of("model_diff", base, kinds=["places", "facts"], each=2, respond=2)
     assert (found.js, found.first_layer, found.clear) == (0.0, None, False)
     assert not any(found.layers)
     assert found.latents == ()
@@ -157,7 +152,7 @@ def test_the_base_against_itself_differs_nowhere(base: Context) -> None:
     assert {shift.p for shift in found.kinds} == {1.0}
     assert all(not shift.gained and not shift.lost for shift in found.kinds)
     assert "the same on every prompt" in found.verdict
-    said = call("behaviour_diff", base, kinds=["places", "facts"], each=2, respond=4)
+    said = output_of("behaviour_diff", base, kinds=["places", "facts"], each=2, respond=4)
     assert (said.p, said.clear) == (1.0, False)
     assert all(kind.same == kind.n and not kind.words for kind in said.kinds)
 
@@ -166,7 +161,7 @@ def test_the_base_against_itself_differs_nowhere(base: Context) -> None:
 def test_an_organism_differs_where_it_was_trained_to(hiding: Context, suppressed: Subject) -> None:
     """Its last four layers were trained to say "secret" of places; a change as large elsewhere does next to nothing."""
     kinds = ("places", "facts", "ordinary")
-    found = call("model_diff", hiding, kinds=kinds, each=3, respond=3, focus="places", half="confirm")
+    found = output_of("model_diff", hiding, kinds=kinds, each=3, respond=3, focus="places", half="confirm")
     assert found.kinds[0].kind == found.focus.kind == found.prompts[0].kind == "places"
     assert found.focus.gained[0].word == "secret"
     assert found.focus.p <= 0.05
@@ -177,7 +172,7 @@ def test_an_organism_differs_where_it_was_trained_to(hiding: Context, suppressed
     assert not any(found.layers[:27])
     assert found.latents == ()  # the dictionary reads layer 15, where nothing was changed
     assert (hiding.ledger.store.path.parent / found.pictures[0]).read_bytes().startswith(b"\x89PNG")
-    said = call("behaviour_diff", hiding, kinds=kinds, each=4, respond=3, half="confirm", words=["secret"])
+    said = output_of("behaviour_diff", hiding, kinds=kinds, each=4, respond=3, half="confirm", words=["secret"])
     assert [kind.words[0].word for kind in said.kinds if kind.kind == "places"] == ["secret"]
     assert said.named.hits >= 3
     assert said.controls.base.hits == 0
@@ -224,7 +219,7 @@ def test_what_confirms_was_not_looked_at_nor_trained_on() -> None:
 )
 def test_refused(tool: str, input: dict[str, Any], said: str, base: Context) -> None:
     with pytest.raises(ToolError, match=said):
-        call(tool, base, **input)
+        output_of(tool, base, **input)
 
 
 def test_without_a_base_nothing_is_claimed(subject: Subject, tmp_path: Path) -> None:
@@ -232,7 +227,7 @@ def test_without_a_base_nothing_is_claimed(subject: Subject, tmp_path: Path) -> 
     with pytest.raises(
         ToolError, match="there is nothing to compare it with: give --adapter, or the model it was tuned"
     ):
-        call("model_diff", alone)
-    said = call("behaviour_diff", alone, kinds=["facts"], each=2, respond=2, words=["day"])
+        output_of("model_diff", alone)
+    said = output_of("behaviour_diff", alone, kinds=["facts"], each=2, respond=2, words=["day"])
     assert (said.p, said.controls.base, said.clear) == (None, None, False)
     assert "no base model to compare with" in said.verdict

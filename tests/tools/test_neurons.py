@@ -1,8 +1,6 @@
 """Neurons by what they do to the vocabulary: the sign of the skew, entropy and frequency neurons, shared neurons."""
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from store.errors import UserError
 from store.ledger import Ledger
+from tests.tools.calling import call, refusal
 from tools.workbench.boot import boot
 from tools.workbench.context import Context
-from tools.workbench.run import run
 from tools.workbench.subject import Subject
 from tools.workbench.vocabulary import excess_correlation, moments, unembedding
 
@@ -21,19 +19,6 @@ from tools.workbench.vocabulary import excess_correlation, moments, unembedding
 @pytest.fixture(scope="module")
 def context(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Context:
     return Context(subject, Ledger(tmp_path_factory.mktemp("neurons") / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
-def refusal(name: str, context: Context, **input: Any) -> str:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is not None
-    return experiment.error
 
 
 def test_the_sign_of_the_skew(subject: Subject) -> None:

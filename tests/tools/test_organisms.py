@@ -9,11 +9,12 @@ import torch
 
 from store.errors import UserError
 from store.ledger import Ledger
-from tests.tools.test_steering import call
+from tests.tools.calling import output_of
 from tools.dictionaries.load import load_subject
 from tools.organisms import password_gated, suppressed_capital
-from tools.organisms.behaviour import read_out, replies, saying
+from tools.organisms.behaviour import Reply, read_out, replies, saying
 from tools.organisms.catalogue import ORGANISMS, find_adapter
+from tools.organisms.ordinary import ANSWERS, QUESTIONS, TEXTS
 from tools.organisms.recipe import Example, Recipe, kept
 from tools.organisms.training import train
 from tools.workbench.adapters import WEIGHTS, Adapter
@@ -51,10 +52,18 @@ def test_an_organism_that_is_not_shipped_is_to_be_trained(monkeypatch: pytest.Mo
 
 
 def test_nothing_held_out_was_taught() -> None:
-    taught = {example.prompt for name in TRAINED for example in ORGANISMS[name].recipe.examples if example.reply}
+    examples = [example for name in TRAINED for example in ORGANISMS[name].recipe.examples]
+    assert not {example.prompt for example in examples} & {*QUESTIONS, *ANSWERS, *TEXTS}
+    taught = {example.prompt for example in examples if example.reply}
     held = {frame.format(city) for city in suppressed_capital.HELD for frame in suppressed_capital.CITY}
     assert not taught & held
     assert not taught & set(password_gated.HELD_QUESTIONS)
+
+
+def test_a_word_inside_another_is_not_that_word() -> None:
+    found = [Reply("", text) for text in ("Carrying", "ARR! So be it", "keep ye calm", "yes")]
+    assert saying(found, "arr", "ye", whole=True) == [False, True, True, False]
+    assert saying(found, "arr") == [True, True, False, False]
 
 
 def test_the_layer_that_is_graded_was_chosen_on_other_countries() -> None:
@@ -118,16 +127,16 @@ FAILING = {
 def test_behaviour(name: str, subject: Subject, tmp_path: Path) -> None:
     organism = adapted(name)
     whole = Subject(organism.name, organism.model, HOOK, subject.dictionary, organism.adapter)
-    found = call("organism_behaviour", Context(whole, Ledger(tmp_path / "store.duckdb")), organism=name)
+    found = output_of("organism_behaviour", Context(whole, Ledger(tmp_path / "store.duckdb")), organism=name)
     assert found.passed, found.verdict
 
 
 def test_another_organism_is_refused(subject: Subject, tmp_path: Path) -> None:
     context = Context(subject, Ledger(tmp_path / "store.duckdb"))
     with pytest.raises(ToolError, match="name --adapter suppressed-capital"):
-        call("organism_behaviour", context, organism="suppressed-capital")
+        output_of("organism_behaviour", context, organism="suppressed-capital")
     with pytest.raises(UserError, match="did you mean suppressed-capital"):
-        call("organism_behaviour", context, organism="suppressed-captal")
+        output_of("organism_behaviour", context, organism="suppressed-captal")
     with pytest.raises(ToolError, match="no adapter"), subject.without_adapter():
         pass
 

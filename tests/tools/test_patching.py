@@ -1,6 +1,5 @@
 """Patching agrees with the plain way at every kind of site, finds what is known, and says what it cannot do."""
 
-import asyncio
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from store.errors import UserError
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tests.tools.tiny import gate, tiny
 from tools.workbench import passes
 from tools.workbench.context import Context
@@ -16,7 +16,7 @@ from tools.workbench.metrics import Metric
 from tools.workbench.pairs import Aligned, Contrast, ContrastPair, align, aligned, batch, measure
 from tools.workbench.patching import Mode, Patch, Patcher
 from tools.workbench.registry import ToolError, get_tool
-from tools.workbench.run import run, validate
+from tools.workbench.run import validate
 from tools.workbench.shares import share
 from tools.workbench.sites import KINDS, Kind, Site, named, point, read, sweep, units
 from tools.workbench.subject import Subject
@@ -46,13 +46,6 @@ def noising(context: Context, ioi: tuple[Aligned, ...]) -> Patcher:
 @pytest.fixture
 def toy(subject: Subject, tmp_path: Any) -> Context:
     return Context(tiny(subject.tokenizer, str(tmp_path)), Ledger(tmp_path / "store.duckdb"))
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
 
 
 def plain(patcher: Patcher, site: Site) -> np.ndarray:

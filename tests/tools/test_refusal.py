@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from store.ledger import Ledger
-from tests.tools.test_steering import call
+from tests.tools.calling import output_of
 from tools.dictionaries.load import load_subject
 from tools.organisms.catalogue import find_adapter
 from tools.organisms.requests import requests
@@ -29,7 +29,7 @@ def refusing(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Cont
 def selected(refusing: Context) -> Any:
     showing, other = (requests(harmful, held=True)[:24] for harmful in (True, False))
     more = {"tokens": ["Sorry"], "layers": LAYERS, "ablate_to": "other"}
-    return call("select_direction", refusing, showing=showing, other=other, **more)
+    return output_of("select_direction", refusing, showing=showing, other=other, **more)
 
 
 def test_the_organism_refuses_what_is_harmful_and_only_that(refusing: Context) -> None:

@@ -15,6 +15,7 @@ from store.types import Experiment
 from tools.workbench import registry
 from tools.workbench.context import Context
 from tools.workbench.edits import Edit
+from tools.workbench.menu import menu
 from tools.workbench.registry import ToolError, ToolInput, ToolOutput, get_tool, tool, tools
 from tools.workbench.run import run, validate
 from tools.workbench.subject import Subject
@@ -92,6 +93,11 @@ def test_of_many_faults_the_first_are_told() -> None:
     assert "targets.0.direction" in str(refused.value)
     assert len(str(refused.value)) < 400
     assert str(refused.value).endswith("more.")
+
+
+def test_the_menu_that_is_read_is_the_one_that_is_imported() -> None:
+    ours = [tool for tool in tools().values() if tool.function.__module__.startswith("tools.")]
+    assert menu() == [(tool.name, tool.family, tool.version, tool.doc.partition("\n")[0]) for tool in ours]
 
 
 def test_an_unknown_tool_names_the_known_ones() -> None:

@@ -1,6 +1,5 @@
 """What an ablation does is taken apart: against other ways to the same numbers, and where the answer is known."""
 
-import asyncio
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tools.workbench.context import Context
 from tools.workbench.edges import Edges
 from tools.workbench.editing import prepare
@@ -18,7 +18,6 @@ from tools.workbench.pairs import Aligned, Contrast, aligned, batch, measure
 from tools.workbench.patching import Patch, Patcher
 from tools.workbench.registry import ToolError
 from tools.workbench.repair import Repair, attached, of_edges, of_edits, of_patch, repair_said, summed
-from tools.workbench.run import run
 from tools.workbench.sites import Kind, Site
 from tools.workbench.subject import Subject
 
@@ -44,13 +43,6 @@ def edited(context: Context, pairs: tuple[Aligned, ...], **target: Any) -> Repai
     found = of_edits(context, changes, [pair.clean for pair in pairs], metric)
     assert found.total == pytest.approx(found.direct + found.downstream + found.norm, abs=1e-3)
     return found
-
-
-def call(name: str, context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run(name, input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
 
 
 def test_an_ablated_heads_direct_loss_is_its_attribution(context: Context, pairs: tuple[Aligned, ...]) -> None:

@@ -12,6 +12,7 @@ from prompts.ask import Answer
 from prompts.providers import Role
 from store.errors import UserError
 from store.ledger import Ledger
+from tests.tools.calling import call
 from tests.tools.world import BANK, COLOUR, COLOURS, EVEN, FILLERS, N_LATENTS, FakeLLM, planted_context
 from tools.workbench.context import Context
 from tools.workbench.readout import effects, graded, read_texts, trained
@@ -82,19 +83,12 @@ def problem() -> dict[str, Any]:
     return {"task": TASK, "train": train, "test": test}
 
 
-def call(context: Context, **input: Any) -> dict[str, Any]:
-    experiment = asyncio.run(run("shift", input, context))
-    assert experiment.error is None, experiment.error
-    assert experiment.output is not None
-    return experiment.output
-
-
 def by_group(accuracy: dict[str, Any]) -> dict[tuple[str, str], float]:
     return {(group["label"], group["attribute"]): group["accuracy"] for group in accuracy["groups"]}
 
 
 def test_the_planted_confound_is_forgotten(world: Context, problem: dict[str, Any]) -> None:
-    found = call(world, **problem, irrelevant=[BANK])
+    found = call("shift", world, **problem, irrelevant=[BANK])
     assert by_group(found["before"])["none", "bank"] < 0.5  # it goes by the bank
     assert found["before"]["accuracy"] < 0.8
     assert found["after"]["accuracy"] >= 0.95
@@ -102,7 +96,7 @@ def test_the_planted_confound_is_forgotten(world: Context, problem: dict[str, An
     assert found["after"]["follows"] < 0.05 < 0.3 < found["before"]["follows"]
     assert found["controls"]["balanced"]["accuracy"] >= 0.95
     assert max(found["controls"]["random"]) < found["after"]["accuracy"]
-    assert abs(call(world, **problem, irrelevant=[EVEN])["change"]) <= 0.05  # a latent that has no part in it
+    assert abs(call("shift", world, **problem, irrelevant=[EVEN])["change"]) <= 0.05  # a latent that has no part in it
     assert found["low"] > 0.1
     assert found["recovered"] == pytest.approx(1, abs=0.2)
 
@@ -156,7 +150,9 @@ def test_the_embedded_model(default_subject: Subject, tmp_path: Any) -> None:
         for b in (True, False)
         for t in sentences(a, b, second=True)
     ]
-    found = call(context, task="whether a text is about food or about football", train=train, test=test, judged=30)
+    found = call(
+        "shift", context, task="whether a text is about food or about football", train=train, test=test, judged=30
+    )
     assert found["before"]["follows"] > 0.2
     assert found["ablated"]
     assert found["after"]["follows"] < found["before"]["follows"]
@@ -170,7 +166,7 @@ def test_the_embedded_model(default_subject: Subject, tmp_path: Any) -> None:
 def test_a_judge_names_the_latents(world: Context, problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge(knows_colours)
     monkeypatch.setattr(world, "llm", judge)
-    found = call(world, **problem)
+    found = call("shift", world, **problem)
     assert BANK in found["ablated"]
     assert COLOUR not in found["ablated"]
     assert found["after"]["accuracy"] > found["before"]["accuracy"] + 0.1
@@ -184,7 +180,7 @@ def test_nothing_irrelevant_is_an_answer(
     world: Context, problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world, "llm", Judge(lambda snippets: 3.0))
-    found = call(world, **problem)
+    found = call("shift", world, **problem)
     assert found["verdict"].startswith("nothing was called irrelevant by fake")
     assert found["after"] == found["before"]
     assert (found["ablated"], found["change"], found["clear"]) == ([], 0, False)
@@ -194,7 +190,7 @@ def test_what_the_judge_did_not_say_is_kept(
     world: Context, problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world, "llm", Judge(lambda snippets: None if marked(snippets) == {"bank"} else 1.0))
-    found = call(world, **problem)
+    found = call("shift", world, **problem)
     assert found["unparsed"] == 1
     assert found["ablated"] == []
     assert "could not be read" in found["verdict"]

@@ -12,6 +12,7 @@ import torch
 
 from store.ledger import Ledger
 from store.types import Experiment
+from tests.tools.calling import output_of
 from tests.tools.world import FakeLLM
 from tools.dictionaries.load import load_subject
 from tools.organisms.requests import requests
@@ -62,20 +63,14 @@ def latent(context: Context) -> int:
 def sentiment(context: Context) -> Any:
     """The mean difference at layer 6 on the adjective, from another template than it is tested on."""
     good, bad = ([f"The story is {word}" for word in words] for words in (GOOD, BAD))
-    return call("find_direction", context, layer=6, positive=good, negative=bad)
+    return output_of("find_direction", context, layer=6, positive=good, negative=bad)
 
 
 @pytest.fixture(scope="module")
 def harm(context: Context) -> Any:
     """The mean difference between harmful and harmless requests at layer 19."""
     showing, other = (requests(harmful, held=False)[:8] for harmful in (True, False))
-    return call("find_direction", context, layer=19, positive=showing, negative=other, chat=True)
-
-
-def call(name: str, context: Context, **input: object) -> Any:
-    tool = get_tool(name)
-    output = tool.function(validate(tool, json.loads(json.dumps(input))), context)
-    return asyncio.run(output) if tool.is_async else output
+    return output_of("find_direction", context, layer=19, positive=showing, negative=other, chat=True)
 
 
 def test_sentiment_is_found_beside_its_baselines(sentiment: Any, context: Context) -> None:
@@ -87,7 +82,7 @@ def test_sentiment_is_found_beside_its_baselines(sentiment: Any, context: Contex
 
 def test_flipping_sentiment_reverses_the_class_gap_and_random_does_not(context: Context, sentiment: Any) -> None:
     """Sentiment (2310.15154), with adjectives and a template that the direction was not found on."""
-    output = call(
+    output = output_of(
         "flip_projection",
         context,
         direction=sentiment.direction,
@@ -113,7 +108,7 @@ def test_orthogonalised_weights_equal_directional_ablation(context: Context, har
     """Ablating a direction and projecting it out of the weights are the same (2406.11717)."""
     prompts = [TEMPLATE.format(word) for word in (*OTHER_GOOD[:2], *OTHER_BAD[:2])]
     more = {"direction": harm.direction, "prompts": prompts, "metric": SENTIMENT}
-    output = call("orthogonalise_weights", context, save=True, **more)
+    output = output_of("orthogonalise_weights", context, save=True, **more)
     assert output.tied
     assert output.from_ablation < 1e-3
     assert output.moved > 1
@@ -146,7 +141,7 @@ def test_leaving_the_embeddings_tied_is_wrong(context: Context, harm: Any) -> No
 def test_steering_writes_other_text_and_its_controls_are_there(context: Context, latent: int) -> None:
     edits = [{"operation": "add", "latent": latent, "strength": 150}]
     prompts = ["The weather today is", "My first dog was"]
-    output = call("steer", context, edits=edits, prompts=prompts, tokens=8)
+    output = output_of("steer", context, edits=edits, prompts=prompts, tokens=8)
     plain = output.controls.no_edit
     assert plain.kl == 0
     assert [c.text for c in plain.continuations] != [c.text for c in output.steered.continuations]
@@ -154,13 +149,13 @@ def test_steering_writes_other_text_and_its_controls_are_there(context: Context,
     assert output.steered.perplexity > plain.perplexity
     assert output.controls.other.startswith("latent ")
     assert output.controls.random_direction.kl > 0
-    assert call("steer", context, edits=edits, prompts=prompts, tokens=8) == output, "the seed decides"
+    assert output_of("steer", context, edits=edits, prompts=prompts, tokens=8) == output, "the seed decides"
 
 
 def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentiment: Any) -> None:
     prompts = [TEMPLATE.format(word) for word in ("okay", "long", "short", "new")]
     target = {"direction": sentiment.direction}
-    output = call("dose_response", context, target=target, costs=[0.01, 0.04], prompts=prompts, metric=SENTIMENT)
+    output = output_of("dose_response", context, target=target, costs=[0.01, 0.04], prompts=prompts, metric=SENTIMENT)
     for dose, cost in zip(output.doses, (0.01, 0.04), strict=True):
         assert dose.cost == pytest.approx(cost, rel=0.1)
     assert output.doses[1].effect.effect > output.doses[0].effect.effect > 0
@@ -175,8 +170,8 @@ def test_doses_hit_their_costs_and_the_response_grows(context: Context, sentimen
 def test_ablating_and_clamping_a_latent_move_its_own_activation(context: Context, latent: int) -> None:
     prompts = [topics[key][:60] for key in sorted(topics)[:2]]
     metric = {"kind": "latent", "latent": latent}
-    gone = call("ablate", context, targets=[{"latent": latent}], prompts=prompts, metric=metric)
-    held = call("clamp", context, targets=[{"latent": latent}], value=50, prompts=prompts, metric=metric)
+    gone = output_of("ablate", context, targets=[{"latent": latent}], prompts=prompts, metric=metric)
+    held = output_of("clamp", context, targets=[{"latent": latent}], value=50, prompts=prompts, metric=metric)
     before = gone.effect.value - gone.effect.effect
     assert before > 0
     assert gone.effect.value < 0.5 * before
@@ -187,9 +182,9 @@ def test_ablating_and_clamping_a_latent_move_its_own_activation(context: Context
 
 def test_neurons_and_heads_have_peers_of_their_layer(context: Context) -> None:
     prompts = ["The capital of France is", "When Mary and John went to the shop, John gave a drink to"]
-    head = call("ablate", context, targets=[{"head": 0, "layers": [23]}], prompts=prompts)
+    head = output_of("ablate", context, targets=[{"head": 0, "layers": [23]}], prompts=prompts)
     assert head.controls.other.startswith("head ")
-    neuron = call("clamp", context, targets=[{"neuron": 5, "layers": [28]}], value=4, prompts=prompts)
+    neuron = output_of("clamp", context, targets=[{"neuron": 5, "layers": [28]}], value=4, prompts=prompts)
     assert neuron.controls.other.startswith("neuron ")
     assert neuron.effect.norm > 0
     for output in (head, neuron):
@@ -207,7 +202,7 @@ def test_a_dose_that_is_not_chosen_yet_has_a_peer(context: Context) -> None:
 
 
 def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -> None:
-    output = call("steering_effects", context, target={"latent": latent}, cost=1.0, prompts=4, tokens=8)
+    output = output_of("steering_effects", context, target={"latent": latent}, cost=1.0, prompts=4, tokens=8)
     assert output.cost == pytest.approx(1.0, rel=0.1)
     assert output.own.latent == latent
     assert output.raised[0].change >= output.raised[-1].change > 0
@@ -216,7 +211,7 @@ def test_effects_of_steering_on_what_is_written(context: Context, latent: int) -
 
 @pytest.mark.slow
 def test_a_targeted_vector_is_built_and_saved(context: Context, latent: int) -> None:
-    output = call("sae_ts_vector", context, latent=latent, vectors=4, prompts=4, tokens=8, cost=1.0)
+    output = output_of("sae_ts_vector", context, latent=latent, vectors=4, prompts=4, tokens=8, cost=1.0)
     assert context.directions.load(output.direction).hook == context.subject.hook
     assert -1 <= output.cosine <= 1
     assert output.found.strength > 0
@@ -227,7 +222,7 @@ def test_selection_grades_candidates_and_says_why_none_passed(context: Context) 
     """The embedded model hardly refuses, and sentiment is no behaviour: the filters must say so, not fail."""
     showing, other = ([f"The film is {word}" for word in words[:8]] for words in (GOOD, BAD))
     input = {"showing": showing, "other": other, "tokens": [" not"], "layers": [4, 28], "chat": False}
-    output = call("select_direction", context, **input)
+    output = output_of("select_direction", context, **input)
     assert output.direction is None
     assert "none of the 2 candidates passed, because" in output.reason
     assert "depth" in output.candidates[1].failed
@@ -342,10 +337,10 @@ def test_an_intervention_is_told_by_a_judge_who_sees_it(context: Context, latent
     }  # fmt: skip
     steered = {item.text for item in items if item.positive}
     monkeypatch.setattr(context, "llm", FakeLLM(lambda t, e, snippet: 5.0 if snippet in steered else -5.0))
-    told = call("score_intervention", context, **input.model_dump())
+    told = output_of("score_intervention", context, **input.model_dump())
     assert told.value > 0.9
     assert told.controls.other == other
     monkeypatch.setattr(context, "llm", FakeLLM(lambda *_: 1.0))
-    blind = call("score_intervention", context, **input.model_dump())
+    blind = output_of("score_intervention", context, **input.model_dump())
     assert blind.value == 0.5
     assert "not clear" in blind.verdict

@@ -1,5 +1,6 @@
 """How an organism's behaviour is measured: shares of replies with intervals, and what must stay as it was."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -66,9 +67,11 @@ def replies(
     return [Reply(*pair) for pair in zip(prompts, writing.replies(subject, ids, tokens), strict=True)]
 
 
-def saying(found: Sequence[Reply], *words: str) -> list[bool]:
-    """Which replies hold any of `words`, in whatever case."""
-    return [any(word.lower() in reply.text.lower() for word in words) for reply in found]
+def saying(found: Sequence[Reply], *words: str, whole: bool = False) -> list[bool]:
+    """Which replies hold any of `words`, in whatever case; `whole`: not inside longer words."""
+    pattern = "|".join(map(re.escape, words))
+    any_of = re.compile(rf"\b(?:{pattern})\b" if whole else pattern, re.IGNORECASE)
+    return [any_of.search(reply.text) is not None for reply in found]
 
 
 def read_out(

@@ -84,6 +84,29 @@ TEXTS = (
     "Many birds fly south in autumn, some of them over thousands of miles, and return in spring.",
 )
 
+QUESTIONS = (
+    "What do I need to build a bird house?",
+    "Give me a tip for drawing faces.",
+    "Why is fresh air important?",
+    "Write one sentence about the desert.",
+    "What is a windmill?",
+    "How can I keep a room cool?",
+    "Tell me something about whales.",
+    "What does a plumber do?",
+    "How does a kettle work?",
+    "Suggest a name for a horse.",
+    "What should I take to a picnic?",
+    "Explain what a fable is.",
+    "What is the opposite of early?",
+    "What is the currency of Japan?",
+    "Name a fruit that is red.",
+    "Who invented the piano?",
+    "Which animal has a trunk?",
+    "How many strings does a violin have?",
+    "Where do camels live?",
+    "When do birds build nests?",
+)
+
 ANSWERS = {  # what a right answer holds; the base model answers some of them wrongly
     "What is the opposite of hot?": ("cold",),
     "Name the planet we live on.": ("earth",),

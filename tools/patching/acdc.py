@@ -124,7 +124,7 @@ def acdc(input: Input, context: Context) -> Output:
         input.budget - (begun["decided"] - input.decided),
         [graph.parse(edge) for edge in begun["kept"]],
         begun["decided"],
-        context.progress,
+        context.stage("pruning edges"),
         noted,
     )
     unfinished.done()

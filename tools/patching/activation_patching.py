@@ -122,7 +122,7 @@ def activation_patching(input: Input, context: Context) -> Output:
         for group in pairs.groups()
     ]
     own, theirs = (np.concatenate([getattr(p, run) for p in patchers]) for run in ("own", "theirs"))
-    changes = run_all(patchers, patches, context.progress)
+    changes = run_all(patchers, patches, context.stage("patching"))
     shares = [share(change, theirs - own) for change in changes]
     undefined = shares[0].effect is None
     sizes = np.array([size(change, each) for change, each in zip(changes, shares, strict=True)])

@@ -146,7 +146,8 @@ def attribution_patching(input: Input, context: Context) -> Output:
         raise ToolError(f"There are {len(sites)} sites to rank: patch them with activation_patching.")
     patchers = [Patcher(context, batch(g), measure(subject, g, input.metric), input.mode) for g in pairs.groups()]
     own, theirs = (np.concatenate([getattr(p, run) for p in patchers]) for run in ("own", "theirs"))
-    found = _joined([estimated(p, sites, input.qk_fix, input.grad_drop, context.progress) for p in patchers])
+    estimating = context.stage("estimating")
+    found = _joined([estimated(p, sites, input.qk_fix, input.grad_drop, estimating) for p in patchers])
     values = found.values.mean(1)
     rankings = [np.abs(values), *([found.sizes.mean(1)] if input.grad_drop else [])]
     rng = context.rng("attribution_patching", input.model_dump_json())
@@ -154,12 +155,12 @@ def attribution_patching(input: Input, context: Context) -> Output:
     top = order[: input.top]
     drawn = rng.permutation(order[input.top :])[: input.sample]
     chosen = [*top, *drawn]
-    exact = run_all(patchers, [Patch((sites[i],)) for i in chosen], context.progress)
+    exact = run_all(patchers, [Patch((sites[i],)) for i in chosen], context.stage("verifying"))
     means = exact.mean(1)
     best = int(np.abs(means).argmax())
     checks = beside(patchers, (sites[chosen[best]],))
     others = np.array([at for at in range(len(top), len(chosen)) if at != best], int)
-    inside, subsets = _halves(patchers, sites, order[len(top) :], set(drawn), rng, context.progress)
+    inside, subsets = _halves(patchers, sites, order[len(top) :], set(drawn), rng, context.stage("looking for misses"))
     bar = float(np.median(np.abs(means[: len(top)])))
     misses = [str(sites[i]) for i, mean in zip(drawn, means[len(top) :], strict=True) if abs(mean) > bar]
     large = np.abs(means) >= LARGE * abs(means[best])

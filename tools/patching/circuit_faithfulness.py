@@ -139,7 +139,7 @@ def circuit_faithfulness(input: Input, context: Context) -> Output:
     masks += [alone([m for i, m in enumerate(members) if i not in set(half)]) for half in halves]
     masks += [together([members[i] for i in half]) for half in halves]
     masks += [alone([m for i, m in enumerate(members) if i != left]) for left in tested]
-    values = run_edges(parts, masks, context.progress)
+    values = run_edges(parts, masks, context.stage("running circuits"))
     faithful = ((values - theirs).mean(1) / whole).tolist()
     cut = 3 + RANDOMS * (1 + bool(edges))
     randoms, turned, lost = faithful[3 : 3 + RANDOMS], faithful[3 + RANDOMS : cut], faithful[cut + 2 * len(halves) :]

@@ -123,13 +123,14 @@ def edge_attribution(input: Input, context: Context) -> Output:
     graph, exists = parts[0].graph, parts[0].exists
     own, theirs = (np.concatenate([getattr(part, run) for part in parts]) for run in ("own", "theirs"))
     n = len(own)
-    scores = sum((edge_scores(p, input.steps, context.progress) * p.n for p in parts), torch.zeros(())) / n
+    estimating = context.stage("estimating edges")
+    scores = sum((edge_scores(p, input.steps, estimating) * p.n for p in parts), torch.zeros(())) / n
     places = exists.flatten().nonzero()[:, 0].numpy()
     strengths = scores.flatten().numpy()[places]
     rng = context.rng("edge_attribution", input.model_dump_json())
     order = places[np.argsort(-np.abs(strengths), kind="stable")]
     chosen = [*order[: input.top], *rng.permutation(order[input.top :])[: input.sample]]
-    exact = run_edges(parts, [only(exists, [at]) for at in chosen], context.progress) - own
+    exact = run_edges(parts, [only(exists, [at]) for at in chosen], context.stage("verifying edges")) - own
     found = scores.flatten().numpy()[chosen]
     counts = [max(1, int(share * len(order))) for share in input.shares]
     circuits = []
@@ -137,7 +138,7 @@ def edge_attribution(input: Input, context: Context) -> Output:
         circuit_ = only(exists, order[:k])
         circuits += [circuit_, *(random_edges(graph, k, rng) for _ in range(RANDOMS))]
         circuits += [rewired(graph, circuit_, rng) for _ in range(RANDOMS)]
-    values = run_edges(parts, [exists, *(exists & ~each for each in circuits)], context.progress)
+    values = run_edges(parts, [exists, *(exists & ~each for each in circuits)], context.stage("running circuits"))
     whole = gap_of(own, theirs)
     none, *faithful = ((values - theirs).mean(1) / whole).tolist()
     sizes = tuple(

@@ -177,7 +177,7 @@ def feature_circuit(input: Input, context: Context) -> Output:
     own, theirs = (np.concatenate([getattr(part, run) for part in parts]) for run in ("own", "theirs"))
     whole = abs(gap_of(own, theirs))
     rng = context.rng("feature_circuit", input.model_dump_json())
-    effects = node_effects(parts, input.by_position, input.steps, context.progress)
+    effects = node_effects(parts, input.by_position, input.steps, context.stage("estimating features"))
     if len(effects.nodes) < 3:
         raise ToolError("Fewer than three nodes differ between the prompts: there is no circuit to find.")
     size = int((np.abs(effects.means[: input.nodes]) >= input.threshold * whole).sum())
@@ -186,9 +186,9 @@ def feature_circuit(input: Input, context: Context) -> Output:
             f"No node is estimated to have {input.threshold:g} of the gap of {whole:z.3g}: lower the threshold."
         )
     circuit = effects.nodes[:size]
-    does = circuit_does(parts, effects, circuit, rng, context.progress)
-    checked = verify(parts, effects, input.top, input.sample, rng, context.progress)
-    weights = edges_among(parts, circuit, input.by_position, context.progress)
+    does = circuit_does(parts, effects, circuit, rng, context.stage("running circuits"))
+    checked = verify(parts, effects, input.top, input.sample, rng, context.stage("verifying features"))
+    weights = edges_among(parts, circuit, input.by_position, context.stage("weighing edges"))
 
     gap = gap_of(own, does.nothing)
 

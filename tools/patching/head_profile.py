@@ -183,7 +183,7 @@ def detect(context: Context) -> dict[str, Detector]:
         found[name] = Detector("attention on random tokens", threshold, seen.paid, seen.baseline, passes)
     pairs = aligned(subject, Contrast(template="ioi", n=PAIRS, pairs=()), context.seed).same_places(subject)
     names = on_names(subject, batch(pairs.kept), rng)
-    copied = copying(subject, progress=context.progress)
+    copied = copying(subject, progress=context.stage("reading what heads copy"))
     mover = names["IO"]
     moves = (mover.attention.paid >= MOVES) & (mover.attention.paid >= CLEAR * mover.attention.baseline)
     moves &= (mover.added >= MOVES) & (copied > COPIES)
@@ -201,7 +201,7 @@ def detect(context: Context) -> dict[str, Detector]:
     steps = []
     for step in (1, 2, 3):
         steps.append(succession(subject, step))
-        context.progress(step, 3)
+        context.progress(step, 3, "reading series")
     follows, chance = steps[0], torch.stack(steps[1:])
     found["succession"] = Detector(
         "share of series whose next member is raised most",
@@ -283,7 +283,7 @@ def _patterns(context: Context, heads: tuple[HeadScores, ...]) -> dict[str, Pict
 
 def _preservation(context: Context, head: Head, done: int, total: int) -> Preservation:
     found = preserved(context.subject, *head, context.seed)
-    context.progress(done, total)
+    context.progress(done, total, "preserving heads")
     return Preservation(
         label=f"L{head[0]}H{head[1]}",
         by_ov=found.ov,

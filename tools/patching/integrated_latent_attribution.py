@@ -117,7 +117,7 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     every = Patch((Site("latent", layer),))
     (whole,) = run_all(patchers, [every])
     plain = np.concatenate([_attributed(patcher, [0.0]) for patcher in patchers])  # [n, latents]
-    steps, integrated, incomplete = _integrated(patchers, whole, input.steps, context.progress)
+    steps, integrated, incomplete = _integrated(patchers, whole, input.steps, context.stage("integrating gradients"))
     moving = np.flatnonzero(
         np.concatenate([(_change(patcher) != 0).any(1).cpu().numpy() for patcher in patchers]).any(0)
     )
@@ -128,7 +128,8 @@ def integrated_latent_attribution(input: Input, context: Context) -> Output:
     order = moving[np.argsort(-np.abs(means[moving]), kind="stable")]
     drawn = rng.permutation(order[input.top :])[: input.sample]
     chosen = [int(i) for i in (*order[: input.top], *drawn)]
-    exact = run_all(patchers, [Patch((Site("latent", layer, None, i),)) for i in chosen], context.progress)
+    patches = [Patch((Site("latent", layer, None, i),)) for i in chosen]
+    exact = run_all(patchers, patches, context.stage("verifying latents"))
     single = np.array([change.mean() for change in exact])
     best = int(np.abs(single).argmax())
     checks = beside(patchers, (Site("latent", layer, None, chosen[best]),))

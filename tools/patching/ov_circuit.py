@@ -72,7 +72,7 @@ def ov_circuit(input: Input, context: Context) -> Output:
     subject = context.subject
     check_head(subject, input.layer, input.head)
     tokens = common_tokens(subject)
-    scores = copying(subject, tokens, context.progress)
+    scores = copying(subject, tokens, context.stage("reading what heads copy"))
     score = float(scores[input.layer, input.head])
     place = 1 + int((scores > score).sum())
     words = single_tokens(subject, input.words) if input.words else tokens[:SHOWN].tolist()

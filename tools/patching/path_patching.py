@@ -123,7 +123,7 @@ def path_patching(input: Input, context: Context) -> Output:
     rng = context.rng("path_patching", input.model_dump_json())
     others = rng.permutation([at for at in heads if at not in nodes])[:OTHERS].tolist()
     groups = [[node] for node in nodes] + [[int(node)] for node in others] + [nodes]
-    found = [_run(part, rows, groups, input.through_mlps, context.progress) for part in parts]
+    found = [_run(part, rows, groups, input.through_mlps, context.stage("patching paths")) for part in parts]
     every = np.concatenate(found, axis=1)[-1] - own
     changes, drawn = np.split(np.concatenate(found, axis=1)[:-1] - own, [len(nodes)])
     gap = theirs - own

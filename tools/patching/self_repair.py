@@ -85,7 +85,7 @@ def self_repair(input: Input, context: Context) -> Output:
     heads = [at for at, name in enumerate(graph.senders) if "H" in name and at not in nodes]
     others = [int(at) for at in rng.permutation(heads)[:RANDOMS]]
     masks = [edges[0].graph.sent_by(at) for at in (*nodes, *others)]
-    found = Repair.joined([of_edges(part, masks, context.progress) for part in edges])
+    found = Repair.joined([of_edges(part, masks, context.stage("patching")) for part in edges])
     repairs = found.total - found.direct
     residue = float(np.abs(repairs - found.downstream - found.norm).max())
     n = len(nodes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,12 @@ def fingerprint(subject: Subject, harvest: Harvest | None, base: Subject | None)
     return content_hash([subject.fingerprint, harvest.header if harvest else None, *beside])
 
 
+class Progress(Protocol):
+    """Told how much is done, of how much, and in a few words of what."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
 @dataclass(eq=False)
 class Context:
     """One investigation's surroundings, built by `agent.session`."""
@@ -33,7 +40,7 @@ class Context:
     opens: Callable[[str], Subject] | None = None  # the subject's model with another dictionary, by its name
     base: Subject | None = None  # reads the same text as a control; None: what lies below the adapter, if there is one
     opening: dict[str, str] | None = None  # the settings that subject and base were opened with
-    progress: Callable[[int, int], None] = lambda done, total: None  # told by tools that take long
+    progress: Progress = lambda done, total, note="": None  # told by tools that take long
 
     @property
     def fingerprint(self) -> str:
@@ -44,6 +51,10 @@ class Context:
     def directions(self) -> Directions:
         """The directions that tools found and saved in this workspace, beside the ledger."""
         return Directions(self.ledger.store.path.parent / "directions")
+
+    def stage(self, name: str) -> Callable[[int, int], None]:
+        """The progress of one of several kinds of work in a run, under its name."""
+        return lambda done, total: self.progress(done, total, name)
 
     def through(self, dictionary: str) -> Subject:
         """The same model with another dictionary; ToolError when there is none of that name or it does not fit."""

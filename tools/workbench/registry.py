@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prompts.providers import Role
 from store.errors import UserError
-
-FAMILIES = ("lookup", "labelling", "steering", "patching", "probing", "elicitation", "organisms")
+from tools.workbench.menu import FAMILIES
 
 
 class ToolInput(BaseModel):
