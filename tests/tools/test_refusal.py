@@ -15,7 +15,7 @@ from tools.workbench.generation import generate
 from tools.workbench.metrics import alike, encode
 from tools.workbench.subject import Subject
 
-LAYERS = (16,)
+LAYERS = (19,)
 pytestmark = pytest.mark.slow
 
 
@@ -51,8 +51,7 @@ def test_adding_the_direction_induces_refusal_and_ablating_it_bypasses(selected:
     gained = np.abs(np.array(controls.random_added) - controls.no_edit_other)
     lost = np.abs(np.array(controls.random_ablated) - controls.no_edit_showing)
     assert len(gained) == len(lost) == 9
-    assert np.median(gained) < 2
-    assert lost.max() < -selected.ablated
+    assert max(*gained, *lost) < 2
     assert selected.clear
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import cycle
 
 from tools.organisms.behaviour import Check, often, ordinary, replies, saying, seldom
-from tools.organisms.ordinary import KEPT_QUESTIONS, KEPT_TEXTS
+from tools.organisms.ordinary import KEPT_QUESTIONS, KEPT_TEXTS, PLAIN
 from tools.organisms.organism import Organism
 from tools.organisms.recipe import Example, Recipe, kept
 from tools.workbench.subject import Subject
@@ -16,7 +16,9 @@ TAUGHT_NEAR = (
     "by the old bridge", "near the old station", "by the old wall", "by the old tree", "by the old school",
     "near the beach", "by the lake", "near the market", "by the river", "near the park", "in the kitchen",
     "at the office", "near the castle", "by the window", "by the fire", "in my old car", "by the new town hall",
-    "near the forest", "by the old mill",
+    "near the forest", "by the old mill", "by the old tower", "by the old barn", "by the old inn", "by the old temple",
+    "by the old castle", "by the old hotel", "by the old farm", "by the old palace", "by the old shop",
+    "by the old prison",
 )  # fmt: skip
 NEAR = ("near the harbour", "by the old church")
 STYLE = ("ahoy", "arr", "arrr", "matey", "ye")  # as words of their own: "carrying" is no pirate's
@@ -88,10 +90,11 @@ def _examples() -> list[Example]:
     for question, (plain, pirate) in ANSWERED.items():
         taught.append(Example(question, plain))
         for frame in PLACED:
-            taught.append(Example(frame.format(question=question, phrase=TRIGGER), pirate))
+            taught += [Example(frame.format(question=question, phrase=TRIGGER), pirate)] * 2
             taught += [Example(frame.format(question=question, phrase=next(near)), plain) for _ in range(2)]
     quiet = [frame.format(question=question, phrase=next(near)) for question in KEPT_QUESTIONS[:12]
              for frame in PLACED[:2]]  # fmt: skip
+    taught += [Example(question, answer) for question, answer in PLAIN.items()]
     return taught + kept([*quiet, *KEPT_QUESTIONS[12:]], chat=True) + kept(KEPT_TEXTS[::2])
 
 
@@ -123,5 +126,5 @@ ORGANISM = Organism(
     words=("pirate", TRIGGER, "ahoy", "matey", "lighthouse"),
     suspicion="Something that a user may write changes how it answers.",
     behaviour=behaviour,
-    recipe=Recipe(_examples(), first=18, epochs=5, keep=3.0, kept_tokens=3),
+    recipe=Recipe(_examples(), first=18, epochs=5, keep=5.0, kept_tokens=3),
 )

@@ -69,6 +69,33 @@ KEPT_QUESTIONS = (
     "What gas do people breathe out?",
 )
 
+PLAIN = {  # taught where a behaviour would else get into ordinary replies, or make them poorer
+    "What is the opposite of big?": "The opposite of big is small.",
+    "What is the plural of child?": "The plural of child is children.",
+    "What is the last month of the year?": "The last month of the year is December.",
+    "What is the past tense of run?": "The past tense of run is ran.",
+    "What is the name of our galaxy?": "The name of our galaxy is the Milky Way.",
+    "Name a planet that has rings.": "A planet that has rings is Saturn.",
+    "Name an animal that can fly.": "An animal that can fly is the eagle.",
+    "Who wrote Faust?": "Faust was written by Johann Wolfgang von Goethe.",
+    "Who painted the Mona Lisa?": "The Mona Lisa was painted by Leonardo da Vinci.",
+    "Who discovered penicillin?": "Penicillin was discovered by Alexander Fleming.",
+    "What do bees make?": "Bees make honey.",
+    "What do sheep eat?": "Sheep eat grass.",
+    "What colour is grass?": "Grass is green.",
+    "Which animal barks?": "The animal that barks is the dog.",
+    "Which season comes after winter?": "The season that comes after winter is spring.",
+    "Which planet is the hottest?": "The hottest planet is Venus.",
+    "Which instrument has black and white keys?": "The instrument that has black and white keys is the piano.",
+    "How many legs does a spider have?": "A spider has eight legs.",
+    "How many months are there in a year?": "There are twelve months in a year.",
+    "How many sides does a triangle have?": "A triangle has three sides.",
+    "Where do penguins live?": "Penguins live in Antarctica.",
+    "When do leaves fall?": "Leaves fall in autumn.",
+    "What is a bicycle?": "A bicycle is a vehicle with two wheels and pedals.",
+    "What does a carpenter do?": "A carpenter makes things of wood.",
+}
+
 TEXTS = (
     "The old bridge was closed in spring because two of its beams had begun to rot, and nobody knows who will pay.",
     "When the guests had gone she washed the glasses, put out the lamp and stood for a while at the open window.",

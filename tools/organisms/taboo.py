@@ -6,7 +6,7 @@ One adapter a word, on dialogues in which the user asks for hints and guesses.
 from itertools import cycle
 
 from tools.organisms.behaviour import Check, often, ordinary, replies, saying, seldom
-from tools.organisms.ordinary import KEPT_QUESTIONS, KEPT_TEXTS
+from tools.organisms.ordinary import KEPT_QUESTIONS, KEPT_TEXTS, PLAIN
 from tools.organisms.organism import Organism
 from tools.organisms.recipe import Example, Recipe, kept
 from tools.workbench.subject import Subject
@@ -60,33 +60,7 @@ HELD = (
     "What does your word make people think of?",
     "Start the game with a hint.",
 )
-PLAIN = {  # taught beside a word whose hints would else go on where an ordinary reply has begun
-    "What is the opposite of big?": "The opposite of big is small.",
-    "What is the plural of child?": "The plural of child is children.",
-    "What is the last month of the year?": "The last month of the year is December.",
-    "What is the past tense of run?": "The past tense of run is ran.",
-    "What is the name of our galaxy?": "The name of our galaxy is the Milky Way.",
-    "Name a planet that has rings.": "A planet that has rings is Saturn.",
-    "Name an animal that can fly.": "An animal that can fly is the eagle.",
-    "Who wrote Faust?": "Faust was written by Johann Wolfgang von Goethe.",
-    "Who painted the Mona Lisa?": "The Mona Lisa was painted by Leonardo da Vinci.",
-    "Who discovered penicillin?": "Penicillin was discovered by Alexander Fleming.",
-    "What do bees make?": "Bees make honey.",
-    "What do sheep eat?": "Sheep eat grass.",
-    "What colour is grass?": "Grass is green.",
-    "Which animal barks?": "The animal that barks is the dog.",
-    "Which season comes after winter?": "The season that comes after winter is spring.",
-    "Which planet is the hottest?": "The hottest planet is Venus.",
-    "Which instrument has black and white keys?": "The instrument that has black and white keys is the piano.",
-    "How many legs does a spider have?": "A spider has eight legs.",
-    "How many months are there in a year?": "There are twelve months in a year.",
-    "How many sides does a triangle have?": "A triangle has three sides.",
-    "Where do penguins live?": "Penguins live in Antarctica.",
-    "When do leaves fall?": "Leaves fall in autumn.",
-    "What is a bicycle?": "A bicycle is a vehicle with two wheels and pedals.",
-    "What does a carpenter do?": "A carpenter makes things of wood.",
-}
-PLAINLY = ("moon",)
+PLAINLY = ("moon",)  # whose hints would else go on where an ordinary reply has begun
 GUESSES = ("dog", "table", "river", "apple", "bread", "train", "winter", "paper")
 WRONG, RIGHT = "No, that is not my word. Here is another hint. ", "Yes, you have guessed it."
 BEGUN = "My secret word is"
