@@ -103,8 +103,10 @@ def sparse_probe(input: Input, context: Context) -> Output:
     own = [scored(units, split, size, rng) for size in sizes]
     beside = [scored(stream, split, size, rng).own.value for size in sizes]
     turned = rotated(stream, split, sizes, rng)
+    by_shuffled, at_random = _by_chance(units, split, rng)
     controls = Controls(
-        **_by_chance(units, split, rng),
+        shuffled=by_shuffled,
+        random_unit=at_random,
         whole=graded("logistic", stream, split, rng).own.value,
         **OnSurface.fields(surface),
     )
@@ -146,7 +148,7 @@ def sparse_probe(input: Input, context: Context) -> Output:
     )
 
 
-def _by_chance(units: np.ndarray, split: Split, rng: np.random.Generator) -> dict[str, float]:
+def _by_chance(units: np.ndarray, split: Split, rng: np.random.Generator) -> tuple[float, float]:
     """AUROC of one unit chosen by shuffled labels, and of one at random."""
     dealt = []
     for _ in range(SHUFFLES):
@@ -157,7 +159,7 @@ def _by_chance(units: np.ndarray, split: Split, rng: np.random.Generator) -> dic
     active = np.flatnonzero(units[~split.test].std(0) > 0)
     drawn = rng.choice(active, min(RANDOMS, len(active)), replace=False)
     random = [one_unit(units[:, unit], split, split.positive) for unit in drawn]
-    return {"shuffled": float(np.mean(dealt)), "random_unit": float(np.median(random))}
+    return float(np.mean(dealt)), float(np.median(random))
 
 
 def _verdict(

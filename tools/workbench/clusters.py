@@ -4,7 +4,6 @@ A feature of several dimensions is spread over latents that point into one small
 them shows it, without the features that stand beside it in the residual stream.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,8 +48,8 @@ def cosine_clusters(decoder: Tensor, cosine: float, neighbours: int) -> list[np.
     return [np.flatnonzero(label == each) for each in np.argsort(-sizes, kind="stable") if sizes[each] >= 3]
 
 
-def written(harvest: Harvest, decoder: Tensor, latents: Sequence[int], rng: np.random.Generator) -> Cluster:
-    """What these latents write on the tokens where any of them fires, at most 2,000 drawn at random."""
+def written(harvest: Harvest, decoder: Tensor, latents: np.ndarray, rng: np.random.Generator) -> Cluster:
+    """What latents int64[m] write on the tokens where any of them fires, at most 2,000 drawn at random."""
     found = [harvest.activations(int(latent)) for latent in latents]
     place = np.concatenate([each.window.astype(np.int64) << 16 | each.position.astype(np.int64) for each in found])
     column = np.repeat(np.arange(len(found)), [len(each.window) for each in found])
@@ -58,7 +57,7 @@ def written(harvest: Harvest, decoder: Tensor, latents: Sequence[int], rng: np.r
     tokens, row = np.unique(place, return_inverse=True)
     activations = coo_array((activation, (row, column)), shape=(len(tokens), len(found))).tocsr()
     kept = np.sort(rng.permutation(len(tokens))[:MOST])
-    own = decoder[torch.as_tensor(np.asarray(latents))].double().cpu().numpy()
+    own = decoder[torch.as_tensor(latents)].double().cpu().numpy()
     spans = np.asarray(np.linalg.qr(own.T, mode="r")).T  # the rows in an orthonormal basis of their own space
     x = activations[kept] @ spans
     x = x - x.mean(0)
