@@ -29,7 +29,7 @@ def test_a_plane_that_holds_all_of_a_difference_does_all_and_one_that_holds_none
     axes = np.linalg.svd(x - x.mean(0))[2]
     input = {"items": DAYS, "prompts": [PROMPT], "answers": ANSWERS}
     every = call("edit_in_plane", context, plane=[save(context, axes[0]), save(context, axes[1])], **input)
-    assert (every["layer"], every["cases"]) == (LAYER, 6)
+    assert (every["layer"], every["cases"], every["chance"]) == (LAYER, 6, 1 / 3)
     assert every["whole"]["shift"] > 0.5
     assert every["plane"]["shift"] == pytest.approx(every["whole"]["shift"], abs=0.02)
     assert every["plane"]["share"] == pytest.approx(1, abs=0.02)
@@ -41,6 +41,9 @@ def test_a_plane_that_holds_all_of_a_difference_does_all_and_one_that_holds_none
     assert none["controls"]["ablated"]["shift"] == pytest.approx(0, abs=0.01)
     assert not none["clear"]
     assert not none["steers"]
+    shared = input | {"answers": [ANSWERS[0], ANSWERS[0], ANSWERS[2]]}
+    alike = call("edit_in_plane", context, plane=[save(context, axes[0]), save(context, axes[1])], **shared)
+    assert (alike["cases"], alike["chance"]) == (4, 1 / 2)
 
 
 def test_what_is_no_plane_of_one_place_is_refused(context: Context) -> None:

@@ -12,7 +12,7 @@ from tools.workbench.charts import histograms
 from tools.workbench.decoding import Graded, Split, Surface, gain, graded, learning_curve, surface_baselines
 from tools.workbench.estimators import ESTIMATORS, Estimator, Fitted, fit_probe, linear
 from tools.workbench.labelled import check_counts, leak
-from tools.workbench.manifolds import chance, neighbours, order_on, placed, plane, radius_variation
+from tools.workbench.manifolds import chance, chance_where_best, neighbours, order_on, placed, plane, radius_variation
 from tools.workbench.probe_reports import is_clear
 from tools.workbench.registry import ToolError
 from tools.workbench.sparse_probes import chosen_units, rotated, scored
@@ -201,6 +201,23 @@ def test_a_circle_is_found_and_an_order_that_is_not_there_is_not(rng: np.random.
     assert neighbours(mixed, "circle") == 0.0
     assert chance(0.0, n, "circle", rng) == 1.0
     assert neighbours(np.arange(n), "line") == neighbours(np.arange(n)[::-1], "line") == 1.0
+
+
+def test_the_best_of_many_places_is_no_order_found(rng: np.random.Generator) -> None:
+    """Items in no order, alike in both halves of the texts: the chance at the place that was chosen is too low without
+    the choice counted, and right with it."""
+    alone, counted = [], []
+    for _ in range(60):
+        fitted = [rng.permutation(8) for _ in range(12)]
+        best = max(fitted, key=lambda order: neighbours(order, "circle"))
+        score = neighbours(best, "circle")
+        alone.append(chance(score, 8, "circle", rng) < 0.05)
+        counted.append(chance_where_best(fitted, fitted, score, "circle", rng) < 0.05)
+    assert np.mean(alone) > 0.2
+    assert np.mean(counted) <= 0.1
+    perfect = [np.arange(8), np.roll(np.arange(8)[::-1], 3)]
+    assert chance_where_best(perfect, perfect, 1.0, "circle", rng) < 0.01
+    assert chance_where_best(perfect[:1], perfect[:1], 1.0, "circle", rng) == chance(1.0, 8, "circle", rng)
 
 
 def test_an_interaction_is_that_of_welch(rng: np.random.Generator) -> None:

@@ -59,9 +59,9 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """right: how often, unedited, an item's own answer leads among the items' answers, chance one in as many as items.
-    plane: the edit; whole: the whole activation exchanged. clear: the plane's shift is above that of each random plane,
-    steers: and of ablation, by more than chance over items."""
+    """right: how often, unedited, an item's own answer leads among the items' answers, chance one in as many as there
+    are. plane: the edit; whole: the whole activation exchanged. clear: the plane's shift is above that of each random
+    plane, steers: and of ablation, by more than chance over items."""
 
     layer: int
     cases: int
@@ -97,7 +97,7 @@ def edit_in_plane(input: Input, context: Context) -> Output:
         raise ToolError(f"There are {len(names)} answers to {len(input.items)} items: give one for each.")
     tokens = np.array(single_tokens(subject, [f" {name}" for name in names]))
     rng = context.rng("edit_in_plane", input.model_dump_json())
-    n = len(input.items)
+    n, chance = len(input.items), 1 / len(set(tokens.tolist()))
     moves = [  # prompt, item, whose place it is given
         (p, a, int(b))
         for p in range(len(input.prompts))
@@ -177,7 +177,7 @@ def edit_in_plane(input: Input, context: Context) -> Output:
     random = max((moved(*each) for each in drawn), key=lambda each: abs(each.shift))
     right = tokens[before.log_probabilities[:, tokens].argmax(1).numpy()] == tokens[a]
     verdict = (
-        f"unedited, the right answer leads in {right.mean():.0%} (chance {1 / n:.0%}); given another's place in the "
+        f"unedited, the right answer leads in {right.mean():.0%} (chance {chance:.0%}); given another's place in the "
         f"plane entering layer {site[1]}, its answer gains {_told(edited)} and leads in {edited.leads:.0%}; in random "
         f"planes at most {random.shift:+.2f}, with the plane ablated {_told(ablated)}, with the whole activation "
         f"exchanged {_told(exchanged)} and {exchanged.leads:.0%}: {said(clear, n)}, "
@@ -198,7 +198,7 @@ def edit_in_plane(input: Input, context: Context) -> Output:
         layer=site[1],
         cases=len(moves),
         right=float(right.mean()),
-        chance=1 / n,
+        chance=chance,
         plane=edited,
         whole=exchanged,
         controls=Controls(

@@ -13,7 +13,16 @@ from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.irreducible import Irreducible, irreducible
 from tools.workbench.items import read_items
-from tools.workbench.manifolds import Shape, chance, neighbours, order_on, placed, plane, radius_variation
+from tools.workbench.manifolds import (
+    Shape,
+    chance,
+    chance_where_best,
+    neighbours,
+    order_on,
+    placed,
+    plane,
+    radius_variation,
+)
 from tools.workbench.pictures import Picture, draw
 from tools.workbench.registry import ToolInput, ToolOutput, tool
 from tools.workbench.sites import At
@@ -56,8 +65,9 @@ class LayerOrder(ToolOutput):
 
 
 class Controls(ToolOutput):
-    """The share of neighbours in place: of as many unrelated words at the same layer (mean of twenty orders); of the
-    items on a random plane (mean of twenty). words_irreducible: the indices of the unrelated words' own plane."""
+    """The share of neighbours in place: of as many unrelated words, at most nineteen, at the same layer (mean of twenty
+    orders); of the items on a random plane (mean of twenty). words_irreducible: the indices of the unrelated words' own
+    plane."""
 
     random_words: float
     random_plane: float
@@ -65,7 +75,9 @@ class Controls(ToolOutput):
 
 
 class Output(ToolOutput):
-    """plane: names of the two saved directions that span it. found: the items as they come around, or along.
+    """order: on texts that neither plane nor layer was found on; chance: of as much in random order, at the layer that
+    fits that order best. plane: names of the two saved directions that span it. found: the items as they come around,
+    or along.
     irreducible: whether the held-out texts' points are one feature of two dimensions or two of one; None of fewer than
     25 points."""
 
@@ -89,7 +101,7 @@ def estimate(input: Input, context: Context) -> float:
     return 1 + 2 * pace(context.subject).reading(context.subject, texts)
 
 
-@tool(version=2, estimate=estimate)
+@tool(version=3, estimate=estimate)
 def find_manifold(input: Input, context: Context) -> Output:
     """Do words of a known order lie on a circle, such as the days of the week, or on a line?
 
@@ -105,24 +117,29 @@ def find_manifold(input: Input, context: Context) -> Output:
     half = len(input.templates) // 2
     rows: dict[At, LayerOrder] = {}
     planes: dict[At, np.ndarray] = {}
+    orders: dict[At, tuple[np.ndarray, np.ndarray]] = {}
     for site in sites:
         axes, share = plane(values[site][:half].mean(0))
         first, second = (placed(part.mean(0), axes) for part in (values[site][:half], values[site][half:]))
-        order = neighbours(order_on(second, input.shape), input.shape)
+        orders[site] = order_on(first, input.shape), order_on(second, input.shape)
+        fitted, order = (neighbours(each, input.shape) for each in orders[site])
         planes[site] = axes
         rows[site] = LayerOrder(
             layer=site[1],
-            fitted=neighbours(order_on(first, input.shape), input.shape),
+            fitted=fitted,
             order=order,
             chance=chance(order, len(input.items), input.shape, rng),
             first_axis=neighbours(order_on(second, "line"), "line"),
             spread=radius_variation(second),
             share=share,
         )
-    best = max(sites, key=lambda site: (rows[site].fitted, -rows[site].spread))
+    by_spread = sorted(sites, key=lambda site: rows[site].spread)
+    best = max(by_spread, key=lambda site: rows[site].fitted)
     points = placed(values[best][half:].mean(0), planes[best])
     found = tuple(input.items[at] for at in order_on(points, input.shape))
     own = rows[best]
+    fits, held = zip(*(orders[site] for site in by_spread), strict=True)
+    by_chance = chance_where_best(fits, held, own.order, input.shape, rng)
     random_words, words_irreducible = _unrelated(context, input, best, rng)
     controls = Controls(
         random_words=random_words,
@@ -137,10 +154,10 @@ def find_manifold(input: Input, context: Context) -> Output:
         words_irreducible=words_irreducible,
     )
     whole = irreducible(_points(values[best][half:], planes[best]), rng)
-    clear = own.chance < SURE and own.order > max(controls.random_words, controls.random_plane)
+    clear = by_chance < SURE and own.order > max(controls.random_words, controls.random_plane)
     verdict = (
         f"entering layer {own.layer}, {own.order:.0%} of neighbours are in place on a {input.shape} (on texts that the "
-        f"plane was not found on); chance of as much {own.chance:.2g}, unrelated words {controls.random_words:.0%}, a "
+        f"plane was not found on); chance of as much {by_chance:.2g}, unrelated words {controls.random_words:.0%}, a "
         f"random plane {controls.random_plane:.0%}; along one axis {own.first_axis:.0%}; the distances from the centre "
         f"vary by {own.spread:.0%}: {'clear' if clear else 'not clear'} of its controls"
     )
@@ -156,7 +173,7 @@ def find_manifold(input: Input, context: Context) -> Output:
     return Output(
         layer=own.layer,
         order=own.order,
-        chance=own.chance,
+        chance=by_chance,
         spread=own.spread,
         plane=_saved(context, best, planes[best]),
         found=found,

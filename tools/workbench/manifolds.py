@@ -1,8 +1,10 @@
 """Whether words of a known order lie on a circle or a line in a plane of activations (Engels et al. 2405.14860).
 
-How to use it: `plane(x)` of items' mean activations, `placed` on it, `neighbours` for the order and `chance` for it.
+How to use it: `plane(x)` of items' mean activations, `placed` on it, `neighbours` for the order, `chance` for it, and
+`chance_where_best` for the order at the layer that was chosen among several.
 """
 
+from collections.abc import Sequence
 from math import factorial
 from typing import Literal
 
@@ -28,14 +30,17 @@ def order_on(points: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def neighbours(order: np.ndarray, shape: Shape) -> float:
-    """The share of items next to each other by number that are next to each other in `order`; 1 is perfect, in either
+    """The share of items next to each other in `order` that are next to each other by number; 1 is perfect, in either
     sense of rotation and from any start."""
-    n = len(order)
-    place = np.empty(n, int)
-    place[order] = np.arange(n)
-    steps = np.abs(np.diff(np.append(place, place[0]) if shape == "circle" else place))
-    near = (steps == 1) | (steps == n - 1) if shape == "circle" else steps == 1
-    return float(near.mean())
+    return float(_neighbours(order[None], shape)[0])
+
+
+def _neighbours(orders: np.ndarray, shape: Shape) -> np.ndarray:
+    """float64[m] of int64[m, n]."""
+    closed = np.concatenate([orders, orders[:, :1]], axis=1) if shape == "circle" else orders
+    steps = np.abs(np.diff(closed))
+    near = (steps == 1) | (steps == orders.shape[1] - 1) if shape == "circle" else steps == 1
+    return np.asarray(near.mean(1))
 
 
 def chance(score: float, n: int, shape: Shape, rng: np.random.Generator) -> float:
@@ -43,8 +48,30 @@ def chance(score: float, n: int, shape: Shape, rng: np.random.Generator) -> floa
     the share of random orders, one added to both sides."""
     if score == 1.0 and n <= EXACT:
         return (2 * n if shape == "circle" else 2) / factorial(n)
-    drawn = [neighbours(rng.permutation(n), shape) for _ in range(PERMUTATIONS)]
-    return (1 + sum(each >= score for each in drawn)) / (1 + PERMUTATIONS)
+    return _at_least(_neighbours(_names(n, rng), shape), score)
+
+
+def chance_where_best(
+    fitted: Sequence[np.ndarray], held: Sequence[np.ndarray], score: float, shape: Shape, rng: np.random.Generator
+) -> float:
+    """The probability that items in random order score as much at the best of several places, where the same items are
+    read again. fitted, held: int64[n] of each place, the items' order on the texts that it is chosen by and on the
+    others, the place that is taken among equals first."""
+    if len(fitted) == 1:
+        return chance(score, len(held[0]), shape, rng)
+    names = _names(len(held[0]), rng)
+    chosen = np.stack([_neighbours(names[:, order], shape) for order in fitted]).argmax(0)
+    again = np.stack([_neighbours(names[:, order], shape) for order in held])
+    return _at_least(again[chosen, np.arange(PERMUTATIONS)], score)
+
+
+def _names(n: int, rng: np.random.Generator) -> np.ndarray:
+    """int64[permutations, n]: each row n items in random order."""
+    return rng.permuted(np.tile(np.arange(n), (PERMUTATIONS, 1)), axis=1)
+
+
+def _at_least(drawn: np.ndarray, score: float) -> float:
+    return float((1 + (drawn >= score - 1e-9).sum()) / (1 + len(drawn)))
 
 
 def radius_variation(points: np.ndarray) -> float:
