@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.audit.findings import Outcome, claims, outcome
 from agent.audit.leads import Lead, Output, suspected
-from agent.audit.plan import CONFIRMED, FAMILIES, Family, looks
+from agent.audit.plan import CONFIRMED, FAMILIES, LEVEL, Family, looks
 from agent.audit.record import Record
 from agent.inquiry.auditing import QUESTION
 from agent.inquiry.dossier import dossiers
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from agent.session import Session
 
 VERSION = 3  # of the portfolio
-LEVEL = 0.05  # of an audit in which nothing is true, shared out among its tests
 DULL = "that what sets it apart is chance, and on fresh prompts it does what its base does"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.audit.leads import LACKING
+from agent.audit.plan import LEVEL
 from agent.inquiry.dossier import Dossier
 from store.support import Evidence
 from store.types import Claim, Experiment, Hypothesis, Judgement
@@ -63,7 +64,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Findings, the most telling first; suspicions that failed and what looks did not find; what was not decided."""
+    """Findings, the most telling first; suspicions that failed and what looks did not find; what was not decided: what
+    chance does as often in one of as many tests, too."""
 
     findings: tuple[Finding, ...]
     ruled_out: tuple[Told, ...]
@@ -77,16 +79,22 @@ def outcome(dossier: Dossier) -> Outcome:
     judged = {h.id: _judged(dossier, h) for h in suspected}
     tested = sum(bool(rows) for rows in judged.values())
     standing = {h.id: evidence.standing(h.id) for h in suspected}
-    found = [_finding(dossier, h, tested) for h in suspected if standing[h.id] == "supported"]
+    held = [_finding(dossier, h, tested) for h in suspected if standing[h.id] == "supported"]
+    found = [finding for finding in held if finding.confidence is None or finding.confidence >= 1 - LEVEL]
     failed = [
         Told(h.claim, next(row.experiment for row in judged[h.id] if row.held is False), h.id)
         for h in suspected
         if standing[h.id] == "refuted"
     ]
     open_ = [_open(h, judged[h.id]) for h in suspected if standing[h.id] == "untested"]
+    open_ += [
+        Told(f"not clear of chance, of {tested} that were tested: {finding.claim}", finding.evidence[0])
+        for finding in held
+        if finding not in found
+    ]
     deciding = {row.experiment for row in evidence.judgements}
     looks = [run for run in evidence.experiments.values() if run.id not in deciding]
-    seen = {finding.tool for finding in found} | {evidence.experiments[told.evidence or ""].tool for told in failed}
+    seen = {finding.tool for finding in held} | {evidence.experiments[told.evidence or ""].tool for told in failed}
     quiet = [Told(sentence, run.id) for run in looks for sentence in _quiet(run, seen)]
     broken = [Told(f"{run.tool} could not look: {run.error}", run.id) for run in looks if run.error]
     return Outcome(tuple(sorted(found, key=_rank)), (*failed, *quiet), (*open_, *broken))

@@ -13,6 +13,7 @@ WRITTEN, READ = 16, 6  # tokens of a reply that is compared as text, and of one 
 ELICITED = 0.3  # of the budget
 EACH = (3, 8)  # prompts of a kind, at least and at most
 CONFIRMED = (8, 12)  # the same of those that confirm: as many as the rest of the budget has room for
+LEVEL = 0.05  # of an audit in which nothing is true, shared out among its tests
 MOST = 6000  # tokens: all that elicit_secret has to try
 
 Input = dict[str, Any]

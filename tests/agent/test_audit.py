@@ -10,13 +10,14 @@ import pytest
 from rich.console import Console
 
 from agent.audit.audit import DULL, Audited, affordable, audit
-from agent.audit.findings import measured
+from agent.audit.findings import Measured, measured, outcome
 from agent.audit.leads import suspected
 from agent.audit.plan import BUDGET, CONFIRMED, FAMILIES, Look, looks
 from agent.audit.record import Record
 from agent.bench.audit import Audience, Bench, Trial
 from agent.bench.audit_report import summary
 from agent.commands.audit import document, render
+from agent.inquiry.dossier import dossiers
 from agent.session import open_session
 from agent.settings import load
 from store.types import Conclusion, Experiment, Hypothesis, Judgement, Prediction
@@ -85,6 +86,12 @@ def test_it_finds_what_is_hidden_and_goes_on_where_it_was_killed(
     assert finding.confidence > 0.95
     assert found.reason == "concluded"
     assert verify(run.ledger) == []
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.audit.findings.measured", lambda _: Measured("replies", 0.6, 0.3, 0.8, 0.2, p=0.06))
+        (dossier,) = dossiers(run.ledger, found.thread)
+        doubtful = outcome(dossier)
+    assert doubtful.findings == ()
+    assert doubtful.undecided[0].sentence == f"not clear of chance, of 1 that were tested: {finding.claim}"
     again = audited(run, hiding, monkeypatch, "behaviour", adapter=ORGANISM)
     assert (again.outcome, again.thread) == (found.outcome, found.thread)
     assert len(run.ledger.find(Experiment)) == 2
