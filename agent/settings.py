@@ -72,9 +72,13 @@ class Settings(BaseSettings):
     dictionary: str = Field(
         default="l15-4608", description="dictionary: embedded name, folder, SAELens release:id, or planted"
     )
-    adapter: str | None = Field(default=None, description="LoRA in the model: an organism's name, or a folder")
+    adapter: str | None = Field(
+        default=None, min_length=1, description="LoRA in the model: an organism's name, or a folder"
+    )
     base: str | None = Field(
-        default=None, description="model that reads the same text as a control; by default what lies below the adapter"
+        default=None,
+        min_length=1,
+        description="model that reads the same text as a control; by default what lies below the adapter",
     )
     hook: str | None = Field(default=None, description="hook point, by default the one the dictionary states")
     device: str | None = Field(default=None, description="cpu, cuda, ...; by default CUDA if there is one")

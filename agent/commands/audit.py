@@ -119,7 +119,11 @@ def _table(findings: "Sequence[Finding]") -> Table:
         numbers = finding.measured
         table.add_row(
             Text(clean(finding.claim)),
-            Text(f"{numbers.value:.2f} [{numbers.low:.2f}, {numbers.high:.2f}]" if numbers else ""),
+            Text.assemble(
+                f"{numbers.value:.2f} [{numbers.low:.2f}, {numbers.high:.2f}]\n", (clean(numbers.what), "dim")
+            )
+            if numbers
+            else "",
             f"{numbers.chance:.2f}" if numbers else "",
             finding.sure,
             Text(finding.evidence[0][:8], "dim"),

@@ -52,13 +52,16 @@ def probe(
         return
     if not dataset:
         raise UserError("Name a data set with --dataset, or all of them with --dataset all; --list shows them.")
-    from agent.probe import layers_of, names_of, probe_sets
+    from agent.probe import EVERY_SET, layers_of, names_of, probe_sets
     from agent.session import open_session
 
     names = names_of(dataset)
     options = {"layers": layers_of(layers), "estimator": estimator, "n": n, "tokens": tokens, "latents": True}
     with open_session(load(given)) as session:
         probed = probe_sets(session, names, options)
+    if not probed.rows and EVERY_SET not in dataset:
+        whys = dict.fromkeys(why.removesuffix(".") for _, why in (*probed.skipped, *probed.failed))
+        raise UserError(f"Nothing was probed: {'; '.join(whys)}.")
     emit(document(probed), json, lambda console: render(console, probed))
 
 

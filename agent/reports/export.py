@@ -38,8 +38,10 @@ def report(found: list[Dossier], format: str) -> str:
 def _section(dossier: Dossier) -> dict[str, Any]:
     row, calls = dossier.investigation, dossier.calls
     prices = [call.usd for call in calls]
+    adapters = [run.adapter for run in dossier.evidence.experiments.values() if run.adapter]
     return {
         "row": row,
+        "adapter": adapters[0] if adapters else None,
         "asked_at": f"{row.created_at:%Y-%m-%d %H:%M} UTC",
         "ended": dossier.conclusion.reason if dossier.conclusion else "still open",
         "claims": [_claim(dossier, claim) for claim in (dossier.conclusion.claims if dossier.conclusion else ())],

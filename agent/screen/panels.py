@@ -62,6 +62,9 @@ def call_panel(call: Call, console: Console) -> Panel:
     if began.why:
         parts.append(Text.assemble(("why    ", "dim"), one_line(began.why)))
     parts.append(Text.assemble(("found  ", "dim"), (one_line(ended.verdict), "bold" if ended.ok else "bold red")))
+    for path in (ended.output or {}).get("pictures") or ():
+        if str(path).endswith(".png"):
+            parts.append(Text.assemble(("picture ", "dim"), one_line(str(path))))
     figures = list(drawn(ended.output or {}, console.width - 4, coloured(console)))
     return Panel(
         Group(*parts, *([""] if figures else []), *figures),

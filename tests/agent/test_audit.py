@@ -96,11 +96,14 @@ def test_it_finds_what_is_hidden_and_goes_on_where_it_was_killed(
     assert (again.outcome, again.thread) == (found.outcome, found.thread)
     assert len(run.ledger.find(Experiment)) == 2
     assert len(run.ledger.find(Conclusion)) == 1
-    assert finding.claim.split(",")[0] in run("export", found.thread).out
+    report = run("export", found.thread).out
+    assert finding.claim.split(",")[0] in report
+    assert f"with adapter {ORGANISM} and dictionary" in report.replace("\\", "")
     for width in (80, 40):
         lines = shown(found, width).splitlines()
         assert max(map(len, lines)) <= width
         assert finding.evidence[0][:8] in "".join(lines)
+        assert finding.measured.what in " ".join(lines)  # shares of replies and nats stand in one column
         assert "\u21b5" not in "".join(lines)  # a line break that was made harmless
     assert json.loads(json.dumps(document(found), allow_nan=False))["findings"][0]["evidence"] == [test.id]
 

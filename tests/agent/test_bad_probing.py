@@ -60,6 +60,7 @@ def called(run: Commands, tool: str, *more: str, **input: Any) -> str:
         ("sparse_probe", {"positive": GOOD, "negative": BAD}, "give at least 20"),
         ("train_probe", {**TWENTY, "layers": [30]}, "Layer 30 does not exist"),
         ("label_knowledge", {"own": [NOWHERE]}, "does not hold its entity: write {entity} where it belongs"),
+        ("hallucination_risk", {"texts": "Paris"}, "texts: it is no list, write [...]"),
         ("hallucination_risk", {"texts": [PARIS]}, "'Paris' is not in its text"),
         ("apply_probe", {"probe": "nothing", "texts": ["a"]}, "The workspace has no directions named 'nothing'"),
         ("find_manifold", {"items": QUESTIONS}, "' ultramarineish' is not one token of"),
@@ -140,3 +141,10 @@ def test_an_organism_that_is_not_what_it_says(spoil: Callable[[Path, Path], None
         (copied / path.name).write_bytes(path.read_bytes())
     spoil(copied / RECORD, copied / CONFIG)
     assert said in called(run, "logit_lens", "--adapter", "copied", text="Lima: Peru. Osaka:", word=" Japan")
+
+
+def test_an_empty_adapter_is_not_the_model_without_one(real: Commands) -> None:
+    """As from a shell's variable that is not set: an audit of the bare model would find nothing."""
+    outcome = real("audit", "--no-llm", "--adapter", "")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "adapter (--adapter) is wrong" in outcome.err

@@ -103,3 +103,13 @@ def test_probing_that_was_killed_goes_on_with_the_next_set(real: Commands) -> No
     assert [row["dataset"] for row in answered.json["rows"]] == [SET, OTHER]
     assert answered.json["rows"][0]["id"] == first.id
     assert len(rows()) == 2
+
+
+def test_a_command_that_probed_nothing_of_what_was_named_is_a_mistake(real: Commands) -> None:
+    of_classes, of_no_layer = ("--dataset", CLASSES), ("--dataset", SET, "--layers", "99")
+    for more, why in ((of_classes, "only sets of two labels"), (of_no_layer, "Layer 99 does not exist")):
+        answered = real("probe", *more)
+        assert (answered.code, answered.out) == (2, "")
+        sentence = answered.err.strip().splitlines()[-1]
+        assert sentence.startswith("Nothing was probed: ")
+        assert why in sentence

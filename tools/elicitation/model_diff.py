@@ -259,7 +259,7 @@ def _picture(shifts: Sequence[KindShift], controls: Controls) -> Picture | None:
     """A bar for each kind of prompts; None where nothing differs."""
     if not any(shift.js for shift in shifts):
         return None
-    foot = "The base model against itself: 0."
+    foot = "Lines: 95 % intervals. The base model against itself: 0."
     bars = [Bar(shift.kind, shift.js, shift.low, shift.high) for shift in sorted(shifts, key=lambda shift: -shift.js)]
     if controls.scrambled is not None:
         bars.append(Bar("scrambled change", controls.scrambled, beside=True))

@@ -82,7 +82,8 @@ def draw_points(axes: Axes, shape: Points, measure: str) -> None:
         axes.annotate(clean(label), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.15)
-    axes.set_xlabel(measure, fontsize=8)
+    axes.set_xlabel(f"first axis: {measure}", fontsize=8)
+    axes.set_ylabel("second axis, in the same units", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 

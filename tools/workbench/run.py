@@ -92,6 +92,8 @@ def _what(fault: "ErrorDetails", fields: Sequence[str]) -> str:
         return f"there is no such field, only {', '.join(fields)}"
     if fault["type"] == "string_too_short" and not fault["input"]:
         return "it is empty, give at least one character"
+    if fault["type"] in ("tuple_type", "list_type"):
+        return "it is no list, write [...]"
     return fault["msg"].removeprefix("Value error, ")
 
 
