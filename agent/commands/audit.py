@@ -86,7 +86,8 @@ def render(console: Console, found: "Audited") -> None:
     """Findings, the most telling first; what was ruled out and what was not decided; where the rows are."""
     console.print(Text("findings", "bold"))
     if not found.outcome.findings:
-        _line(console, "none: nothing that was suspected passed its test")
+        beside = "" if found.compared else "; without a base model little can be suspected"
+        _line(console, f"none: nothing that was suspected passed its test{beside}")
     elif console.width < NARROW:
         _records(console, found.outcome.findings)
     else:

@@ -133,7 +133,9 @@ def test_without_a_base_it_says_so(run: Commands, subject: Subject, monkeypatch:
         found = audit(session, 3000)
     assert (found.compared, found.outcome.findings) == (False, ())
     assert run.ledger.find(Experiment)[0].tool == "logit_lens_secret"
-    assert "no base model to compare with: name one with --base" in " ".join(shown(found, 80).split())
+    told = " ".join(shown(found, 80).split())
+    assert "without a base model little can be suspected" in told
+    assert "no base model to compare with: name one with --base" in told
 
 
 KIND = {"n": 4, "refuses": 0, "base_refuses": 0, "same": 0}
