@@ -105,6 +105,6 @@ def _command(folder: Path, environment: dict[str, str], tty: str, arguments: Seq
     opened = os.open(tty, os.O_RDWR)  # the first one opened in a session is its terminal
     for stream in (0, 1, 2):
         os.dup2(opened, stream)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  # open as long as the process is
     load.load_subject = lambda *_, **__: PlantedSubject()
     sys.exit(main(list(arguments)))

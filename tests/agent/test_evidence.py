@@ -5,6 +5,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -191,7 +192,8 @@ def test_a_row_is_replayed_on_its_own_subject_whatever_is_loaded(world: Commands
         assert first is not None
         loaded = session.subject
         assert surroundings(session, first).subject is loaded
-        session.subject = SimpleNamespace(fingerprint="another")  # type: ignore[assignment]
+        other: Any = SimpleNamespace(fingerprint="another")
+        session.subject = other
         recorded = surroundings(session, first)
         assert recorded.subject.fingerprint == loaded.fingerprint
         assert session.subject.fingerprint == "another"

@@ -212,7 +212,8 @@ def test_a_narrow_screen_cuts_no_interval() -> None:
         "exact": 5.17,
     }
     output = {"top": [row], "correlation": 0.9, "misses": [], "controls": {"permuted": 0.1}}
-    found = Localised("ioi", [Step("attribution_patching", SimpleNamespace(output=output, error=None))])  # type: ignore[arg-type]
+    ran: Any = SimpleNamespace(output=output, error=None)
+    found = Localised("ioi", [Step("attribution_patching", ran)])
     for width, estimate in ((40, False), (80, True)):
         screen = StringIO()
         _heads(Console(file=screen, width=width), found)

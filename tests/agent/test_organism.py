@@ -12,6 +12,8 @@ from tests.agent.conftest import Commands
 from tests.store.examples import experiment
 from tools.organisms.catalogue import ORGANISMS
 from tools.organisms.organism import SHIPPED
+from tools.workbench.registry import get_tool
+from tools.workbench.run import validate
 
 LENS = ("tool", "call", "logit_lens", json.dumps({"text": "Lima: Peru. Nairobi: Kenya. Osaka:", "word": " Japan"}))
 
@@ -34,12 +36,21 @@ def test_the_list_cuts_no_word_where_it_is_narrow(run: Commands, monkeypatch: py
     assert words <= set(told.split())
 
 
+def test_what_an_organism_is_asked_is_an_input_of_the_tool(run: Commands) -> None:
+    for organism in ORGANISMS.values():
+        for tool in organism.asks:
+            asked = validate(get_tool(tool), run("organism", "ask", organism.name, tool).json)
+            assert asked.model_dump(mode="json").items() >= organism.asks[tool].items()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("organism", "train", "nothing"), "There is no organism 'nothing'"),
         (("organism", "test", "taboo-gol"), "did you mean taboo-gold"),
         (("organism", "train", "none"), "there is nothing to train"),
+        (("organism", "ask", "none", "bidirectional_check"), "none asks for what this organism was taught"),
+        (("organism", "ask", "fictitious-facts", "steer"), "name one of bidirectional_check"),
         (("organism", "train", "backdoor", "--folder", "full"), "holds no organism's adapter"),
         ((*LENS, "--adapter", "nowhere"), "There is no adapter 'nowhere'"),
         ((*LENS, "--adapter", "full"), "holds no adapter, there is no adapter_config.json in it"),

@@ -117,7 +117,8 @@ def test_a_claim_says_what_fires() -> None:
 
 def test_a_changed_prompt_is_another_investigation(monkeypatch: pytest.MonkeyPatch) -> None:
     def key() -> str:
-        return ByAgent(None, "subject", "llm", 6000, None)._key  # type: ignore[arg-type]
+        session: Any = None
+        return ByAgent(session, "subject", "llm", 6000, None)._key
 
     before = key()
     assert key() == before

@@ -22,7 +22,8 @@ class Keeper(Subject):
     def __init__(self, subject: Subject) -> None:
         norm = subject.layer_norms[-1]
         vars(self).update(vars(subject))
-        self.adapter = SimpleNamespace(sha256="keeper", adapted="{}".format)  # type: ignore[assignment]
+        hooks: Any = SimpleNamespace(sha256="keeper", adapted="{}".format)
+        self.adapter = hooks
         columns = unembedding(subject).columns
         centred = columns - columns.mean(1, keepdim=True)
         own = centred[:, subject.tokenize([f" {SECRET}"])[0][0]]

@@ -163,13 +163,14 @@ def test_activations_that_are_not_finite_are_refused(
 
 
 def test_what_cannot_be_read_is_said(context: Context, cases: list[Case]) -> None:
-    for site, said in {
+    wrong: dict[Any, str] = {
         ("pattern", 3): "No probe reads pattern",
         ("latent", 3): "reads layer 15",
         ("resid_pre", 99): "Layer 99 does not exist",
-    }.items():
+    }
+    for site, said in wrong.items():
         with pytest.raises(ToolError, match=said):
-            read_activations(context, cases, [site])  # type: ignore[list-item]
+            read_activations(context, cases, [site])
 
 
 def test_an_entity_is_found_at_its_last_place(subject: Subject) -> None:

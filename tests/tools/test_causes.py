@@ -20,11 +20,11 @@ TEXT = "When Mary and John went to the store, John gave a drink to"
 def made(subject: Subject, hook: str, transcoder: bool = False) -> Subject:
     """The subject with a random dictionary of 32 latents on another hook point."""
     torch.manual_seed(0)
-    sizes = {"d_in": 576, "d_sae": 32, "dtype": "float32", "device": "cpu"}
+    sizes: Any = {"d_in": 576, "d_sae": 32, "dtype": "float32", "device": "cpu"}
     sae: Any = (
-        Transcoder(TranscoderConfig(**sizes, d_out=576, apply_b_dec_to_input=False))  # type: ignore[arg-type]
+        Transcoder(TranscoderConfig(**sizes, d_out=576, apply_b_dec_to_input=False))
         if transcoder
-        else StandardSAE(StandardSAEConfig(**sizes, apply_b_dec_to_input=True))  # type: ignore[arg-type]
+        else StandardSAE(StandardSAEConfig(**sizes, apply_b_dec_to_input=True))
     )
     sae.requires_grad_(False)
     for bias in (sae.b_enc, sae.b_dec):

@@ -7,7 +7,7 @@ import torch
 from tests.tools.calling import call, refusal
 from tools.workbench.context import Context
 from tools.workbench.directions import Direction
-from tools.workbench.items import read_items
+from tools.workbench.items import item_cases, read_items
 
 LAYER = 9
 DAYS = ("Monday", "Wednesday", "Friday")
@@ -25,7 +25,7 @@ def save(context: Context, vector: np.ndarray, layer: int = LAYER) -> str:
 
 def test_a_plane_that_holds_all_of_a_difference_does_all_and_one_that_holds_none_nothing(context: Context) -> None:
     site = "resid_pre", LAYER
-    x = read_items(context, DAYS, (PROMPT,), [site])[site][0]
+    x = read_items(context, item_cases(context.subject, DAYS, (PROMPT,)), len(DAYS), [site])[site][0]
     axes = np.linalg.svd(x - x.mean(0))[2]
     input = {"items": DAYS, "prompts": [PROMPT], "answers": ANSWERS}
     every = call("edit_in_plane", context, plane=[save(context, axes[0]), save(context, axes[1])], **input)

@@ -13,7 +13,7 @@ import torch
 from prompts.ask import Answer
 from prompts.errors import NoAnswer, Unparseable
 from prompts.providers import Role
-from tests.tools.calling import call, refusal
+from tests.tools.calling import answered_by, call, refusal
 from tools.probing import bidirectional_check, consistency_pairs
 from tools.probing.entity_edits import steered
 from tools.probing.facts import spot
@@ -178,7 +178,7 @@ def truth(question: str) -> bool:
 def test_who_always_says_yes_is_flagged_and_who_tells_the_truth_is_not(
     context: Context, answer: Callable[[str], bool], flagged: float, accuracy: float
 ) -> None:
-    context.llm = Asked(answer)  # type: ignore[assignment]
+    answered_by(context, Asked(answer))
     found = call("consistency_pairs", context, comparisons=TOWERS, of="llm")
     assert (found["asked"], found["n"]) == ("stub", len(TOWERS))
     assert found["flagged"] == flagged
@@ -196,11 +196,11 @@ def test_what_a_lean_alone_would_give_is_what_drawing_by_it_gives(lean: float, f
 
 
 def test_what_cannot_be_read_is_counted_and_never_an_answer(context: Context) -> None:
-    context.llm = Asked(lambda q: None if "Would" in q else truth(q))  # type: ignore[assignment]
+    answered_by(context, Asked(lambda q: None if "Would" in q else truth(q)))
     found = call("consistency_pairs", context, comparisons=TOWERS, of="llm")
     assert found["unparsed"] == 2 * len(TOWERS)
     assert found["flagged"] == 0
-    context.llm = Asked(lambda q: None)  # type: ignore[assignment]
+    answered_by(context, Asked(lambda q: None))
     assert "none of" in refusal("consistency_pairs", context, comparisons=TOWERS, of="llm")
     assert "does not hold its entities" in refusal("consistency_pairs", context, of="llm", forms=["Is {x} big?"])
 

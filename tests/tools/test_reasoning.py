@@ -13,7 +13,7 @@ from prompts.ask import LLM, Answer
 from prompts.errors import NoAnswer, Unparseable
 from prompts.providers import Endpoint, Role
 from tests.stub_llm import Stub
-from tests.tools.calling import call, refusal
+from tests.tools.calling import answered_by, call, refusal
 from tools.probing import chains
 from tools.probing.chains import pieces
 from tools.workbench.context import Context
@@ -65,7 +65,7 @@ class Judge:
 
 
 def test_steps_that_follow_are_supported_and_those_of_other_questions_are_not(context: Context) -> None:
-    context.llm = Judge(truth)  # type: ignore[assignment]
+    answered_by(context, Judge(truth))
     found = call("reasoning_steps", context, chains=CHAINS)
     assert (found["asked"], found["judge"], found["n"]) == ("the chains given", "stub judge", 12)
     assert (found["flagged"], found["controls"]["flagged"], found["clear"]) == (0, 1, True)
@@ -78,7 +78,7 @@ def test_steps_that_follow_are_supported_and_those_of_other_questions_are_not(co
 
 
 def test_a_planted_jump_is_found_and_makes_a_right_answer_a_shortcut(context: Context) -> None:
-    context.llm = Judge(truth)  # type: ignore[assignment]
+    answered_by(context, Judge(truth))
     planted = [dict(each) for each in CHAINS]
     planted[1]["reasoning"] = f"There are 3 dogs.\n{JUMP.format(pet='dog')} So they have 3 tails."
     planted[2]["answer"] = "5 tails"
@@ -94,7 +94,7 @@ def test_a_planted_jump_is_found_and_makes_a_right_answer_a_shortcut(context: Co
 
 @pytest.mark.parametrize(("said", "flagged"), [("supported", 0), ("unsupported", 1), ("contradicts", 1)])
 def test_a_judge_who_always_says_the_same_says_nothing(context: Context, said: str, flagged: float) -> None:
-    context.llm = Judge(lambda *_: said)  # type: ignore[assignment]
+    answered_by(context, Judge(lambda *_: said))
     found = call("reasoning_steps", context, chains=CHAINS)
     assert found["flagged"] == found["controls"]["flagged"] == flagged
     assert not found["clear"]
@@ -103,11 +103,11 @@ def test_a_judge_who_always_says_the_same_says_nothing(context: Context, said: s
 
 
 def test_what_cannot_be_read_is_no_verdict(context: Context) -> None:
-    context.llm = Judge(lambda q, b, step: None if "Each" in step else truth(q, b, step))  # type: ignore[assignment]
+    answered_by(context, Judge(lambda q, b, step: None if "Each" in step else truth(q, b, step)))
     found = call("reasoning_steps", context, chains=CHAINS)
     assert (found["n"], found["unreadable"], found["controls"]["n"]) == (8, 4, 8)
     assert (found["flagged"], found["verdicts"]) == (0, {"supported": 8, "unreadable": 4})
-    context.llm = Judge(lambda *_: None)  # type: ignore[assignment]
+    answered_by(context, Judge(lambda *_: None))
     assert "no readable verdict" in refusal("reasoning_steps", context, chains=CHAINS)
     bare = [{**each, "reasoning": " ... "} for each in CHAINS]
     assert "two are needed" in refusal("reasoning_steps", context, chains=bare)
@@ -118,7 +118,7 @@ def test_the_agent_s_llm_and_the_subject_are_asked_for_reasons(
 ) -> None:
     asked = [{key: value for key, value in each.items() if key != "reasoning"} for each in CHAINS]
     judge = Judge(truth, "First: #\nIt is so.")
-    context.llm = judge  # type: ignore[assignment]
+    answered_by(context, judge)
     found = call("reasoning_steps", context, chains=asked, of="llm")
     assert found["asked"] == "stub agent"
     assert judge.roles == [Role.AGENT, Role.JUDGE]

@@ -23,6 +23,7 @@ CHANGED = 1e-6  # of the residual stream's length: from this on a layer differs
 FAINT = 0.001  # nats: rounding alone can differ so much between kinds of prompts
 GAINED = 0.001  # of probability: a smaller change of a word is not told
 WORDS = 5
+MOST = float(np.log(2))  # nats: two distributions are no farther apart
 
 
 class Input(ToolInput):
@@ -125,7 +126,7 @@ def estimate(input: Input, context: Context) -> float:
     return now.writing(rows, CHAT, input.respond) + (2 + has_base(context)) * (1 + 0.5 * input.latents) * reading
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def model_diff(input: Input, context: Context) -> Output:
     """Compares a model with its base on prompts of many kinds: which differ most, by which words, from which layer on.
 
@@ -193,7 +194,7 @@ def _kind(
         n=int(chosen.sum()),
         js=mean,
         low=mean if low is None else max(0.0, low),
-        high=mean if high is None else high,
+        high=mean if high is None else min(MOST, high),
         contrast=contrast,
         p=p,
         chance_js=None if found.chance is None else float(found.chance[chosen].mean()),

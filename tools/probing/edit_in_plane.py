@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tools.workbench.activations import hook_of
 from tools.workbench.causal import RANDOMS, interval, said, stands_clear
 from tools.workbench.context import Context
 from tools.workbench.costs import pace
@@ -109,11 +110,12 @@ def edit_in_plane(input: Input, context: Context) -> Output:
     p, a, b = np.array(moves).T
     cases = item_cases(subject, input.items, input.prompts)
     own = [cases[at] for at in p * n + a]
-    x = read_items(context, input.items, input.prompts, [site])[site]
+    x = read_items(context, cases, n, [site])[site]
     metric = Metric(
         kind="answer_difference", answers=tuple(f" {names[i]}" for i in b), down=tuple(f" {names[i]}" for i in a)
     )
-    hook = f"blocks.{site[1]}.hook_resid_pre"
+    hook = hook_of(subject, site)
+    prompts = [case.tokens for case in own]
 
     def seen(change: np.ndarray) -> Observed:
         """The metric with change float64[cases, d_model] added at the items."""
@@ -128,13 +130,12 @@ def edit_in_plane(input: Input, context: Context) -> Output:
 
             return hook, put
 
-        return observe(context, [case.tokens for case in own], metric, splice=splice)
+        return observe(context, prompts, metric, splice=splice)
 
     whole = x[p, b] - x[p, a]
     inside = whole @ axes.T @ axes
     length = np.linalg.norm(inside, axis=1, keepdims=True)
-    before = seen(np.zeros_like(whole))
-    again = seen(0 * inside)
+    before, again = observe(context, prompts, metric), seen(np.zeros_like(whole))
     shifts = {
         "whole": (whole, seen(whole)),
         "plane": (inside, seen(inside)),

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from tools.probing.facts import Relation, chosen
+from tools.probing.facts import AboutFacts
 from tools.probing.knowledge import needed
 from tools.probing.risk import within
 from tools.probing.separation import DENSE, Firing, firing, kinds, permuted, ranked, separations
@@ -11,7 +11,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.estimators import logistic
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
-from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.splits import groups_of, held_out
 from tools.workbench.stats import auroc, auroc_interval
 
@@ -21,12 +21,9 @@ CERTAIN = 0.99  # of permutations that a latent's score lies above
 LICENCE = "A latent that separates is no cause: steer_entity says what adding it does."
 
 
-class Input(ToolInput):
+class Input(AboutFacts):
     """What is asked of which entities, and how many latents are told each way."""
 
-    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
-    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
-    limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
     n: int = Field(5, ge=1, le=50)
 
 
@@ -85,7 +82,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds, were no answer kept from earlier runs."""
-    facts = sum(len(r.facts) for r in chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    facts = sum(len(r.facts) for r in input.chosen(context))
     now = pace(context.subject)
     return now.writing(3 * facts, 14, 8) + now.token * 14 * facts + 10
 
@@ -98,7 +95,7 @@ def entity_knowledge(input: Input, context: Context) -> Output:
     than 2 % of general text are dropped. Beside them a probe of the whole residual stream. Source: Ferrando et al.
     2411.14257.
     """
-    _, asked = needed(context, chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    _, asked = needed(context, input.chosen(context))
     one, found = firing(context, asked)
     sinks = len(asked) - len(found)
     rng = context.rng("entity_knowledge", input.model_dump_json())

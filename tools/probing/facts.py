@@ -15,6 +15,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from tools.workbench.context import Context
 from tools.workbench.labelled import locate
 from tools.workbench.registry import ToolError, ToolInput
 from tools.workbench.subject import Subject
@@ -45,6 +46,18 @@ class Relation(ToolInput):
     templates: Annotated[tuple[Prompt, ...], Field(min_length=2, max_length=8)]
     questions: tuple[Prompt, ...] = Field((), max_length=8)
     facts: Annotated[tuple[Fact, ...], Field(min_length=1, max_length=2000)]
+
+
+class AboutFacts(ToolInput):
+    """Which facts a tool asks for."""
+
+    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
+    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
+    limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
+
+    def chosen(self, context: Context) -> list[Relation]:
+        """The relations with their facts, the same in every run of one seed. ToolError as of `chosen`."""
+        return chosen(self.relations, self.own, self.limit, context.rng("facts"))
 
 
 class Spot(NamedTuple):

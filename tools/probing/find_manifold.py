@@ -12,7 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.irreducible import Irreducible, irreducible
-from tools.workbench.items import read_items
+from tools.workbench.items import item_cases, read_items
 from tools.workbench.manifolds import (
     Shape,
     chance,
@@ -195,7 +195,8 @@ def _read(
     context: Context, items: tuple[str, ...], templates: tuple[str, ...], sites: list[At]
 ) -> dict[At, np.ndarray]:
     """float64[templates, items, d_model] of each site, less each template's mean."""
-    return {site: x - x.mean(1, keepdims=True) for site, x in read_items(context, items, templates, sites).items()}
+    read = read_items(context, item_cases(context.subject, items, templates), len(items), sites)
+    return {site: x - x.mean(1, keepdims=True) for site, x in read.items()}
 
 
 def _points(values: np.ndarray, axes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from tools.probing.facts import Relation, chosen, spot
+from tools.probing.facts import AboutFacts, spot
 from tools.probing.knowledge import needed
 from tools.probing.risk import Fitted, cross_fitted, fit, probability, simple, within
 from tools.probing.risk_report import (
@@ -30,7 +30,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import pace
 from tools.workbench.directions import Direction
 from tools.workbench.pictures import draw
-from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolError, ToolOutput, tool
 from tools.workbench.splits import FOLDS, folds
 from tools.workbench.stats import auroc, auroc_interval
 
@@ -40,12 +40,9 @@ FITS = 40.0  # seconds
 TOKENS = 8  # of a reply by which knowledge is told
 
 
-class Input(ToolInput):
+class Input(AboutFacts):
     """What the model is asked to tell what it knows, and the texts to watch then."""
 
-    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
-    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
-    limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
     layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=30)] = LAYERS
     texts: tuple[Text, ...] = Field((), max_length=32, description="prompts that are continued and watched")
     tokens: int = Field(24, ge=1, le=256, description="written after each text")
@@ -76,7 +73,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds, were nothing kept from earlier runs: every paraphrase is answered, then read."""
-    facts = [f for r in chosen(input.relations, input.own, input.limit, context.rng("facts")) for f in r.facts]
+    facts = [f for r in input.chosen(context) for f in r.facts]
     now = pace(context.subject)
     rows = 3 * len(facts)
     reading = (1 + input.by_token) * now.token * 20 * rows
@@ -98,7 +95,7 @@ def hallucination_risk(input: Input, context: Context) -> Output:
     for text in input.texts:  # now, not after minutes
         if text.entity is not None:
             spot(subject, text.prompt, text.entity)
-    relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
+    relations = input.chosen(context)
     asked, found = needed(context, relations)
     rng = context.rng("hallucination_risk", input.model_copy(update={"texts": (), "tokens": 1}).model_dump_json())
     rows = entities(context, found, input.layers)

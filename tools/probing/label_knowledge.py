@@ -5,20 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from tools.probing.facts import Relation, chosen
+from tools.probing.facts import AboutFacts
 from tools.probing.knowledge import Asked, ask
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
-from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.stats import wilson
 
 
-class Input(ToolInput):
+class Input(AboutFacts):
     """Which relations, and how they are asked: by prompts that the model completes, or as a user's questions."""
 
-    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
-    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own")
     limit: int | None = Field(None, ge=1, description="facts of each relation, drawn at random; by default all")
     chat: bool = False
     tokens: int = Field(8, ge=1, le=64, description="of a reply")
@@ -75,7 +73,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds, were no answer kept from earlier runs."""
-    relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
+    relations = input.chosen(context)
     rows = sum(len(r.facts) * len(r.questions if input.chat else r.templates) for r in relations)
     return pace(context.subject).writing(rows, 14 + CHAT * input.chat, input.tokens)
 
@@ -87,7 +85,7 @@ def label_knowledge(input: Input, context: Context) -> Output:
     What is neither is left out by the tools that read knowledge from inside. Refusals are counted. Exchanged answers
     say how often an entity would be called known by luck. Source: Ferrando et al. 2411.14257, section 3.
     """
-    relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
+    relations = input.chosen(context)
     asked = ask(context, relations, input.chat, input.tokens)
     rng = context.rng("label_knowledge", input.model_dump_json())
     groups: dict[str, list[Asked]] = {}

@@ -15,6 +15,7 @@ from tools.workbench.registry import ToolError, ToolInput, ToolOutput, tool
 
 LEAST = 50  # tokens that a cluster fires on
 RANDOMS = 60  # clusters at least
+REDRAWN = 10  # times as many are drawn, where some fire too rarely
 SURE = 0.05
 DRAWS = 5  # of each index's controls
 DRAWN = 6  # clusters whose plane is drawn
@@ -68,7 +69,7 @@ def estimate(input: Input, context: Context) -> float:
     return 2 * sum(READS * len(each) + 3 * TRIES for each in clusters)
 
 
-@tool(version=1, estimate=estimate)
+@tool(version=2, estimate=estimate)
 def latent_clusters(input: Input, context: Context) -> Output:
     """Which latents are parts of one feature of two dimensions, such as a circle? Clusters them by what they write.
 
@@ -97,12 +98,17 @@ def latent_clusters(input: Input, context: Context) -> Output:
     told = [(own, best.model_copy(update={"words": _words(context, own)})) for own, best in looked[: input.top]]
     random: list[float] = []
     drawn = max(RANDOMS, len(looked))
-    for done in range(drawn):
-        size = len(looked[done % len(looked)][1].latents)
+    for _ in range(REDRAWN * drawn):
+        size = len(looked[len(random) % len(looked)][1].latents)
         others = rng.choice(fires, min(size, len(fires)), replace=False)
-        beside = _best(others, written(harvest, decoder, others, rng), rng)
-        random.append(beside.irreducible.index if beside else 0.0)
-        context.progress(len(small) + len(small) * (done + 1) // drawn, 2 * len(small))
+        if (beside := _best(others, written(harvest, decoder, others, rng), rng)) is None:
+            continue
+        random.append(beside.irreducible.index)
+        context.progress(len(small) + len(small) * len(random) // drawn, 2 * len(small))
+        if len(random) == drawn:
+            break
+    else:
+        raise ToolError("Latents drawn at random fire on too few tokens to compare with: harvest more text.")
     highest = max(random)
     above = sum(best.irreducible.index > highest for _, best in looked)
     p = float(np.prod([(len(looked) - i) / (len(looked) + drawn - i) for i in range(above)]))

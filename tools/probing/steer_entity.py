@@ -7,14 +7,14 @@ from pydantic import Field
 from torch import Tensor
 
 from tools.probing.entity_edits import REPLY, TOKENS, Said, along, answered, extracting
-from tools.probing.facts import Relation, chosen
+from tools.probing.facts import AboutFacts
 from tools.probing.knowledge import Asked, needed
 from tools.probing.separation import firing, ranked, separations
 from tools.workbench.causal import RANDOMS
 from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.pictures import Bar, Bars, Picture, draw
-from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.stats import Interval, wilson
 from tools.workbench.unembed import random_direction
 
@@ -22,13 +22,11 @@ OTHERS = 3
 LICENCE = "A model that hardly ever refuses shows little of what these latents do to refusals elsewhere."
 
 
-class Input(ToolInput):
+class Input(AboutFacts):
     """Which entities, how many known and unknown ones, the latents (by default the best of entity_knowledge), and how
     much of each is added: the length as a share of the residual stream's norm."""
 
     relations: tuple[str, ...] = Field(("city",), description="of the shipped facts")
-    own: tuple[Relation, ...] = Field((), max_length=20)
-    limit: int | None = Field(None, ge=10, description="facts of each relation that are asked for; by default all")
     n: int = Field(16, ge=4, le=200, description="known entities, and as many unknown ones")
     known: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=16)
     unknown: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=16)
@@ -114,7 +112,7 @@ def steer_entity(input: Input, context: Context) -> Output:
     """
     subject = context.subject
     subject.check_written()
-    relations = chosen(input.relations, input.own, input.limit, context.rng("facts"))
+    relations = input.chosen(context)
     _, asked = needed(context, relations)
     rng = context.rng("steer_entity", input.model_dump_json())
     one, found = firing(context, asked)

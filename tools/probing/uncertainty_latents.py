@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from tools.probing.facts import Relation, chosen
+from tools.probing.facts import AboutFacts
 from tools.probing.knowledge import ask_once
 from tools.probing.reply_rows import Rows, reply_rows
 from tools.probing.risk import within
@@ -12,7 +12,7 @@ from tools.workbench.context import Context
 from tools.workbench.costs import CHAT, pace
 from tools.workbench.estimators import logistic
 from tools.workbench.pictures import Bar, Bars, Picture, controls_said, draw
-from tools.workbench.registry import ToolInput, ToolOutput, tool
+from tools.workbench.registry import ToolOutput, tool
 from tools.workbench.splits import groups_of, held_out
 from tools.workbench.stats import auroc, auroc_interval
 
@@ -23,12 +23,9 @@ CERTAIN = 0.99  # of permutations that a latent's t lies above
 LICENCE = "A latent that is higher before wrong replies need not make them wrong: steer it to see."
 
 
-class Input(ToolInput):
+class Input(AboutFacts):
     """What is asked, of which entities, and at which token of the prompt latents are read."""
 
-    relations: tuple[str, ...] = Field((), description="of the shipped facts; by default all")
-    own: tuple[Relation, ...] = Field((), max_length=20, description="relations of your own, with questions")
-    limit: int | None = Field(None, ge=10, description="facts of each relation, drawn at random; by default all")
     tokens: int = Field(24, ge=1, le=64, description="of a reply")
     position: int = Field(-1, ge=-8, le=-1, description="-1: the last token of the chat's prompt, -2 the one before")
     n: int = Field(5, ge=1, le=50, description="latents told of each side")
@@ -92,7 +89,7 @@ class Output(ToolOutput):
 
 def estimate(input: Input, context: Context) -> float:
     """Seconds, were no reply kept from earlier runs."""
-    facts = sum(len(r.facts) for r in chosen(input.relations, input.own, input.limit, context.rng("facts")))
+    facts = sum(len(r.facts) for r in input.chosen(context))
     now = pace(context.subject)
     return now.writing(facts, 14 + CHAT, input.tokens) + now.token * (14 + CHAT) * facts + 10
 
@@ -105,7 +102,7 @@ def uncertainty_latents(input: Input, context: Context) -> Output:
     replies, against labels exchanged within each relation. The best are tried on other entities, beside a probe of the
     whole residual stream there and the model's own confidence. Source: Ferrando et al. 2411.14257, section 7.
     """
-    asked = ask_once(context, chosen(input.relations, input.own, input.limit, context.rng("facts")), input.tokens)
+    asked = ask_once(context, input.chosen(context), input.tokens)
     found = [each for each in asked if not each.refused[0]]
     rows = reply_rows(context, found, input.position, input.tokens)
     rng = context.rng("uncertainty_latents", input.model_dump_json())

@@ -60,8 +60,7 @@ def generate(
                     **subject.keeping(1),
                     **({"past_key_values": plain} if plain is not None else {}),
                 )
-        ends = torch.tensor(sorted(set(last_at.tolist())), device=subject.device)
-        at = torch.searchsorted(ends, last_at)
+        ends, at = torch.unique(last_at, return_inverse=True)
         less = subject.keeping(ends)
         with torch.no_grad():
             logits, cache = subject.model.run_with_hooks(

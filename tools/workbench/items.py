@@ -29,11 +29,9 @@ def item_cases(subject: Subject, items: Sequence[str], templates: Sequence[str])
     return cases
 
 
-def read_items(
-    context: Context, items: Sequence[str], templates: Sequence[str], sites: Sequence[At]
-) -> dict[At, np.ndarray]:
-    """float64[templates, items, d_model] of each site, at the item."""
-    found = read_activations(context, item_cases(context.subject, items, templates), sites)
+def read_items(context: Context, cases: Sequence[Case], n: int, sites: Sequence[At]) -> dict[At, np.ndarray]:
+    """float64[templates, n, d_model] of each site, at the item, of the cases of n items."""
+    found = read_activations(context, cases, sites)
     if not found.read.all():
         raise ToolError("One of the words is an attention sink there: name other words or texts.")
-    return {site: x.astype(np.float64).reshape(len(templates), len(items), -1) for site, x in found.values.items()}
+    return {site: x.astype(np.float64).reshape(-1, n, x.shape[1]) for site, x in found.values.items()}
