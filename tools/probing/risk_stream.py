@@ -48,7 +48,8 @@ def watch(context: Context, texts: tuple[Text, ...], entity: str, token: str | N
     at_token = context.directions.load(token or entity)
     found = []
     for done, text in enumerate(texts, 1):
-        shown, risks = _given(subject, at_entity, text)
+        risk = None if text.entity is None else entity_risk(subject, at_entity, text.prompt, text.entity)
+        shown, risks = _given(subject, text, risk)
         (ids,) = encode(subject, [text.prompt], text.chat, room=n)
         own: list[float] = []
         tokens = risky(subject, at_token, ids, n, own.append)
@@ -56,7 +57,7 @@ def watch(context: Context, texts: tuple[Text, ...], entity: str, token: str | N
             Watched(
                 prompt=text.prompt,
                 entity=text.entity,
-                entity_risk=None if text.entity is None else max(risks),
+                entity_risk=risk,
                 given=len(shown),
                 tokens=(*shown, *pieces(subject, tokens)),
                 activations=(*risks, *own[: len(tokens)]),
@@ -66,13 +67,13 @@ def watch(context: Context, texts: tuple[Text, ...], entity: str, token: str | N
     return tuple(found)
 
 
-def _given(subject: Subject, probe: Direction, text: Text) -> tuple[list[str], list[float]]:
+def _given(subject: Subject, text: Text, risk: float | None) -> tuple[list[str], list[float]]:
     """The prompt's tokens, and the entity's risk at each of its own; a line break between a question and its reply."""
     shown = pieces(subject, encode(subject, [text.prompt])[0][1:])
     risks = [0.0] * len(shown)
-    if text.entity is not None:
+    if text.entity is not None and risk is not None:
         first, last = spot(subject, text.prompt, text.entity).entity
-        risks[first - 1 : last] = [entity_risk(subject, probe, text.prompt, text.entity)] * (last + 1 - first)
+        risks[first - 1 : last] = [risk] * (last + 1 - first)
     return ([*shown, "\n"], [*risks, 0.0]) if text.chat else (shown, risks)
 
 
