@@ -69,8 +69,7 @@ def draw_cloud(axes: Axes, shape: Cloud, measure: str) -> None:
             color=colours.get(name, BESIDE),
             label=repr(clean(name)) if name else "other tokens",
         )
-    axes.set_aspect("equal", adjustable="datalim")
-    _finish(axes, measure)
+    _finish_plane(axes, measure)
 
 
 def draw_points(axes: Axes, shape: Points, measure: str) -> None:
@@ -80,12 +79,8 @@ def draw_points(axes: Axes, shape: Points, measure: str) -> None:
     axes.scatter(shape.x, shape.y, color=COLOURS[0], s=18, zorder=2)
     for label, x, y in zip(shape.labels, shape.x, shape.y, strict=True):
         axes.annotate(clean(label), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.15)
-    axes.set_xlabel(f"first axis: {measure}", fontsize=8)
-    axes.set_ylabel("second axis, in the same units", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    _finish_plane(axes, measure)
 
 
 def draw_lines(axes: Axes, shape: Lines, measure: str) -> None:
@@ -126,11 +121,18 @@ def histograms(scores: np.ndarray, positive: np.ndarray, labels: tuple[str, str]
     return Histograms(sides, tuple(float(edge) for edge in edges))
 
 
+def _finish_plane(axes: Axes, measure: str) -> None:
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(f"first axis: {measure}", fontsize=8)
+    _finish(axes, "second axis, in the same units")
+
+
 def _finish(axes: Axes, upright: str) -> None:
     axes.set_ylabel(upright, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _cycled(values: Sequence[object], n: int) -> list[object]:
